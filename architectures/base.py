@@ -1,0 +1,184 @@
+"""What every architecture promises: a configuration of whole numbers, a module built from it, and one way to evaluate it.
+
+A new architecture is one file here with two classes, and one line in `inrzip/recipes.py`:
+
+- a `Config`: a frozen dataclass whose fields are non-negative ints or tuples of them. It is written in the file as it is, and
+  together with the `Grid` it rebuilds the module exactly, weights apart.
+- a `Representation`: an `equinox.Module` whose float array leaves are the parameters that get quantised and coded, in the order of
+  `jax.tree.leaves`.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar, Self, get_type_hints
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+Axes = tuple[Float[np.ndarray, " n"], ...]
+"""Positions along each grid axis, in samples: sample i has its centre at i. Their outer product is what is evaluated."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """The sample grid an architecture is built for: `shape` without channels, and the number of `channels`."""
+
+    shape: tuple[int, ...]
+    channels: int
+
+    @property
+    def n_points(self) -> int:
+        return int(np.prod(self.shape, dtype=object))
+
+    def axes(self) -> Axes:
+        """The positions of all samples."""
+        return tuple(np.arange(n, dtype=np.float32) for n in self.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(abc.ABC):
+    """The choices that define a network, all whole numbers. See the module's docstring."""
+
+    number: ClassVar[int]
+    """Identifies the architecture in the file. Never re-used."""
+
+    @abc.abstractmethod
+    def build(self, grid: Grid, key: PRNGKeyArray) -> Representation:
+        """A freshly initialised network for signals on `grid`."""
+
+    @classmethod
+    @abc.abstractmethod
+    def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
+        """The configuration for `grid` whose parameter count comes closest to `n_parameters`; `settings` fixes fields."""
+
+    @abc.abstractmethod
+    def check(self, grid: Grid) -> None:
+        """Raises ValueError if a field is out of its range: `Config`s are read from files that may be hostile."""
+
+    def structure(self, grid: Grid) -> Representation:
+        """The module with shapes in place of arrays: nothing is allocated."""
+        return eqx.filter_eval_shape(lambda: self.build(grid, jax.random.key(0)))
+
+    def n_parameters(self, grid: Grid) -> int:
+        """Numbers that a file has to hold."""
+        return sum(leaf.size for leaf in parameters(self.structure(grid)))
+
+    @classmethod
+    def field_is_tuple(cls) -> dict[str, bool]:
+        """For each field, in order, whether it is a tuple: what the file format needs to know."""
+        hints = get_type_hints(cls)
+        return {field.name: hints[field.name] is not int for field in dataclasses.fields(cls)}
+
+
+class Representation(eqx.Module):
+    """A signal as a function of its coordinates. Subclasses are either point-wise or frame-wise."""
+
+    grid: eqx.AbstractVar[Grid]
+
+    def training_module(self, key: PRNGKeyArray) -> eqx.Module:
+        """What is fitted at first. An architecture with a training-only part (HNeRV's encoder) wraps itself here."""
+        return self
+
+    @abc.abstractmethod
+    def render(self, axes: Axes) -> Float[np.ndarray, "*grid channels"]:
+        """Evaluates on the outer product of `axes`, in normalised units (0 to 1). Memory is bounded by the result and blocks."""
+
+
+def parameters(module: eqx.Module) -> list[Float[Array, "..."]]:
+    """The float arrays of a module, in the order in which they are coded."""
+    return [leaf for leaf in jax.tree.leaves(module) if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)]
+
+
+POINT_BLOCKS = (1024, 16384)
+"""Points evaluated in one call: few sizes, so that few programs are compiled; cache-sized, so that they run fast."""
+
+
+class PointRepresentation(Representation):
+    """A function of position alone: SIREN and its kin."""
+
+    @abc.abstractmethod
+    def predict(self, positions: Float[Array, "points dims"]) -> Float[Array, "points channels"]:
+        """Values at `positions` (in samples along each grid axis), normalised units."""
+
+    def render(self, axes: Axes) -> Float[np.ndarray, "*grid channels"]:
+        shape = tuple(len(axis) for axis in axes)
+        n_points = int(np.prod(shape))
+        values = np.empty((n_points, self.grid.channels), np.float32)
+        for start, stop, block in blocks(n_points):
+            index = np.unravel_index(np.minimum(np.arange(start, start + block), n_points - 1), shape)
+            positions = np.stack([axis[i] for axis, i in zip(axes, index, strict=True)], axis=-1).astype(np.float32)
+            values[start:stop] = np.asarray(predict_points(self, positions))[: stop - start]
+        return values.reshape(*shape, self.grid.channels)
+
+
+class FrameRepresentation(Representation):
+    """A function from a frame's time to the whole frame: NeRV and its kin. The grid is (frames, height, width)."""
+
+    @abc.abstractmethod
+    def predict(self, times: Float[Array, " batch"]) -> Float[Array, "batch height width channels"]:
+        """Whole frames at `times` (in frames), normalised units."""
+
+    def render(self, axes: Axes) -> Float[np.ndarray, "*grid channels"]:
+        times, rows, columns = axes
+        values = np.empty((len(times), len(rows), len(columns), self.grid.channels), np.float32)
+        for i, time in enumerate(times):
+            frame = np.asarray(predict_frames(self, np.asarray([time], np.float32)))[0]
+            values[i] = resample(frame, rows, columns)
+        return values
+
+
+@eqx.filter_jit
+def predict_points(model: PointRepresentation, positions: Float[Array, "points dims"]) -> Float[Array, "points channels"]:
+    """`model.predict`, compiled."""
+    return model.predict(positions)
+
+
+@eqx.filter_jit
+def predict_frames(model: FrameRepresentation, times: Float[Array, " batch"]) -> Float[Array, "batch height width channels"]:
+    """`model.predict`, compiled."""
+    return model.predict(times)
+
+
+def blocks(n_points: int) -> Iterator[tuple[int, int, int]]:
+    """Cuts `n_points` into pieces: (start, stop, size of the padded block)."""
+    start = 0
+    while start < n_points:
+        block = POINT_BLOCKS[0] if n_points - start <= POINT_BLOCKS[0] else POINT_BLOCKS[1]
+        stop = min(start + block, n_points)
+        yield start, stop, block
+        start = stop
+
+
+def resample(
+    frame: Float[np.ndarray, "height width channels"], rows: Sequence[float], columns: Sequence[float]
+) -> Float[np.ndarray, "rows columns channels"]:
+    """A frame at the given row and column positions: samples where these are whole numbers, else bilinear."""
+    return _interpolate(_interpolate(frame, np.asarray(rows), 0), np.asarray(columns), 1)
+
+
+def _interpolate(frame: Float[np.ndarray, "h w c"], positions: Float[np.ndarray, " n"], axis: int) -> Float[np.ndarray, "..."]:
+    last = frame.shape[axis] - 1
+    positions = np.clip(positions, 0, last)
+    low = np.floor(positions).astype(np.int64)
+    weight = (positions - low).astype(np.float32)
+    if not weight.any():
+        return np.take(frame, low, axis)
+    weight = weight.reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+    return np.take(frame, low, axis) * (1 - weight) + np.take(frame, np.minimum(low + 1, last), axis) * weight
+
+
+def solve_width(count: Callable[[int], int], n_parameters: int, smallest: int, largest: int) -> int:
+    """The width whose parameter `count`, increasing in the width, is nearest to `n_parameters`."""
+    low, high = smallest, largest
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if count(middle) <= n_parameters else (low, middle - 1)
+    if low < largest and count(low + 1) - n_parameters < n_parameters - count(low):
+        low += 1
+    return low

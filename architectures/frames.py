@@ -1,0 +1,91 @@
+"""Parts shared by the networks that make whole frames (the NeRV family): up-sampling blocks, time encoding, choice of strides."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+MAX_STRIDE = 8
+MAX_STAGES = 8
+MAX_CHANNELS = 4096
+STRIDES = (5, 4, 3, 2)
+
+
+class Conv(eqx.Module):
+    """A 2-D convolution on channels-last images, zero-padded to keep the size."""
+
+    weight: Float[Array, "k k in out"]
+    bias: Float[Array, " out"]
+
+    def __init__(self, n_in: int, n_out: int, kernel: int, key: PRNGKeyArray):
+        bound = 1 / math.sqrt(n_in * kernel * kernel)
+        weight_key, bias_key = jax.random.split(key)
+        self.weight = jax.random.uniform(weight_key, (kernel, kernel, n_in, n_out), jnp.float32, -bound, bound)
+        self.bias = jax.random.uniform(bias_key, (n_out,), jnp.float32, -bound, bound)
+
+    def __call__(self, x: Float[Array, "b h w in"], stride: int = 1) -> Float[Array, "b h2 w2 out"]:
+        padding = "SAME" if stride == 1 else "VALID"
+        y = jax.lax.conv_general_dilated(x, self.weight, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return y + self.bias
+
+
+class UpBlock(eqx.Module):
+    """NeRV block: convolution to s^2 times the channels, pixel shuffle by s, GELU (Chen et al., NeurIPS 2021, section 3.1)."""
+
+    conv: Conv
+    stride: int = eqx.field(static=True)
+
+    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int, key: PRNGKeyArray):
+        self.conv = Conv(n_in, n_out * stride * stride, kernel, key)
+        self.stride = stride
+
+    def __call__(self, x: Float[Array, "b h w in"]) -> Float[Array, "b h2 w2 out"]:
+        return jax.nn.gelu(pixel_shuffle(self.conv(x), self.stride))
+
+
+def pixel_shuffle(x: Float[Array, "b h w c"], stride: int) -> Float[Array, "b h2 w2 c2"]:
+    """Channels to space: (h, w, c s^2) to (h s, w s, c)."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h, w, stride, stride, c // stride**2).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, h * stride, w * stride, c // stride**2)
+
+
+def encode_time(times: Float[Array, " batch"], n_frames: int, n_frequencies: int) -> Float[Array, "batch features"]:
+    """NeRV's positional encoding: sin and cos of 1.25^i pi t, with t = (frame + 1/2) / n_frames."""
+    t = (times + 0.5) / n_frames
+    angles = t[:, None] * (math.pi * 1.25 ** jnp.arange(n_frequencies, dtype=jnp.float32))
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
+def choose_strides(height: int, width: int, stem: int) -> tuple[int, ...]:
+    """Strides, largest first, that bring a stem of about `stem` rows (or columns, the shorter side) to at least the frame's size.
+
+    The frame is padded inside to a multiple of their product, and cropped on output; products that pad little are preferred.
+    """
+    candidates = [s for n in range(1, 6) for s in itertools.combinations_with_replacement(STRIDES, n)]
+
+    def cost(strides: tuple[int, ...]) -> float:
+        rows, columns = stem_shape(height, width, strides)
+        product = math.prod(strides)
+        waste = rows * columns * product**2 / (height * width)
+        return math.log(waste) * 4 + abs(math.log(min(rows, columns) / stem)) + 0.05 * len(strides)
+
+    return min(candidates, key=cost) if min(height, width) > stem else (1,)
+
+
+def stem_shape(height: int, width: int, strides: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns at the lowest resolution."""
+    product = math.prod(strides)
+    return -(-height // product), -(-width // product)
+
+
+def check_strides(strides: tuple[int, ...], height: int, width: int) -> None:
+    """Raises ValueError for strides that no encoder writes."""
+    product = math.prod(strides)
+    if not 1 <= len(strides) <= MAX_STAGES or not all(1 <= s <= MAX_STRIDE for s in strides) or product > 2 * max(height, width):
+        raise ValueError(f"strides {strides} for frames of {height} x {width}")

@@ -1,0 +1,210 @@
+"""HNeRV (Chen et al., CVPR 2023): a NeRV whose frames start from small content-adaptive embeddings instead of a time code.
+
+While fitting, a ConvNeXt encoder makes the embeddings from the frames. The file holds the embeddings, quantised and coded, and the
+decoder; the encoder is thrown away.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import ClassVar, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+
+from .base import Config, FrameRepresentation, Grid, solve_width
+from .frames import MAX_CHANNELS, Conv, UpBlock, check_strides, choose_strides, stem_shape
+
+STEM_ROWS = 2
+ENCODER_WIDTH = 64
+REDUCTION_UNIT = 10
+MAX_KERNEL = 7
+EMBEDDING_CHANNELS = 16
+EMBEDDING_SHARE = 0.3
+"""At most this part of the parameters goes to embeddings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class HnervConfig(Config):
+    """An HNeRV decoder.
+
+    `embedding`: channels of a frame's embedding; `channels`: after the first 1x1 convolution; `reduction`: tenths, the factor by
+    which each block narrows (paper: 1.2); `kernel`: the largest kernel (block i has min(1 + 2i, kernel)); `floor`: the fewest
+    channels (paper: 12); `head`: kernel of the last convolution.
+    """
+
+    embedding: int
+    channels: int
+    reduction: int
+    kernel: int
+    floor: int
+    head: int
+    strides: tuple[int, ...]
+
+    number: ClassVar[int] = 3
+
+    def build(self, grid: Grid, key: PRNGKeyArray) -> Hnerv:
+        return Hnerv(self, grid, key)
+
+    @classmethod
+    def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
+        n_frames, height, width = grid.shape
+        strides = choose_strides(height, width, settings.pop("stem", STEM_ROWS))
+        positions = n_frames * math.prod(stem_shape(height, width, strides))
+        affordable = int(EMBEDDING_SHARE * n_parameters / positions)
+        embedding = settings.pop("embedding", max(1, min(EMBEDDING_CHANNELS, affordable)))
+        fixed = {"reduction": 12, "kernel": 5, "floor": 12, "head": 3} | settings
+
+        def make(channels: int) -> Self:
+            return cls(embedding=embedding, channels=channels, strides=strides, **fixed)
+
+        if "channels" in fixed:
+            return make(fixed.pop("channels"))
+        return make(solve_width(lambda width: make(width).n_parameters(grid), n_parameters, 2, MAX_CHANNELS // 4))
+
+    def check(self, grid: Grid) -> None:
+        if len(grid.shape) != 3:
+            raise ValueError(f"HNeRV on {len(grid.shape)} axes")
+        if not all(1 <= size <= MAX_CHANNELS for size in (self.embedding, self.channels, self.floor)):
+            raise ValueError(f"HNeRV of {self.embedding}, {self.channels}, {self.floor} channels")
+        if not all(k % 2 == 1 and k <= MAX_KERNEL for k in (self.kernel, self.head)) or self.reduction < REDUCTION_UNIT:
+            raise ValueError(f"HNeRV with kernels {self.kernel}, {self.head}, reduction {self.reduction}")
+        check_strides(self.strides, *grid.shape[1:])
+
+    def widths(self) -> tuple[int, ...]:
+        """Channels before the first block and after each."""
+        widths = [self.channels]
+        for _ in self.strides:
+            widths.append(max(round(widths[-1] * REDUCTION_UNIT / self.reduction), self.floor))
+        return tuple(widths)
+
+
+class Hnerv(FrameRepresentation):
+    """The decoder of `HnervConfig` and the embeddings of all frames. Between frames, embeddings are interpolated linearly."""
+
+    embeddings: Float[Array, "frames rows columns embedding"]
+    stem: Conv
+    blocks: list[UpBlock]
+    head: Conv
+    config: HnervConfig = eqx.field(static=True)
+    grid: Grid = eqx.field(static=True)
+
+    def __init__(self, config: HnervConfig, grid: Grid, key: PRNGKeyArray):
+        keys = jax.random.split(key, len(config.strides) + 2)
+        shape = (grid.shape[0], *stem_shape(*grid.shape[1:], config.strides), config.embedding)
+        self.embeddings = jnp.zeros(shape, jnp.float32)
+        widths = config.widths()
+        self.stem = Conv(config.embedding, config.channels, 1, keys[0])
+        self.blocks = [
+            UpBlock(n_in, n_out, min(1 + 2 * i, config.kernel), stride, k)
+            for i, (n_in, n_out, stride, k) in enumerate(zip(widths[:-1], widths[1:], config.strides, keys[1:-1], strict=True))
+        ]
+        self.head = Conv(widths[-1], grid.channels, config.head, keys[-1])
+        self.config = config
+        self.grid = grid
+
+    def decode(self, embeddings: Float[Array, "batch rows columns embedding"]) -> Float[Array, "batch height width channels"]:
+        """Frames from their embeddings."""
+        x = jax.nn.gelu(self.stem(embeddings))
+        for block in self.blocks:
+            x = block(x)
+        return 0.5 * jnp.tanh(self.head(x)[:, : self.grid.shape[1], : self.grid.shape[2]]) + 0.5
+
+    def predict(self, times: Float[Array, " batch"]) -> Float[Array, "batch height width channels"]:
+        last = self.grid.shape[0] - 1
+        low = jnp.clip(jnp.floor(times), 0, last).astype(jnp.int32)
+        weight = jnp.clip(times - low, 0, 1)[:, None, None, None]
+        pair = self.embeddings[low], self.embeddings[jnp.minimum(low + 1, last)]
+        return self.decode(pair[0] * (1 - weight) + pair[1] * weight)
+
+    def training_module(self, key: PRNGKeyArray) -> HnervTraining:
+        return HnervTraining(self, key)
+
+
+class HnervTraining(eqx.Module):
+    """Encoder and decoder together, as they are fitted."""
+
+    encoder: Encoder
+    decoder: Hnerv
+
+    def __init__(self, decoder: Hnerv, key: PRNGKeyArray):
+        self.encoder = Encoder(decoder.config, decoder.grid, key)
+        self.decoder = decoder
+
+    def predict_training(self, times: Array, frames: Float[Array, "batch height width channels"]) -> Float[Array, "..."]:
+        """Frames from themselves, through the embedding."""
+        return self.decoder.decode(self.encoder(frames))
+
+    def finish(self, samples: Shaped[np.ndarray, "frames height width channels"], low: float, high: float) -> Hnerv:
+        """The representation: the decoder, with the embeddings that the encoder gives each frame."""
+        encode = eqx.filter_jit(lambda encoder, frames: encoder((frames.astype(jnp.float32) - low) / ((high - low) or 1)))
+        embeddings = [encode(self.encoder, samples[i : i + 1]) for i in range(len(samples))]
+        return eqx.tree_at(lambda m: m.embeddings, self.decoder, jnp.concatenate(embeddings))
+
+
+class Encoder(eqx.Module):
+    """Strided convolutions, each followed by one ConvNeXt block (Liu et al., CVPR 2022)."""
+
+    downs: list[Conv]
+    mixers: list[ConvNext]
+    strides: tuple[int, ...] = eqx.field(static=True)
+
+    def __init__(self, config: HnervConfig, grid: Grid, key: PRNGKeyArray):
+        n = len(config.strides)
+        keys = jax.random.split(key, 2 * n)
+        widths = [grid.channels, *[ENCODER_WIDTH] * (n - 1), config.embedding]
+        self.downs = [Conv(a, b, s, k) for a, b, s, k in zip(widths[:-1], widths[1:], config.strides, keys[:n], strict=True)]
+        self.mixers = [ConvNext(width, k) for width, k in zip(widths[1:], keys[n:], strict=True)]
+        self.strides = config.strides
+
+    def __call__(self, frames: Float[Array, "b h w c"]) -> Float[Array, "b rows columns embedding"]:
+        product = math.prod(self.strides)
+        pad = [(0, 0), *((0, -size % product) for size in frames.shape[1:3]), (0, 0)]
+        x = jnp.pad(frames, pad, mode="edge")
+        for i, (down, mixer, stride) in enumerate(zip(self.downs, self.mixers, self.strides, strict=True)):
+            x = down(x, stride) if i == 0 else down(_normalise(x), stride)
+            x = mixer(_normalise(x) if i == 0 else x)
+        return x
+
+
+class ConvNext(eqx.Module):
+    """Depthwise 7x7 convolution, normalisation, two dense layers with GELU, layer scale, residual."""
+
+    depthwise: Float[Array, "7 7 c"]
+    expand: Conv
+    contract: Conv
+    scale: Float[Array, " c"]
+
+    def __init__(self, channels: int, key: PRNGKeyArray):
+        keys = jax.random.split(key, 3)
+        self.depthwise = 0.02 * jax.random.truncated_normal(keys[0], -2, 2, (7, 7, channels), jnp.float32)
+        self.expand = Conv(channels, 4 * channels, 1, keys[1])
+        self.contract = Conv(4 * channels, channels, 1, keys[2])
+        self.scale = jnp.full((channels,), 1e-6, jnp.float32)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        y = _depthwise(x, self.depthwise)
+        return x + self.scale * self.contract(jax.nn.gelu(self.expand(_normalise(y))))
+
+
+def _depthwise(x: Float[Array, "b h w c"], weight: Float[Array, "k k c"]) -> Float[Array, "b h w c"]:
+    """Depthwise convolution as a sum of shifted products, a row of taps at a time: XLA's own is many times slower on CPUs."""
+    kernel, (_, height, width, _) = weight.shape[0], x.shape
+    half = kernel // 2
+    padded = jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
+
+    def add_row(total: Array, i: Array) -> tuple[Array, None]:
+        rows = jax.lax.dynamic_slice_in_dim(padded, i, height, axis=1)
+        return total + sum(rows[:, :, j : j + width] * weight[i, j] for j in range(kernel)), None
+
+    return jax.lax.scan(add_row, jnp.zeros_like(x), jnp.arange(kernel))[0]
+
+
+def _normalise(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Layer normalisation over channels, without parameters of its own (the next layer's do their work)."""
+    mean = jnp.mean(x, -1, keepdims=True)
+    return (x - mean) * jax.lax.rsqrt(jnp.mean((x - mean) ** 2, -1, keepdims=True) + 1e-6)

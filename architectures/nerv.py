@@ -1,0 +1,107 @@
+"""NeRV: Neural Representations for Videos (Chen et al., NeurIPS 2021): from a frame's time to the frame."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .base import Config, FrameRepresentation, Grid, solve_width
+from .frames import MAX_CHANNELS, Conv, UpBlock, check_strides, choose_strides, encode_time, stem_shape
+
+STEM_ROWS = 4
+MAX_FREQUENCIES = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class NervConfig(Config):
+    """A NeRV: time encoding of `frequencies`, an MLP with `hidden` units to a stem of `channels`, one up-block for each of `strides`.
+
+    The first block keeps the channels, each later one halves them, down to `floor`.
+    """
+
+    channels: int
+    hidden: int
+    frequencies: int
+    floor: int
+    strides: tuple[int, ...]
+
+    number: ClassVar[int] = 2
+
+    def build(self, grid: Grid, key: PRNGKeyArray) -> Nerv:
+        return Nerv(self, grid, key)
+
+    @classmethod
+    def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
+        strides = choose_strides(grid.shape[1], grid.shape[2], settings.pop("stem", STEM_ROWS))
+        frequencies = settings.pop("frequencies", 40)
+        floor = settings.pop("floor", 12)
+
+        def make(channels: int) -> Self:
+            return cls(channels, 2 * channels, frequencies, floor, strides)
+
+        channels = settings.pop("channels", 0) or solve_width(
+            lambda width: make(width).n_parameters(grid), n_parameters, 2, MAX_CHANNELS // 4
+        )
+        return dataclasses.replace(make(channels), **settings)
+
+    def check(self, grid: Grid) -> None:
+        if len(grid.shape) != 3:
+            raise ValueError(f"NeRV on {len(grid.shape)} axes")
+        sizes = (self.channels, self.hidden, self.floor)
+        if not all(1 <= size <= MAX_CHANNELS for size in sizes) or not 1 <= self.frequencies <= MAX_FREQUENCIES:
+            raise ValueError(f"NeRV of sizes {sizes}, {self.frequencies} frequencies")
+        check_strides(self.strides, *grid.shape[1:])
+
+    def widths(self) -> tuple[int, ...]:
+        """Channels of the stem and after each block."""
+        later = [max(self.channels >> i, self.floor) for i in range(len(self.strides))]
+        return (self.channels, *later)
+
+
+class Nerv(FrameRepresentation):
+    """The network of `NervConfig`; the output is (tanh + 1) / 2."""
+
+    first: tuple[Float[Array, "in hidden"], Float[Array, " hidden"]]
+    second: tuple[Float[Array, "hidden out"], Float[Array, " out"]]
+    blocks: list[UpBlock]
+    head: Conv
+    config: NervConfig = eqx.field(static=True)
+    grid: Grid = eqx.field(static=True)
+
+    def __init__(self, config: NervConfig, grid: Grid, key: PRNGKeyArray):
+        rows, columns = stem_shape(*grid.shape[1:], config.strides)
+        keys = jax.random.split(key, len(config.strides) + 3)
+        self.first = _dense(2 * config.frequencies, config.hidden, keys[0])
+        self.second = _dense(config.hidden, rows * columns * config.channels, keys[1])
+        widths = config.widths()
+        self.blocks = [
+            UpBlock(n_in, n_out, 3, stride, k)
+            for n_in, n_out, stride, k in zip(widths[:-1], widths[1:], config.strides, keys[2:-1], strict=True)
+        ]
+        self.head = Conv(widths[-1], grid.channels, 1, keys[-1])
+        self.config = config
+        self.grid = grid
+
+    def predict(self, times: Float[Array, " batch"]) -> Float[Array, "batch height width channels"]:
+        n_frames, height, width = self.grid.shape
+        x = encode_time(times, n_frames, self.config.frequencies)
+        x = jax.nn.gelu(x @ self.first[0] + self.first[1])
+        x = jax.nn.gelu(x @ self.second[0] + self.second[1])
+        x = x.reshape(len(times), *stem_shape(height, width, self.config.strides), self.config.channels)
+        for block in self.blocks:
+            x = block(x)
+        return 0.5 * jnp.tanh(self.head(x)[:, :height, :width]) + 0.5
+
+
+def _dense(n_in: int, n_out: int, key: PRNGKeyArray) -> tuple[Float[Array, "in out"], Float[Array, " out"]]:
+    bound = n_in**-0.5
+    weight_key, bias_key = jax.random.split(key)
+    return (
+        jax.random.uniform(weight_key, (n_in, n_out), jnp.float32, -bound, bound),
+        jax.random.uniform(bias_key, (n_out,), jnp.float32, -bound, bound),
+    )

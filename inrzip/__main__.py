@@ -1,0 +1,8 @@
+"""`python -m inrzip` is the command `inrzip`."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""Writing files so that nothing a user had is ever lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from .errors import InrzipError
+
+
+def check_writable(path: Path, overwrite: bool) -> None:
+    """Refuses early, before any work, what `atomic_output` would refuse at the end."""
+    if path.is_dir():
+        raise InrzipError(f"{path}: is a directory; name a file")
+    if path.exists() and not overwrite:
+        raise InrzipError(f"{path}: already exists; give -f to overwrite it")
+    if not path.parent.is_dir():
+        raise InrzipError(f"{path}: the folder {path.parent} does not exist")
+    if not os.access(path.parent, os.W_OK):
+        raise InrzipError(f"{path}: no permission to write in {path.parent}")
+
+
+@contextlib.contextmanager
+def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
+    """Yields a temporary sibling of `path` (same extension) to write; it takes `path`'s name only if the block succeeds."""
+    check_writable(path, overwrite)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        if not overwrite:
+            check_writable(path, overwrite)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InrzipError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()

@@ -1,0 +1,282 @@
+"""The command line's grammar and help: from arguments to checked values, with nothing but argparse."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TypeVar
+
+from . import units
+from .errors import InrzipError
+
+T = TypeVar("T")
+KINDS = ("image", "video", "audio", "shape", "volume")
+MOST_THREADS = 4096
+
+_COMPRESS_EXAMPLES = """\
+examples:
+  inrzip compress photo.png                    write photo.inrz beside it
+  inrzip compress *.png -o packed -e 3         one file each in the folder packed, fast
+  inrzip compress video.mp4 --target-psnr 35   as small as 35 dB allows
+  inrzip compress song.wav --time 5m           the best that five minutes can do
+  cat photo.png | inrzip compress - > photo.inrz
+
+Ctrl-C ends early and keeps the best file so far; a second Ctrl-C gives up and leaves nothing behind.
+"""
+
+_DECOMPRESS_EXAMPLES = """\
+examples:
+  inrzip decompress photo.inrz                      the format it was made from
+  inrzip decompress photo.inrz -o copy.png --scale 2
+  inrzip decompress photo.inrz -o part.png --region 100:200,300:400
+  inrzip decompress video.inrz -o part.mp4 --frames 10:20
+  inrzip decompress photo.inrz -o - | display
+
+Ranges count from 0 and leave out their end: 100:200 is 100 to 199, 100: goes to the end, 5 is one alone.
+"""
+
+_VERIFY_EXAMPLES = """\
+examples:
+  inrzip verify photo.inrz
+  inrzip verify photo.inrz --against photo.png
+"""
+
+
+class UsageError(Exception):
+    """A command line that means nothing. `prog` is the command whose help helps."""
+
+    def __init__(self, prog: str, text: str):
+        super().__init__(text)
+        self.prog = prog
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, and which takes no abbreviated options."""
+
+    def __init__(self, verb: str, usage: str, description: str, epilog: str = ""):
+        super().__init__(
+            prog=f"inrzip {verb}",
+            usage=f"inrzip {verb} {usage}",
+            description=description,
+            epilog=epilog,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(self.prog, message)
+
+
+def _type(parse: Callable[..., T], *bounds: float) -> Callable[[str], T]:
+    """`parse` as argparse wants it: with the error that argparse shows word for word."""
+
+    def convert(text: str) -> T:
+        try:
+            return parse(text, *bounds)
+        except InrzipError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def _add_general(parser: _Parser) -> None:
+    group = parser.add_argument_group("general")
+    group.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    volume = group.add_mutually_exclusive_group()
+    volume.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    volume.add_argument("-v", "--verbose", action="store_true", help="print more; where a fault arose, too")
+
+
+def _add_machine(parser: _Parser) -> None:
+    group = parser.add_argument_group("machine")
+    group.add_argument("--device", choices=("cpu", "gpu"), help="where to compute (default: a GPU if JAX finds one)")
+    group.add_argument(
+        "--threads", metavar="N", type=_type(units.parse_count, 1, MOST_THREADS), help="CPU cores to use (default: all)"
+    )
+
+
+def _add_output(parser: _Parser, text: str) -> None:
+    parser.add_argument("-o", "--output", metavar="OUT", help=text)
+    parser.add_argument("-f", "--force", action="store_true", help="overwrite files that exist")
+
+
+def _compress_parser() -> _Parser:
+    parser = _Parser(
+        "compress",
+        "IN... [-o OUT] [-q 0-100 | --target-size SIZE | --target-bpp BITS | --target-psnr DB]\n"
+        "                       [-e 1-9 | --time T] [--recipe NAME] [--set KEY=VALUE]... [OPTION]...",
+        "Fit a small neural network to each input and store it as an .inrz file.",
+        _COMPRESS_EXAMPLES,
+    )
+    parser.add_argument("inputs", nargs="*", metavar="IN", help="media file, or - for standard input")
+    _add_output(
+        parser, "output: a file, a folder, or - for standard output (default: IN with the extension .inrz, beside it)"
+    )
+    _add_rate(parser.add_argument_group("how good, or how small (one of these)").add_mutually_exclusive_group())
+    _add_effort(parser.add_argument_group("how long").add_mutually_exclusive_group())
+    how = parser.add_argument_group("how")
+    how.add_argument("--recipe", metavar="NAME", help="see `inrzip recipes` (default: chosen by kind)")
+    how.add_argument(
+        "--set",
+        dest="settings",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        type=_type(units.parse_setting),
+        help="change a setting of the recipe; may be repeated",
+    )
+    how.add_argument(
+        "--audio",
+        choices=("copy", "inr", "drop"),
+        default="copy",
+        help="a video's sound: as it is, compressed or left out (default: copy)",
+    )
+    how.add_argument("--kind", choices=KINDS, help="what the input is (default: seen from its content and name)")
+    _add_machine(parser)
+    _add_general(parser)
+    return parser
+
+
+def _add_rate(group: argparse._MutuallyExclusiveGroup) -> None:
+    group.add_argument(
+        "-q",
+        "--quality",
+        metavar="0-100",
+        type=_type(units.parse_number, 0, 100),
+        help="quality (default: by recipe)",
+    )
+    group.add_argument(
+        "--target-size",
+        metavar="SIZE",
+        type=_type(units.parse_size),
+        help="largest file: 800, 50kB, 1.5MB, 64KiB",
+    )
+    group.add_argument(
+        "--target-bpp", metavar="BITS", type=_type(units.parse_number, 0), help="bits for each pixel or sample point"
+    )
+    group.add_argument("--target-psnr", metavar="DB", type=_type(units.parse_number, 0), help="quality to reach, in dB")
+
+
+def _add_effort(group: argparse._MutuallyExclusiveGroup) -> None:
+    group.add_argument(
+        "-e",
+        "--effort",
+        metavar="1-9",
+        default=5,
+        type=_type(units.parse_count, 1, 9),
+        help="1 is fastest, 9 makes the smallest file (default: 5)",
+    )
+    group.add_argument(
+        "--time", metavar="T", type=_type(units.parse_duration), help="stop after this time: 90, 60s, 5m, 1h30m"
+    )
+
+
+def _decompress_parser() -> _Parser:
+    parser = _Parser(
+        "decompress",
+        "IN.inrz [-o OUT] [--region RANGES] [--frames RANGE] [--scale S] [OPTION]...",
+        "Write what an .inrz file holds as a media file. The output's extension decides its format.",
+        _DECOMPRESS_EXAMPLES,
+    )
+    parser.add_argument("inputs", nargs="*", metavar="IN.inrz", help="file to read, or - for standard input")
+    _add_output(parser, "output, or - for standard output (default: the name of IN with the extension of the original)")
+    part = parser.add_argument_group("which part, and how large")
+    part.add_argument(
+        "--region",
+        metavar="RANGES",
+        type=_type(units.parse_region),
+        help="a range for each axis: rows,columns",
+    )
+    part.add_argument("--frames", metavar="RANGE", type=_type(units.parse_frames), help="frames a:b of a video, or one")
+    part.add_argument(
+        "--scale",
+        metavar="S",
+        default=1.0,
+        type=_type(units.parse_number, 0),
+        help="resolution (default: 1, the original's)",
+    )
+    part.add_argument(
+        "--max-memory",
+        metavar="SIZE",
+        type=_type(units.parse_size),
+        help="refuse to use more, such as 2GB",
+    )
+    _add_machine(parser)
+    _add_general(parser)
+    return parser
+
+
+def _info_parser() -> _Parser:
+    parser = _Parser("info", "IN [OPTION]...", "Say what is in an .inrz file, without decoding it.")
+    parser.add_argument("inputs", nargs="*", metavar="IN", help="file to read, or - for standard input")
+    _add_general(parser)
+    return parser
+
+
+def _verify_parser() -> _Parser:
+    parser = _Parser(
+        "verify", "IN [--against ORIGINAL] [OPTION]...", "Check that an .inrz file is whole.", _VERIFY_EXAMPLES
+    )
+    parser.add_argument("inputs", nargs="*", metavar="IN", help="file to check, or - for standard input")
+    parser.add_argument("--against", metavar="ORIGINAL", help="also measure its quality against this file")
+    _add_machine(parser)
+    _add_general(parser)
+    return parser
+
+
+def _recipes_parser() -> _Parser:
+    parser = _Parser("recipes", "[OPTION]...", "List the recipes: the ways to compress, and what each is for.")
+    parser.add_argument("inputs", nargs="*", help=argparse.SUPPRESS)
+    _add_general(parser)
+    return parser
+
+
+_PARSERS: dict[str, Callable[[], _Parser]] = {
+    "compress": _compress_parser,
+    "decompress": _decompress_parser,
+    "info": _info_parser,
+    "verify": _verify_parser,
+    "recipes": _recipes_parser,
+}
+
+
+def _join_negatives(arguments: Sequence[str]) -> list[str]:
+    """`--region -5:10` as `--region=-5:10`: argparse would take -5:10 for an option and tell nothing of use."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and re.match(r"-[0-9.]", argument) and re.fullmatch(r"--[a-z-]+", joined[-1]):
+            joined[-1] += "=" + argument
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _check_inputs(verb: str, inputs: Sequence[str]) -> None:
+    prog = f"inrzip {verb}"
+    if verb == "recipes":
+        if inputs:
+            raise UsageError(prog, f"takes no file, but was given {inputs[0]!r}")
+    elif not inputs:
+        raise UsageError(prog, "no input file was given")
+    elif verb != "compress" and len(inputs) > 1:
+        hint = "; name the output with -o" if verb == "decompress" else ""
+        raise UsageError(prog, f"takes one file, but was given {len(inputs)}{hint}")
+
+
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of a command, checked; `verb` is the command's name, `inputs` its files.
+
+    `arguments` starts with the command. Raises `UsageError`, and `SystemExit(0)` after printing the help asked for.
+    """
+    verb = arguments[0]
+    if verb not in _PARSERS:
+        raise UsageError("inrzip", f"{verb!r} is no command; the commands are {', '.join(_PARSERS)}")
+    # argparse's own handling of `--` together with options after files differs between versions of Python.
+    rest = list(arguments[1:])
+    end = rest.index("--") if "--" in rest else len(rest)
+    options = _PARSERS[verb]().parse_intermixed_args(_join_negatives(rest[:end]))
+    options.verb = verb
+    options.inputs = [*options.inputs, *rest[end + 1 :]]
+    _check_inputs(verb, options.inputs)
+    return options

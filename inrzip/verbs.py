@@ -1,0 +1,239 @@
+"""The commands: each calls one function of the Python interface and shows what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+
+from . import console, reports, streams
+from .errors import InrzipError
+from .options import UsageError
+
+DONE, FAILED = 0, 1
+INTERRUPTED = 130  # as shells report a process ended by SIGINT
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")  # NPROC: XLA's thread pool
+_ONE_THREAD_FLAG = "--xla_cpu_multi_thread_eigen=false"
+
+# Whether a job succeeded, and its result for --json.
+Outcome = tuple[bool, object]
+
+
+def run(opts: argparse.Namespace) -> int:
+    """Runs the command that `parse_arguments` read, and returns the exit status. Raises `UsageError`."""
+    machine = _attempt(opts, "--device", functools.partial(_choose_machine, opts))
+    return _COMMANDS[opts.verb](opts) if machine[0] else _finish(opts, [machine])
+
+
+def _api() -> ModuleType:
+    """The Python interface, which loads its parts when they are first used."""
+    return importlib.import_module("inrzip")
+
+
+def _choose_machine(opts: argparse.Namespace) -> None:
+    """Applies --threads and --device. JAX looks at both when it is imported, so this comes before."""
+    threads, device = getattr(opts, "threads", None), getattr(opts, "device", None)
+    if threads is not None:
+        if hasattr(os, "sched_setaffinity"):
+            # The one limit that the thread pools of XLA, BLAS and the media libraries all heed.
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+        os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+        if threads == 1:
+            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_ONE_THREAD_FLAG}".strip()
+    if device == "cpu":
+        os.environ["JAX_PLATFORMS"] = "cpu"
+    elif device == "gpu":
+        # JAX's own choice is a GPU if there is one. Naming "gpu" would fail wherever one make of GPU is not installed.
+        os.environ.pop("JAX_PLATFORMS", None)
+        if importlib.import_module("jax").default_backend() != "gpu":
+            raise InrzipError("--device gpu: JAX finds no GPU; install JAX for your GPU, or leave --device out")
+
+
+def _attempt(opts: argparse.Namespace, name: str, job: Callable[[], object]) -> Outcome:
+    """Runs one job on the file `name`; a failure is told on stderr and becomes the result."""
+    try:
+        return True, job()
+    except (KeyboardInterrupt, BrokenPipeError, UsageError):
+        raise
+    except BaseException as error:  # extension modules raise panics that are no Exception
+        others = [getattr(opts, option, None) for option in ("output", "against")]
+        files = [streams.shown_name(name), *(other for other in others if other)]
+        line = reports.error_text(error, opts.verb, files, opts.verbose)
+        console.print_error(line)
+        if opts.verbose and not isinstance(error, InrzipError):
+            import traceback
+
+            traceback.print_exception(error)
+        return False, {"source": streams.shown_name(name), "error": line}
+
+
+def _finish(opts: argparse.Namespace, outcomes: Sequence[Outcome]) -> int:
+    if opts.json:
+        results = [result for _, result in outcomes]
+        print(reports.json_text(results if len(opts.inputs) > 1 else results[0]))
+    return DONE if all(done for done, _ in outcomes) else FAILED
+
+
+def _says(opts: argparse.Namespace) -> bool:
+    return not opts.quiet and not opts.json
+
+
+def _say(opts: argparse.Namespace, text: str, to_stdout: bool = False) -> None:
+    """Prints a summary: on stderr where stdout carries a file's bytes."""
+    if _says(opts):
+        print(text, file=sys.stderr if to_stdout else sys.stdout, flush=True)
+
+
+def _refuse_mixture(opts: argparse.Namespace, to_stdout: bool) -> None:
+    if to_stdout and opts.json:
+        raise UsageError(f"inrzip {opts.verb}", "--json and a file cannot both go to standard output; use -o FILE")
+
+
+# --- compress --------------------------------------------------------------------------------------------------------
+
+
+def _call_compress(
+    opts: argparse.Namespace, path: Path, target: Path, label: str, stop: Callable[[], bool]
+) -> reports.CompressReport:
+    with console.progress_display(label, shown=_says(opts)) as progress:
+        report: reports.CompressReport = _api().compress(
+            path,
+            target,
+            recipe=opts.recipe,
+            quality=opts.quality,
+            target_size=opts.target_size,
+            target_bpp=opts.target_bpp,
+            target_psnr=opts.target_psnr,
+            effort=opts.effort,
+            time_limit=opts.time,
+            audio=opts.audio,
+            settings=dict(opts.settings),
+            kind=opts.kind,
+            overwrite=opts.force,
+            progress=progress,
+            stop=stop,
+        )
+    return report
+
+
+def _compress_one(
+    opts: argparse.Namespace, source: str, destination: Path | None, label: str, stop: Callable[[], bool]
+) -> object:
+    """Compresses one input and prints its summary."""
+    to_stdout = destination is None
+    with contextlib.ExitStack() as stack:
+        if destination is None:
+            streams.refuse_terminal()
+            destination = stack.enter_context(streams.temporary_folder()) / ("stdout" + streams.EXTENSION)
+        path = stack.enter_context(streams.input_file(source))
+        if source == streams.STREAM and stop():
+            # Ctrl-C ends the process at the other end of the pipe, too: what has come is not the whole signal.
+            raise KeyboardInterrupt
+        report = _call_compress(opts, path, destination, label, stop)
+        if to_stdout:
+            streams.send(destination)
+    name = streams.STDOUT if to_stdout else str(report.path)
+    _say(opts, reports.compress_text(report, name, opts.verbose), to_stdout)
+    if report.note and _says(opts):
+        console.print_error(f"{name}: {report.note}")
+    return report.to_json()
+
+
+def _compress(opts: argparse.Namespace) -> int:
+    destinations = streams.destinations(opts.inputs, opts.output)
+    _refuse_mixture(opts, None in destinations)
+    outcomes: list[Outcome] = []
+    n = len(opts.inputs)
+    with console.stop_on_interrupt() as stop:
+        for source, destination in zip(opts.inputs, destinations, strict=True):
+            if stop():
+                break
+            label = f"{len(outcomes) + 1}/{n} {Path(source).name}" if n > 1 else ""
+            job = functools.partial(_compress_one, opts, source, destination, label, stop)
+            outcomes.append(_attempt(opts, source, job))
+    status = _finish(opts, outcomes)
+    if len(outcomes) < n:
+        console.print_error(f"interrupted; {n - len(outcomes)} of {n} files were not compressed")
+        return INTERRUPTED
+    return status
+
+
+# --- decompress ------------------------------------------------------------------------------------------------------
+
+
+def _decompress_one(opts: argparse.Namespace, to_stdout: bool) -> object:
+    if to_stdout:
+        streams.refuse_terminal()
+    # Given no output, decompression writes beside its input, in the format of the original. With a copy of the input
+    # in a temporary folder, that is a file to pass on to standard output.
+    with streams.input_file(opts.inputs[0], as_copy=to_stdout, suffix=streams.EXTENSION) as path:
+        with console.progress_display("", shown=_says(opts)) as progress:
+            report: reports.DecompressReport = _api().decompress(
+                path,
+                None if to_stdout else opts.output and Path(opts.output),
+                region=opts.region,
+                frames=opts.frames,
+                scale=opts.scale,
+                max_memory=opts.max_memory,
+                overwrite=opts.force,
+                progress=progress,
+            )
+        if to_stdout:
+            streams.send(report.path)
+    _say(opts, reports.decompress_text(report, streams.STDOUT if to_stdout else str(report.path)), to_stdout)
+    return report.to_json()
+
+
+def _decompress(opts: argparse.Namespace) -> int:
+    to_stdout = opts.output == streams.STREAM or (opts.output is None and opts.inputs[0] == streams.STREAM)
+    _refuse_mixture(opts, to_stdout)
+    return _finish(opts, [_attempt(opts, opts.inputs[0], functools.partial(_decompress_one, opts, to_stdout))])
+
+
+# --- info, verify, recipes -------------------------------------------------------------------------------------------
+
+
+def _info(opts: argparse.Namespace) -> int:
+    def job() -> object:
+        with streams.input_file(opts.inputs[0], suffix=streams.EXTENSION) as path:
+            facts = _api().info(path)
+        _say(opts, reports.facts_text(facts))
+        return facts
+
+    return _finish(opts, [_attempt(opts, opts.inputs[0], job)])
+
+
+def _verify(opts: argparse.Namespace) -> int:
+    def job() -> object:
+        against = None if opts.against is None else Path(opts.against)
+        with streams.input_file(opts.inputs[0], suffix=streams.EXTENSION) as path:
+            facts = _api().verify(path, against)
+        name = console.one_line(streams.shown_name(opts.inputs[0]))
+        _say(opts, f"{name}: OK\n{reports.facts_text(facts, indent=2)}".rstrip())
+        return facts
+
+    return _finish(opts, [_attempt(opts, opts.inputs[0], job)])
+
+
+def _recipes(opts: argparse.Namespace) -> int:
+    def job() -> object:
+        recipes = list(_api().recipes())
+        _say(opts, reports.recipes_text(recipes))
+        return [reports.recipe_facts(recipe) for recipe in recipes]
+
+    return _finish(opts, [_attempt(opts, "recipes", job)])
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "compress": _compress,
+    "decompress": _decompress,
+    "info": _info,
+    "verify": _verify,
+    "recipes": _recipes,
+}
