@@ -19,7 +19,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 Axes = tuple[Float[np.ndarray, " n"], ...]
 """Positions along each grid axis, in samples: sample i has its centre at i. Their outer product is what is evaluated."""
@@ -47,6 +47,8 @@ class Config(abc.ABC):
 
     number: ClassVar[int]
     """Identifies the architecture in the file. Never re-used."""
+    frame_wise: ClassVar[bool] = False
+    """Whether `predict` makes whole frames from times, rather than samples from positions."""
 
     @abc.abstractmethod
     def build(self, grid: Grid, key: PRNGKeyArray) -> Representation:
@@ -76,13 +78,36 @@ class Config(abc.ABC):
         return {field.name: hints[field.name] is not int for field in dataclasses.fields(cls)}
 
 
-class Representation(eqx.Module):
+class Trainable(eqx.Module):
+    """What is fitted: a representation itself, or one with a training-only part around it (HNeRV's encoder)."""
+
+    @abc.abstractmethod
+    def predict_training(self, inputs: Array, targets: Array) -> Array:
+        """Predictions of `targets`, which only a training-only part may look at."""
+
+    @abc.abstractmethod
+    def finish(self, samples: Shaped[np.ndarray, "part ..."] | None, low: float, high: float) -> Representation:
+        """The representation that was fitted, without what only training needs. `samples`, from `low` to `high`, are what it was
+        fitted to, if they lie on a grid."""
+
+
+class Representation(Trainable):
     """A signal as a function of its coordinates. Subclasses are either point-wise or frame-wise."""
 
     grid: eqx.AbstractVar[Grid]
 
-    def training_module(self, key: PRNGKeyArray) -> eqx.Module:
-        """What is fitted at first. An architecture with a training-only part (HNeRV's encoder) wraps itself here."""
+    @abc.abstractmethod
+    def predict(self, inputs: Array) -> Array:
+        """Values at positions, or frames at times; normalised units."""
+
+    def training_module(self, key: PRNGKeyArray) -> Trainable:
+        """What is fitted at first: an architecture with a training-only part wraps itself here."""
+        return self
+
+    def predict_training(self, inputs: Array, targets: Array) -> Array:
+        return self.predict(inputs)
+
+    def finish(self, samples: Shaped[np.ndarray, "part ..."] | None, low: float, high: float) -> Representation:
         return self
 
     @abc.abstractmethod
@@ -110,10 +135,10 @@ class PointRepresentation(Representation):
         shape = tuple(len(axis) for axis in axes)
         n_points = int(np.prod(shape))
         values = np.empty((n_points, self.grid.channels), np.float32)
-        for start, stop, block in blocks(n_points):
+        for start, stop, block in _blocks(n_points):
             index = np.unravel_index(np.minimum(np.arange(start, start + block), n_points - 1), shape)
             positions = np.stack([axis[i] for axis, i in zip(axes, index, strict=True)], axis=-1).astype(np.float32)
-            values[start:stop] = np.asarray(predict_points(self, positions))[: stop - start]
+            values[start:stop] = np.asarray(predict(self, positions))[: stop - start]
         return values.reshape(*shape, self.grid.channels)
 
 
@@ -128,24 +153,18 @@ class FrameRepresentation(Representation):
         times, rows, columns = axes
         values = np.empty((len(times), len(rows), len(columns), self.grid.channels), np.float32)
         for i, time in enumerate(times):
-            frame = np.asarray(predict_frames(self, np.asarray([time], np.float32)))[0]
+            frame = np.asarray(predict(self, np.asarray([time], np.float32)))[0]
             values[i] = resample(frame, rows, columns)
         return values
 
 
 @eqx.filter_jit
-def predict_points(model: PointRepresentation, positions: Float[Array, "points dims"]) -> Float[Array, "points channels"]:
+def predict(model: Representation, inputs: Array) -> Array:
     """`model.predict`, compiled."""
-    return model.predict(positions)
+    return model.predict(inputs)
 
 
-@eqx.filter_jit
-def predict_frames(model: FrameRepresentation, times: Float[Array, " batch"]) -> Float[Array, "batch height width channels"]:
-    """`model.predict`, compiled."""
-    return model.predict(times)
-
-
-def blocks(n_points: int) -> Iterator[tuple[int, int, int]]:
+def _blocks(n_points: int) -> Iterator[tuple[int, int, int]]:
     """Cuts `n_points` into pieces: (start, stop, size of the padded block)."""
     start = 0
     while start < n_points:

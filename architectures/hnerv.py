@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from .base import Config, FrameRepresentation, Grid, solve_width
+from .base import Config, FrameRepresentation, Grid, Trainable, solve_width
 from .frames import MAX_CHANNELS, Conv, UpBlock, check_strides, choose_strides, stem_shape
 
 STEM_ROWS = 2
@@ -46,6 +46,7 @@ class HnervConfig(Config):
     strides: tuple[int, ...]
 
     number: ClassVar[int] = 3
+    frame_wise: ClassVar[bool] = True
 
     def build(self, grid: Grid, key: PRNGKeyArray) -> Hnerv:
         return Hnerv(self, grid, key)
@@ -125,7 +126,7 @@ class Hnerv(FrameRepresentation):
         return HnervTraining(self, key)
 
 
-class HnervTraining(eqx.Module):
+class HnervTraining(Trainable):
     """Encoder and decoder together, as they are fitted."""
 
     encoder: Encoder
@@ -135,12 +136,14 @@ class HnervTraining(eqx.Module):
         self.encoder = Encoder(decoder.config, decoder.grid, key)
         self.decoder = decoder
 
-    def predict_training(self, times: Array, frames: Float[Array, "batch height width channels"]) -> Float[Array, "..."]:
+    def predict_training(self, inputs: Array, targets: Array) -> Array:
         """Frames from themselves, through the embedding."""
-        return self.decoder.decode(self.encoder(frames))
+        return self.decoder.decode(self.encoder(targets))
 
-    def finish(self, samples: Shaped[np.ndarray, "frames height width channels"], low: float, high: float) -> Hnerv:
-        """The representation: the decoder, with the embeddings that the encoder gives each frame."""
+    def finish(self, samples: Shaped[np.ndarray, "part ..."] | None, low: float, high: float) -> Hnerv:
+        """The decoder, with the embeddings that the encoder gives each frame."""
+        if samples is None:
+            raise ValueError("`samples` is None; HNeRV makes its embeddings from frames")
         encode = eqx.filter_jit(lambda encoder, frames: encoder((frames.astype(jnp.float32) - low) / ((high - low) or 1)))
         embeddings = [encode(self.encoder, samples[i : i + 1]) for i in range(len(samples))]
         return eqx.tree_at(lambda m: m.embeddings, self.decoder, jnp.concatenate(embeddings))

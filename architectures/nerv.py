@@ -31,6 +31,7 @@ class NervConfig(Config):
     strides: tuple[int, ...]
 
     number: ClassVar[int] = 2
+    frame_wise: ClassVar[bool] = True
 
     def build(self, grid: Grid, key: PRNGKeyArray) -> Nerv:
         return Nerv(self, grid, key)

@@ -6,3 +6,46 @@ from pathlib import Path as _Path
 _root = _Path(__file__).resolve().parent.parent
 if (_root / "pyproject.toml").is_file() and (_root / "architectures").is_dir():
     __path__.append(str(_root))
+
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
+__version__ = "0.1.0"
+
+if _TYPE_CHECKING:
+    from .compression import CompressReport as CompressReport
+    from .compression import compress as compress
+    from .decompression import DecompressReport as DecompressReport
+    from .decompression import decompress as decompress
+    from .errors import CorruptFile as CorruptFile
+    from .errors import InrzipError as InrzipError
+    from .inspection import info as info
+    from .inspection import recipes as recipes
+    from .inspection import verify as verify
+    from .media import read_signal as read_signal
+    from .media import write_signal as write_signal
+    from .reader import Reader as Reader
+    from .reader import Reader as open
+    from .signal import Kind as Kind
+    from .signal import Spec as Spec
+
+# Loaded when first used, so that `inrzip --help` need not wait for JAX.
+_HOMES = {
+    "compression": ("CompressReport", "compress"),
+    "decompression": ("DecompressReport", "decompress"),
+    "errors": ("CorruptFile", "InrzipError"),
+    "inspection": ("info", "recipes", "verify"),
+    "media": ("read_signal", "write_signal"),
+    "reader": ("Reader", "open"),
+    "signal": ("Kind", "Spec"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+_RENAMED = {"open": "Reader"}
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'inrzip' has no attribute {name!r}")
+    return getattr(_import_module(f".{_HOME_OF[name]}", __name__), _RENAMED.get(name, name))

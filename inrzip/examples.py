@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import abc
+from collections.abc import Iterator
 from typing import ClassVar
 
 import equinox as eqx
@@ -11,16 +13,44 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 
+PROBE_POINTS = 1 << 16
+PROBE_FRAMES = 8
+POINTS_AT_ONCE = 1 << 14
+
+
 class Examples(eqx.Module):
-    """A data set of `size` items from which `batch` draws."""
+    """A data set of `n_items` items: points, or frames."""
 
     batch_size: eqx.AbstractVar[int]
+    n_items: eqx.AbstractVar[int]
     compiled_loop: eqx.AbstractClassVar[bool]
     """Whether many steps are compiled as one loop (see `inrzip.fitting`)."""
 
+    @abc.abstractmethod
+    def items(self, index: Int[Array, " batch"]) -> tuple[Array, Array]:
+        """(inputs, targets) of the items numbered `index`. Inputs are what `predict` of the representation takes."""
+
+    @abc.abstractmethod
+    def choose(self, key: PRNGKeyArray, step: Int[Array, ""]) -> Int[Array, " batch"]:
+        """The items of one step."""
+
+    @abc.abstractmethod
+    def probe(self, everything: bool) -> Iterator[Int[np.ndarray, " some"]]:
+        """Items to measure a loss on, in pieces that are evaluated at once: all, or few that stand for all."""
+
     def batch(self, key: PRNGKeyArray, step: Int[Array, ""]) -> tuple[Array, Array]:
-        """(inputs, targets) of one step. Inputs are what `predict` of the representation takes."""
-        raise TypeError
+        """(inputs, targets) of one step."""
+        return self.items(self.choose(key, step))
+
+
+def _random_points(key: PRNGKeyArray, batch_size: int, n_items: int) -> Int[Array, " batch"]:
+    return jax.random.randint(key, (batch_size,), 0, n_items)
+
+
+def _probe_points(n_items: int, everything: bool) -> Iterator[Int[np.ndarray, " some"]]:
+    everything = everything or n_items <= PROBE_POINTS
+    index = np.arange(n_items) if everything else np.random.default_rng(0).integers(0, n_items, PROBE_POINTS)
+    return iter([index[i : i + POINTS_AT_ONCE] for i in range(0, len(index), POINTS_AT_ONCE)])
 
 
 class GridPoints(Examples):
@@ -31,6 +61,7 @@ class GridPoints(Examples):
     gain: Float[Array, ""]
     shape: tuple[int, ...] = eqx.field(static=True)
     batch_size: int = eqx.field(static=True)
+    n_items: int = eqx.field(static=True)
     compiled_loop: ClassVar[bool] = True
 
     def __init__(self, samples: Shaped[np.ndarray, "*grid channels"], low: float, high: float, batch_size: int):
@@ -40,12 +71,18 @@ class GridPoints(Examples):
         self.samples = jnp.asarray(samples.reshape(-1, samples.shape[-1]))
         self.offset = jnp.float32(low)
         self.gain = jnp.float32(1 / ((high - low) or 1))
-        self.batch_size = min(batch_size, self.samples.shape[0])
+        self.n_items = self.samples.shape[0]
+        self.batch_size = min(batch_size, self.n_items)
 
-    def batch(self, key: PRNGKeyArray, step: Int[Array, ""]) -> tuple[Array, Array]:
-        index = jax.random.randint(key, (self.batch_size,), 0, self.samples.shape[0])
-        positions = jnp.stack(jnp.unravel_index(index, self.shape), axis=-1).astype(jnp.float32)
+    def items(self, index: Int[Array, " batch"]) -> tuple[Array, Array]:
+        positions = jnp.stack(jnp.unravel_index(jnp.asarray(index), self.shape), axis=-1).astype(jnp.float32)
         return positions, (self.samples[index].astype(jnp.float32) - self.offset) * self.gain
+
+    def choose(self, key: PRNGKeyArray, step: Int[Array, ""]) -> Int[Array, " batch"]:
+        return _random_points(key, self.batch_size, self.n_items)
+
+    def probe(self, everything: bool) -> Iterator[Int[np.ndarray, " some"]]:
+        return _probe_points(self.n_items, everything)
 
 
 class ScatteredPoints(Examples):
@@ -54,16 +91,23 @@ class ScatteredPoints(Examples):
     positions: Float[Array, "points dims"]
     values: Float[Array, "points channels"]
     batch_size: int = eqx.field(static=True)
+    n_items: int = eqx.field(static=True)
     compiled_loop: ClassVar[bool] = True
 
     def __init__(self, positions: Float[np.ndarray, "points dims"], values: Float[np.ndarray, "points channels"], batch_size: int):
         self.positions = jnp.asarray(positions, jnp.float32)
         self.values = jnp.asarray(values, jnp.float32)
-        self.batch_size = min(batch_size, len(values))
+        self.n_items = len(values)
+        self.batch_size = min(batch_size, self.n_items)
 
-    def batch(self, key: PRNGKeyArray, step: Int[Array, ""]) -> tuple[Array, Array]:
-        index = jax.random.randint(key, (self.batch_size,), 0, self.values.shape[0])
+    def items(self, index: Int[Array, " batch"]) -> tuple[Array, Array]:
         return self.positions[index], self.values[index]
+
+    def choose(self, key: PRNGKeyArray, step: Int[Array, ""]) -> Int[Array, " batch"]:
+        return _random_points(key, self.batch_size, self.n_items)
+
+    def probe(self, everything: bool) -> Iterator[Int[np.ndarray, " some"]]:
+        return _probe_points(self.n_items, everything)
 
 
 class Frames(Examples):
@@ -74,22 +118,30 @@ class Frames(Examples):
     gain: Float[Array, ""]
     epoch_key: PRNGKeyArray
     batch_size: int = eqx.field(static=True)
+    n_items: int = eqx.field(static=True)
     compiled_loop: ClassVar[bool] = False
 
-    def __init__(self, samples: Shaped[np.ndarray, "frames height width channels"], low: float, high: float, batch_size: int, seed: int):
+    def __init__(self, samples: Shaped[np.ndarray, "frames height width channels"], low: float, high: float, batch_size: int):
         self.samples = jnp.asarray(samples)
         self.offset = jnp.float32(low)
         self.gain = jnp.float32(1 / ((high - low) or 1))
-        self.epoch_key = jax.random.key(seed)
-        self.batch_size = min(batch_size, samples.shape[0])
+        self.epoch_key = jax.random.key(0)
+        self.n_items = samples.shape[0]
+        self.batch_size = min(batch_size, self.n_items)
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-self.samples.shape[0] // self.batch_size)
+        return -(-self.n_items // self.batch_size)
 
-    def batch(self, key: PRNGKeyArray, step: Int[Array, ""]) -> tuple[Array, Array]:
-        n = self.samples.shape[0]
+    def items(self, index: Int[Array, " batch"]) -> tuple[Array, Array]:
+        times = jnp.asarray(index).astype(jnp.float32)
+        return times, (self.samples[index].astype(jnp.float32) - self.offset) * self.gain
+
+    def choose(self, key: PRNGKeyArray, step: Int[Array, ""]) -> Int[Array, " batch"]:
         epoch, place = step // self.steps_per_epoch, step % self.steps_per_epoch
-        order = jax.random.permutation(jax.random.fold_in(self.epoch_key, epoch), n)
-        index = order[(place * self.batch_size + jnp.arange(self.batch_size)) % n]
-        return index.astype(jnp.float32), (self.samples[index].astype(jnp.float32) - self.offset) * self.gain
+        order = jax.random.permutation(jax.random.fold_in(self.epoch_key, epoch), self.n_items)
+        return order[(place * self.batch_size + jnp.arange(self.batch_size)) % self.n_items]
+
+    def probe(self, everything: bool) -> Iterator[Int[np.ndarray, " some"]]:
+        index = np.arange(self.n_items) if everything else np.linspace(0, self.n_items - 1, PROBE_FRAMES).astype(int)
+        return iter(np.unique(index)[:, None])

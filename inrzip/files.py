@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from .errors import InrzipError
 
 def check_writable(path: Path, overwrite: bool) -> None:
     """Refuses early, before any work, what `atomic_output` would refuse at the end."""
-    if path.is_dir():
-        raise InrzipError(f"{path}: is a directory; name a file")
     if path.exists() and not overwrite:
         raise InrzipError(f"{path}: already exists; give -f to overwrite it")
+    if path.exists() and not path.is_file():
+        raise InrzipError(f"{path}: is no regular file; choose another name")
     if not path.parent.is_dir():
         raise InrzipError(f"{path}: the folder {path.parent} does not exist")
     if not os.access(path.parent, os.W_OK):
@@ -24,13 +25,18 @@ def check_writable(path: Path, overwrite: bool) -> None:
 
 @contextlib.contextmanager
 def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
-    """Yields a temporary sibling of `path` (same extension) to write; it takes `path`'s name only if the block succeeds."""
+    """Yields a temporary sibling of `path` (same extension) to write; it takes `path`'s name only if the block succeeds.
+
+    The block may make it a file or a folder. Symbolic links are followed.
+    """
+    path = Path(os.path.realpath(path))
     check_writable(path, overwrite)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(f".{os.getpid()}-tmp-{path.name}")
     try:
         yield temporary
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
+        if temporary.is_file():
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
         if not overwrite:
             check_writable(path, overwrite)
         os.replace(temporary, path)
@@ -38,4 +44,4 @@ def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
         raise InrzipError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()

@@ -165,7 +165,7 @@ def extract_mesh(
 
 
 def prepare(vertices: Float[ndarray, "v 3"], faces: Int[ndarray, "f 3"]) -> Surface:
-    """Cuts a mesh in cube coordinates (within [-1, 1]) into pieces, and indexes them. At least one face must have an area."""
+    """Cuts a mesh in cube coordinates (within [-1, 1]) into pieces, and indexes them. Some face must have an area."""
     pieces = _cut(np.asarray(vertices, np.float64)[faces])
     sizes = _longest_edge(pieces)[0]
     dummy = np.full((1, 3, 3), 1e3) + 1e-3 * np.eye(3)

@@ -1,4 +1,4 @@
-"""Still images: every sample survives reading, and writing where the format is lossless; bad files end in one clear line."""
+"""Still images: every sample survives reading, and writing where the format is lossless; bad files give one line."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
+
 from inrzip.errors import InrzipError, UnsupportedSignal
 from inrzip.media import check_output, output_extension, read_signal, write_signal
 from inrzip.signal import Kind, Signal, Spec
-from PIL import Image
 
 
 def noise(shape: tuple[int, ...], kind: str = "u1", seed: int = 0) -> np.ndarray:
@@ -55,7 +56,9 @@ def test_range_is_the_types_for_8_bits_and_the_datas_for_16(tmp_path):
         assert (spec.low, spec.high) == expected
 
 
-@pytest.mark.parametrize(("extension", "channels"), [(".webp", 3), (".webp", 4), (".bmp", 3), (".bmp", 1), (".ppm", 3), (".pgm", 1)])
+@pytest.mark.parametrize(
+    ("extension", "channels"), [(".webp", 3), (".webp", 4), (".bmp", 3), (".bmp", 1), (".ppm", 3), (".pgm", 1)]
+)
 def test_other_lossless_formats(tmp_path, extension, channels):
     pixels = noise((9, 14, channels))
     write_signal(tmp_path / f"a{extension}", spec_of(pixels), [pixels])
@@ -80,7 +83,9 @@ def test_float_tiff(tmp_path):
     pixels = np.random.default_rng(0).normal(size=(7, 5)).astype("f4")
     tifffile.imwrite(tmp_path / "a.tif", pixels)
     signal = read_signal(tmp_path / "a.tif")
-    assert signal.spec.sample_type == "f4" and signal.spec.low == pixels.min() and output_extension(signal.spec) == ".tif"
+    assert (
+        signal.spec.sample_type == "f4" and signal.spec.low == pixels.min() and output_extension(signal.spec) == ".tif"
+    )
     np.testing.assert_array_equal(everything(signal)[..., 0], pixels)
 
 
@@ -138,7 +143,12 @@ def test_decompression_bomb(tmp_path):
 
     for depth in (8, 16):
         header = struct.pack(">IIBBBBB", 100_000, 100_000, depth, 2, 0, 0, 0)
-        data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+        data = (
+            b"\x89PNG\r\n\x1a\n"
+            + chunk(b"IHDR", header)
+            + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+            + chunk(b"IEND", b"")
+        )
         (tmp_path / "bomb.png").write_bytes(data)
         with pytest.raises(UnsupportedSignal, match="million pixels"):
             read_signal(tmp_path / "bomb.png")
@@ -223,8 +233,8 @@ def test_animated_webp_is_a_video(tmp_path):
 
 def test_importing_media_loads_nothing_heavy():
     code = (
-        "import sys, inrzip.media; "
-        "print([name for name in ('av', 'jax', 'PIL', 'imageio', 'tifffile', 'tensorstore', 'soundfile') if name in sys.modules])"
+        "import sys, inrzip.media; heavy = 'av jax PIL imageio tifffile tensorstore soundfile'.split(); "
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

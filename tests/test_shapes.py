@@ -37,7 +37,8 @@ def box_distance(*half: float) -> Distance:
     def distance(points: Float[ndarray, "n 3"]) -> Float[ndarray, " n"]:
         beyond = np.abs(points) - np.array(half)
         away: Float[ndarray, " n"] = np.linalg.norm(np.maximum(beyond, 0), axis=1)
-        return away + np.minimum(beyond.max(1), 0)
+        away += np.minimum(beyond.max(1), 0)
+        return away
 
     return distance
 
@@ -80,8 +81,8 @@ def test_samples_have_the_exact_distance_and_sign(name: str, inside_out: bool) -
     solid = solid.copy()
     if inside_out:
         solid.invert()
-    positions, distances = sdf.sample_sdf(mesh_of(solid), UNIT_SPEC, 4000, seed=1)
-    assert positions.shape == (4000, 3) and np.abs(positions).max() <= 1
+    positions, distances = sdf.sample_sdf(mesh_of(solid), UNIT_SPEC, 2000, seed=1)
+    assert positions.shape == (2000, 3) and np.abs(positions).max() <= 1
     expected = np.clip(exact(positions.astype(np.float64)), -0.1, 0.1)
     np.testing.assert_allclose(distances, expected, atol=sagitta + 2e-6)
     assert np.abs(distances).max() <= np.float32(UNIT_SPEC.high)
@@ -161,8 +162,8 @@ def test_sheet_is_refused() -> None:
 
 
 def grid_positions(shape: tuple[int, ...], origin: ndarray, spacing: ndarray) -> Float[ndarray, "n 3"]:
-    indices: Float[ndarray, "n 3"] = np.array(list(np.ndindex(*shape)), np.float64)
-    return indices * spacing + origin
+    positions: Float[ndarray, "n 3"] = np.array(list(np.ndindex(*shape))) * spacing + origin
+    return positions
 
 
 def test_extracted_sphere_is_in_place_and_faces_outwards() -> None:
@@ -321,6 +322,12 @@ def test_unwritable_meshes(tmp_path: Path) -> None:
         meshes.write_mesh(tmp_path / "none" / "a.obj", solid)
 
 
+@pytest.fixture
+def coarse_volumes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shape_metrics, "IOU_GRID", 40)
+
+
+@pytest.mark.usefixtures("coarse_volumes")
 def test_concentric_spheres_are_as_far_as_their_radii() -> None:
     first, second = (mesh_of(trimesh.creation.icosphere(4, radius)) for radius in (1.0, 1.1))
     quality = shape_metrics.compare(first, second, n=3000)
@@ -329,17 +336,19 @@ def test_concentric_spheres_are_as_far_as_their_radii() -> None:
     assert quality.rms_percent == pytest.approx(quality.chamfer_percent, rel=0.01)
     assert quality.hausdorff_percent == pytest.approx(100 * 0.1 / diagonal, rel=0.05)
     assert quality.psnr == pytest.approx(20 * math.log10(diagonal / 0.1), abs=0.2)
-    assert quality.iou == pytest.approx(1 / 1.1**3, abs=0.01)
+    assert quality.iou == pytest.approx(1 / 1.1**3, abs=0.02)
     assert quality.normal_consistency > 0.99
 
 
+@pytest.mark.usefixtures("coarse_volumes")
 def test_shifted_boxes() -> None:
     first, second = box(0.5, 0.5, 0.5), box(0.5, 0.5, 0.5).apply_translation([0.5, 0, 0])
     quality = shape_metrics.compare(mesh_of(first), mesh_of(second), n=3000)
-    assert quality.iou == pytest.approx(1 / 3, abs=0.01)
+    assert quality.iou == pytest.approx(1 / 3, abs=0.02)
     assert quality.hausdorff_percent == pytest.approx(100 * 0.5 / math.sqrt(3), rel=0.02)
 
 
+@pytest.mark.usefixtures("coarse_volumes")
 def test_a_mesh_equals_itself_even_inside_out() -> None:
     solid = trimesh.creation.torus(0.6, 0.2, 32, 16).apply_scale(1000)
     turned = solid.copy()

@@ -49,7 +49,7 @@ def copy_sound(path: Path) -> bytes | None:
 def write_signal(
     path: Path,
     spec: Spec,
-    parts: Iterable[Shaped[ndarray, "n *rest channels"]],
+    parts: Iterable[Shaped[ndarray, "_ *rest channels"]],
     *,
     copied_sound: bytes | None = None,
     decoded_sound: tuple[Spec, Shaped[ndarray, "m k"]] | None = None,

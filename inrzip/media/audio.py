@@ -70,6 +70,7 @@ def read_audio(path: Path) -> ArraySignal:
             samples, sample_type = _read_soundfile(file)
             rate, subtype = int(file.samplerate), str(file.subtype)
     except (soundfile.LibsndfileError, TypeError, ValueError):
+        # Unknown to libsndfile, or damaged: FFmpeg keeps what comes before the damage.
         samples, sample_type, rate = _read_ffmpeg(path)
         subtype = ""
     kept = subtype if subtype in _EXACT_SUBTYPES else _WAV[sample_type]
@@ -78,17 +79,9 @@ def read_audio(path: Path) -> ArraySignal:
 
 
 def _read_soundfile(file: Any) -> tuple[Shaped[ndarray, "n c"], str]:
-    import soundfile
-
     form, shift, sample_type = _EXACT_SUBTYPES.get(file.subtype, ("float32", 0, ""))
     blocks = []
-    while True:
-        try:
-            block = file.read(_BLOCK_FRAMES, dtype=form, always_2d=True)
-        except soundfile.LibsndfileError:
-            break  # damaged from here on
-        if len(block) == 0:
-            break
+    while len(block := file.read(_BLOCK_FRAMES, dtype=form, always_2d=True)):
         blocks.append(block)
     if not blocks:
         return np.empty((0, file.channels), np.int16), "i2"
@@ -137,7 +130,7 @@ def audio_problem(extension: str, spec: Spec) -> str | None:
     return None if soundfile.check_format(form, subtypes[spec.sample_type]) else "cannot be written here; use .wav"
 
 
-def write_audio(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "n c"]]) -> None:
+def write_audio(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "_ c"]]) -> None:
     """Writes audio in the format of `path`'s extension; WAV, FLAC and AIFF keep every sample as it is."""
     extension = path.suffix.lower()
     if extension == ".m4a":
@@ -166,7 +159,7 @@ def _for_soundfile(samples: Shaped[ndarray, "n c"], sample_type: str) -> Shaped[
     return samples.astype(np.int32) << 8 if sample_type == "i3" else samples
 
 
-def _write_m4a(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "n c"]]) -> None:
+def _write_m4a(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "_ c"]]) -> None:
     import av
 
     samples = np.concatenate([np.asarray(part) for part in parts])

@@ -14,7 +14,7 @@ from numpy import ndarray
 from ..errors import UnsupportedSignal
 from ..signal import Kind, Signal, Spec
 from .formats import check_output
-from .sniff import Family, identify
+from .sniff import Family, identify, read_head
 
 # What each family of files can be read as.
 _READABLE_AS: dict[Family, tuple[Kind, ...]] = {
@@ -51,7 +51,7 @@ def _read_still(path: Path, kind: Kind | None) -> Signal:
     from .frames import read_animation, stacked
     from .images import read_image
 
-    if kind != Kind.IMAGE and path.read_bytes()[:4] in (b"RIFF", b"\x89PNG"):
+    if kind != Kind.IMAGE and read_head(path)[:4] in (b"RIFF", b"\x89PNG"):
         moving = read_animation(path)
         if moving is not None:
             return stacked(moving, kind, path) if kind == Kind.VOLUME else moving
@@ -126,7 +126,7 @@ def _read_tiff(path: Path, kind: Kind | None) -> Signal:
 def _read_array(path: Path, kind: Kind | None) -> Signal:
     from .volumes import read_volume
 
-    if path.is_file() and path.suffix.lower() != ".npz" and path.read_bytes()[:2] == b"PK" and not _holds_arrays(path):
+    if path.is_file() and path.suffix.lower() != ".npz" and read_head(path)[:2] == b"PK" and not _holds_arrays(path):
         raise UnsupportedSignal(f"{path}: is a zip archive without arrays; unpack it first")
     return read_volume(path, kind)
 
@@ -169,7 +169,7 @@ _READERS = {
 def write(
     path: Path,
     spec: Spec,
-    parts: Iterable[Shaped[ndarray, "n *rest c"]],
+    parts: Iterable[Shaped[ndarray, "_ *rest c"]],
     copied_sound: bytes | None,
     decoded_sound: tuple[Spec, Shaped[ndarray, "m k"]] | None,
 ) -> None:

@@ -100,7 +100,7 @@ def read_frame(file: Any, index: int, path: Path) -> UInt8[ndarray, "h w *c"]:
 
 
 def _orientation(file: Any, index: int) -> int:
-    """The EXIF orientation of a frame that was just read. Only then: Pillow turns TIFF itself, and strikes the tag out."""
+    """The EXIF orientation of a frame that was just read. Only then: Pillow turns TIFF itself and drops the tag."""
     return int(file.metadata(index=index, exclude_applied=False).get("Orientation", 1))
 
 

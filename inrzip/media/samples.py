@@ -57,7 +57,7 @@ def type_name(array: Shaped[ndarray, "*_"]) -> str:
     return f"{array.dtype.kind}{array.dtype.itemsize}"
 
 
-def value_range(array: Shaped[ndarray, "*_"], path: Path) -> tuple[float, float]:
+def value_range(array: Shaped[ndarray, "*_ c"], path: Path) -> tuple[float, float]:
     """The lowest and highest sample. Raises `UnsupportedSignal` if any is infinite or not a number."""
     row = max(1, array.size // len(array))
     step = max(1, _SCAN_ELEMENTS // row)
@@ -73,7 +73,8 @@ def value_range(array: Shaped[ndarray, "*_"], path: Path) -> tuple[float, float]
                 continue
         lowest, highest = min(lowest, float(part.min())), max(highest, float(part.max()))
     if bad:
-        refuse_not_finite(bad, tuple(int(i) for i in np.unravel_index(first_bad, array.shape)), path)
+        index = tuple(int(i) for i in np.unravel_index(first_bad, array.shape))
+        refuse_not_finite(bad, index[:-1] if array.shape[-1] == 1 else index, path)
     return lowest, highest
 
 

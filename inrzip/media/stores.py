@@ -121,7 +121,7 @@ def _scan(store: Any, path: Path) -> tuple[str, float, float]:
     return sample_type, float(lowest), float(highest)
 
 
-def write_store(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "n *rest c"]]) -> None:
+def write_store(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "_ *rest c"]]) -> None:
     """Writes a volume as a Zarr 3 folder, compressed with zstd, in chunks of 64 along each axis."""
     import tensorstore
 
@@ -147,7 +147,7 @@ def write_store(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "n *rest
         raise InrzipError(f"{path}: cannot be written as zarr: {_reason(error)}") from error
 
 
-def _chunk_aligned(parts: Iterable[Shaped[ndarray, "n *rest c"]]) -> Iterable[Shaped[ndarray, "m *rest c"]]:
+def _chunk_aligned(parts: Iterable[Shaped[ndarray, "_ *rest c"]]) -> Iterable[Shaped[ndarray, "m *rest c"]]:
     """The parts joined and cut again into whole chunks, so that none is written twice."""
     held: list[Shaped[ndarray, "*_"]] = []
     for part in parts:

@@ -54,7 +54,7 @@ def holds_sound(extension: str) -> bool:
     return extension in _CODINGS and extension not in _SILENT
 
 
-def write_frame_folder(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "n h w c"]]) -> None:
+def write_frame_folder(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "_ h w c"]]) -> None:
     """Writes each frame as a PNG of 8 or 16 bits in the folder `path`: 000000.png, 000001.png and on."""
     path.mkdir(parents=True, exist_ok=True)
     frame_spec = dataclasses.replace(spec, kind=Kind.IMAGE, shape=spec.shape[1:])
@@ -65,7 +65,7 @@ def write_frame_folder(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "
 def write_video(
     path: Path,
     spec: Spec,
-    parts: Iterable[Shaped[ndarray, "n h w c"]],
+    parts: Iterable[Shaped[ndarray, "_ h w c"]],
     copied_sound: bytes | None = None,
     decoded_sound: tuple[Spec, Shaped[ndarray, "m k"]] | None = None,
 ) -> None:
@@ -130,7 +130,7 @@ def _encode(
     stream: Any,
     spec: Spec,
     coding: _Coding,
-    parts: Iterable[Shaped[ndarray, "n h w c"]],
+    parts: Iterable[Shaped[ndarray, "_ h w c"]],
     sound: SoundTrack | None,
 ) -> None:
     times, base, matrix = spec.meta.get("times"), _time_base(spec, coding), matrix_for(spec.shape[1])
@@ -174,7 +174,7 @@ def _pixel_format(spec: Spec, coding: _Coding) -> str:
     return ("yuv444p" if odd else "yuv420p") + ("10le" if deep else "")
 
 
-def _frames(parts: Iterable[Shaped[ndarray, "n h w c"]]) -> Iterator[Shaped[ndarray, "h w c"]]:
+def _frames(parts: Iterable[Shaped[ndarray, "_ h w c"]]) -> Iterator[Shaped[ndarray, "h w c"]]:
     for part in parts:
         yield from np.asarray(part)
 

@@ -32,10 +32,11 @@ def read_volume(path: Path, kind: Kind | None = None) -> Signal:
     `.npy` stays on disk and is mapped; nothing is unpickled. Raises `UnsupportedSignal` if the array is empty, of more
     than four axes, of a type that is not coded, or has samples that are infinite or not a number.
     """
+    kind = Kind.VOLUME if kind is None else kind
     if path.is_dir():
-        return read_store(path, kind or Kind.VOLUME)
+        return read_store(path, kind)
     array = _load_npz(path) if zipfile.is_zipfile(path) else _load_npy(path)
-    return array_signal(array, kind or Kind.VOLUME, path, os.path.getsize(path))
+    return array_signal(array, kind, path, os.path.getsize(path))
 
 
 def _load_npy(path: Path) -> Shaped[ndarray, "*_"]:
@@ -48,7 +49,7 @@ def _load_npy(path: Path) -> Shaped[ndarray, "*_"]:
 
 def _refuse_npy(path: Path, error: BaseException) -> Shaped[ndarray, "*_"]:
     """Says why `np.load` refused. Arrays without samples cannot be mapped, which is its own reason."""
-    if "object" in str(error).lower() and "pickle" in str(error).lower():
+    if "object" in str(error).lower():
         raise UnsupportedSignal(f"{path}: holds Python objects, which are not loaded; save plain numbers") from error
     if "empty file" in str(error):
         raise UnsupportedSignal(f"{path}: holds no samples; there is nothing to compress") from error
@@ -152,7 +153,7 @@ def _load_tiff_pages(path: Path, shape: tuple[int, ...], has_channels: bool) -> 
     return array, array.ndim == (4 if count > 1 else 3), 1
 
 
-def write_volume(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "n *rest c"]]) -> None:
+def write_volume(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "_ *rest c"]]) -> None:
     """Writes a volume as `.npy`, `.npz`, `.zarr` (Zarr 3) or a TIFF stack; all but `.npz` piece by piece."""
     extension = path.suffix.lower()
     if extension == ".zarr":
@@ -165,7 +166,7 @@ def write_volume(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "n *res
         write_npy(path, spec, parts)
 
 
-def write_npy(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "n *rest c"]]) -> None:
+def write_npy(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "_ *rest c"]]) -> None:
     """Writes any kind of sampled signal as `.npy`, piece by piece; a single channel has no axis of its own."""
     shape = (*spec.shape, spec.channels) if spec.channels > 1 else spec.shape
     header = {"shape": shape, "fortran_order": False, "descr": np.lib.format.dtype_to_descr(spec.dtype)}
@@ -175,7 +176,7 @@ def write_npy(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "n *rest c
             file.write(np.ascontiguousarray(part, spec.dtype).data)
 
 
-def _write_tiff(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "n h w c"]]) -> None:
+def _write_tiff(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "_ *rest c"]]) -> None:
     import tifffile
 
     colour = spec.channels >= 3
@@ -188,7 +189,7 @@ def _write_tiff(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "n h w c
         tiff.write(_pages(parts, spec), shape=shape, dtype=spec.dtype, photometric="rgb" if colour else "minisblack")
 
 
-def _pages(parts: Iterable[Shaped[ndarray, "n *rest c"]], spec: Spec) -> Iterator[Shaped[ndarray, "h w *c"]]:
+def _pages(parts: Iterable[Shaped[ndarray, "_ *rest c"]], spec: Spec) -> Iterator[Shaped[ndarray, "h w *c"]]:
     page = (*spec.shape[-2:], spec.channels) if spec.channels > 1 else spec.shape[-2:]
     for part in parts:
         yield from np.ascontiguousarray(part, spec.dtype).reshape(-1, *page)

@@ -1,0 +1,257 @@
+"""`compress`: from a media file to an `.inrz` file, segment by segment.
+
+read -> for each segment: fit, quantise, code -> write the container -> decode that file and measure it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from inrzip.architectures.base import Grid
+
+from . import media, plan
+from .checkpoint import Checkpoint
+from .container import write_container
+from .errors import TargetMissed
+from .examples import Examples, ScatteredPoints
+from .files import atomic_output, check_writable
+from .header import Header
+from .job import Job
+from .limits import check_spec
+from .measure import measure
+from .progress import ProgressCallback
+from .recipes import Recipe, choose_recipe, parse_settings
+from .reader import Reader
+from .segment import Task, encode_segment, make_examples
+from .signal import AudioTrack, Kind, ShapeSignal, Signal
+
+EXTENSION = ".inrz"
+FITTING_SHARE = (0.02, 0.95)
+"""Part of the whole job, as its progress shows it, that is spent on fitting."""
+SDF_SAMPLES = 1_000_000
+RESERVED_BYTES = 2
+"""Left free for each segment: its length in the index may take more than estimated."""
+SOUND_SHARE = 0.2
+"""Of a size asked for a video, at most this goes to sound that is coded anew."""
+
+AudioMode = Literal["copy", "inr", "drop"]
+
+
+@dataclasses.dataclass(frozen=True)
+class CompressReport:
+    """What `compress` did. `bytes` is the size of the file on disk; `quality` was measured on what was decoded from it."""
+
+    path: Path
+    bytes: int
+    source_bytes: int | None
+    bpp: float | None
+    quality: dict[str, float]
+    seconds: float
+    recipe: str
+    n_parameters: int
+    note: str | None
+    resumed: bool
+    stopped_early: bool
+
+    def to_json(self) -> dict[str, object]:
+        """All fields as plain values."""
+        return dataclasses.asdict(self) | {"path": str(self.path)}
+
+
+def compress(
+    source: Path | str,
+    destination: Path | str | None = None,
+    *,
+    recipe: str | None = None,
+    quality: float | None = None,
+    target_size: int | None = None,
+    target_bpp: float | None = None,
+    target_psnr: float | None = None,
+    effort: int = 5,
+    time_limit: float | None = None,
+    audio: AudioMode = "copy",
+    settings: Mapping[str, str] | None = None,
+    kind: str | Kind | None = None,
+    overwrite: bool = False,
+    progress: ProgressCallback | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> CompressReport:
+    """Compresses a media file to `destination` (default: its name with `.inrz`), and measures the file that came of it.
+
+    `quality` 0 to 100 (default 50), `target_size` in bytes, `target_bpp` in bits for a pixel, voxel or sound sample, or `target_psnr`
+    in dB: at most one. `effort` 1 to 9, or `time_limit` in seconds. `audio`: what becomes of a video's sound. `settings`: fields of
+    the recipe's configuration, see `inrzip recipes`. `stop` is asked about once a second; once it is true, the best so far is written.
+    An interrupted run leaves a `.part` file, from which the same call goes on. Raises InrzipError.
+    """
+    source = Path(source)
+    output = Path(destination) if destination is not None else source.with_suffix(EXTENSION)
+    check_writable(output, overwrite)
+    request = plan.Request(quality, target_size, target_bpp, target_psnr, effort, time_limit)
+    signal = media.read_signal(source, kind=Kind[kind.upper()] if isinstance(kind, str) else kind)
+    request.check(signal.spec)
+    check_spec(signal.spec)
+    chosen = choose_recipe(recipe, signal.spec.kind)
+    options = (request, chosen, parse_settings(settings or {}), audio, signal.spec)
+    checkpoint = Checkpoint(output, _fingerprint(source, options))
+    try:
+        job = Job(checkpoint, progress, stop)
+        job.tell("reading")
+        tracks = _sound(source, signal, audio, request, job)
+        deadline = None if time_limit is None else time.monotonic() + time_limit - checkpoint.seconds
+        data, n_parameters, notes = encode_signal(signal, request, chosen, options[2], tracks, job, deadline)
+        with atomic_output(output, overwrite) as temporary:
+            temporary.write_bytes(data)
+        checkpoint.remove()
+    except KeyboardInterrupt:
+        checkpoint.remove()
+        raise
+    job.share = (FITTING_SHARE[1], 1.0)
+    job.tell("measuring")
+    with Reader(output, max_memory=None) as reader:
+        measured = measure(signal, reader, job)
+    points = None if signal.spec.kind == Kind.SHAPE else float(np.prod(signal.spec.shape, dtype=np.float64))
+    return CompressReport(
+        path=output,
+        bytes=output.stat().st_size,
+        source_bytes=signal.source_bytes,
+        bpp=None if points is None else 8 * output.stat().st_size / points,
+        quality=measured,
+        seconds=checkpoint.seconds,
+        recipe=chosen.name,
+        n_parameters=n_parameters,
+        note=_note(request, notes, output.stat().st_size, measured),
+        resumed=checkpoint.resumed,
+        stopped_early=job.stopping,
+    )
+
+
+def encode_signal(
+    signal: Signal,
+    request: plan.Request,
+    recipe: Recipe,
+    settings: dict[str, int],
+    tracks: list[AudioTrack],
+    job: Job,
+    deadline: float | None,
+) -> tuple[bytes, int, list[str]]:
+    """The file's bytes, the number of parameters in it, and remarks on segments that missed their goal."""
+    header = Header(signal.spec, recipe.architecture.number, plan.segment_length(signal.spec))
+    bounds = [header.segment_bounds(i) for i in range(header.n_segments)]
+    budget = _segment_budget(header, tracks, plan.total_bytes(request, signal.spec), request)
+    payloads: list[bytes] = []
+    notes: list[str] = []
+    n_parameters = 0
+    for i, (start, stop) in enumerate(bounds):
+        lengths = [b - a for a, b in bounds[i:]]
+        size = plan.split_budget(budget - sum(map(len, payloads)), lengths)[0]
+        job.label = f"segment {i + 1}/{len(bounds)}" if len(bounds) > 1 else ""
+        low, high = FITTING_SHARE
+        job.share = (low + (high - low) * i / len(bounds), low + (high - low) * (i + 1) / len(bounds))
+        if i not in job.checkpoint.payloads:
+            task = _task(signal, start, stop, i, request, recipe, settings, _share_of_time(deadline, len(lengths)))
+            coded = encode_segment(task, plan.goal(request, size), job)
+            job.checkpoint.finish_segment(i, coded.payload)
+            n_parameters += coded.n_parameters
+            notes += [coded.note] if coded.note else []
+        payloads.append(job.checkpoint.payloads[i])
+    job.label = ""
+    return write_container(header, payloads, tracks), n_parameters, notes
+
+
+def _share_of_time(deadline: float | None, n_left: int) -> float | None:
+    if deadline is None:
+        return None
+    now = time.monotonic()
+    return now + max(deadline - now, 0.0) / n_left
+
+
+def _segment_budget(header: Header, tracks: list[AudioTrack], size: int, request: plan.Request) -> int:
+    """Bytes for all segments together: the file's size less header, index, checksums and sound."""
+    n = header.n_segments
+    guess = [b"\0" * max(size // n, 1)] * n
+    fixed = len(write_container(header, guess, tracks)) - n * len(guess[0]) + RESERVED_BYTES * (n > 1) * n
+    if request.target_size is None and request.target_bpp is None:
+        return size  # the sound rides on top of what the picture's quality asks for
+    if size - fixed < n * plan.SMALLEST_BYTES:
+        sound = sum(len(track.payload) for track in tracks)
+        hint = f", of which the sound takes {sound} (--audio inr or drop)" if sound else ""
+        raise TargetMissed(f"a file of {size} bytes cannot hold this signal: {fixed} bytes are needed besides the network{hint}")
+    return size - fixed
+
+
+def _task(
+    signal: Signal,
+    start: int,
+    stop: int,
+    index: int,
+    request: plan.Request,
+    recipe: Recipe,
+    settings: dict[str, int],
+    deadline: float | None,
+) -> Task:
+    spec = signal.spec
+    samples = None
+    examples: Examples
+    if isinstance(signal, ShapeSignal):
+        examples = _shape_examples(signal, recipe)
+    else:
+        samples = signal.read(start, stop)
+        examples = make_examples(recipe, samples, spec.low, spec.high)
+    grid = Grid((stop - start, *spec.shape[1:]), spec.channels)
+    schedule = plan.schedule(request, recipe, examples.n_items)
+    return Task(f"segment{index}", spec, grid, recipe, settings, examples, samples, schedule, deadline)
+
+
+def _shape_examples(signal: ShapeSignal, recipe: Recipe) -> ScatteredPoints:
+    from .sdf import sample_sdf
+
+    spec = signal.spec
+    cube, distances = sample_sdf(signal.mesh, spec, SDF_SAMPLES, seed=0)
+    positions = (cube + 1) / 2 * np.asarray(spec.shape, np.float32) - 0.5
+    return ScatteredPoints(positions, spec.normalise(distances)[:, None], recipe.batch_size)
+
+
+def _sound(source: Path, signal: Signal, mode: AudioMode, request: plan.Request, job: Job) -> list[AudioTrack]:
+    """The sound of a video as a track: its own packets, or coded as a signal of its own."""
+    if signal.spec.kind != Kind.VIDEO or mode == "drop":
+        return []
+    if mode == "copy":
+        copied = media.copy_sound(source)
+        return [] if copied is None else [AudioTrack("copy", copied)]
+    sound = media.read_sound(source)
+    if sound is None:
+        return []
+    mine = plan.Request(effort=request.effort)
+    if request.target_size is not None:
+        natural = plan.total_bytes(mine, sound.spec)
+        mine = plan.Request(target_size=min(natural, int(SOUND_SHARE * request.target_size)), effort=request.effort)
+    inner = Job(Checkpoint(None, ""), None, lambda: job.stopping)
+    job.tell("fitting", detail="sound")
+    data, _, _ = encode_signal(sound, mine, choose_recipe(None, Kind.AUDIO), {}, [], inner, None)
+    return [AudioTrack("inr", data)]
+
+
+def _fingerprint(source: Path, options: object) -> str:
+    """Identifies a job: the input's content and everything that was asked for."""
+    digest = hashlib.sha256(repr(options).encode())
+    for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
+        if path.is_file():
+            with open(path, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _note(request: plan.Request, notes: list[str], size: int, measured: dict[str, float]) -> str | None:
+    """What the user should know: targets that were missed, and what was reached."""
+    if request.target_size is not None and size < plan.LEAST_SIZE_SHARE * request.target_size:
+        notes = [*notes, f"{size} bytes, under the {request.target_size} asked for: more parameters brought nothing"]
+    reached = measured.get("psnr_db")
+    if request.target_psnr is not None and reached is not None and reached < request.target_psnr and not notes:
+        notes = [f"{request.target_psnr:g} dB was not reached, only {reached:.2f} dB"]
+    return "; ".join(dict.fromkeys(notes)) or None

@@ -1,0 +1,137 @@
+"""`decompress`: from an `.inrz` file back to a media file of the same kind, or to a part of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+from . import media
+from .errors import CorruptFile, InrzipError
+from .files import atomic_output, check_writable
+from .progress import Progress, ProgressCallback
+from .reader import DEFAULT_MAX_MEMORY, Bounds, Reader
+from .signal import Kind, Spec
+
+
+@dataclasses.dataclass(frozen=True)
+class DecompressReport:
+    """What `decompress` wrote. `shape`: of the samples, channels last; of a shape, (vertices, faces)."""
+
+    path: Path
+    bytes: int
+    seconds: float
+    shape: tuple[int, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """All fields as plain values."""
+        return dataclasses.asdict(self) | {"path": str(self.path)}
+
+
+def decompress(
+    source: Path | str,
+    destination: Path | str | None = None,
+    *,
+    region: Sequence[Bounds] | None = None,
+    frames: Bounds | None = None,
+    scale: float = 1.0,
+    max_memory: int | None = None,
+    overwrite: bool = False,
+    progress: ProgressCallback | None = None,
+) -> DecompressReport:
+    """Decodes a file, or a region, some frames, or another scale of it (see `Reader.render`), to `destination`.
+
+    The extension of `destination` decides the format; without it, the signal goes beside `source` in the format it once had. A part of a
+    video has no sound. Decoding that needs more than `max_memory` bytes (default 4 GiB) is refused. Raises InrzipError.
+    """
+    source = Path(source)
+    begun = time.monotonic()
+    with Reader(source, DEFAULT_MAX_MEMORY if max_memory is None else max_memory) as reader:
+        spec = reader.spec
+        output = Path(destination) if destination is not None else source.with_suffix(media.output_extension(spec))
+        check_writable(output, overwrite)
+        if spec.kind == Kind.SHAPE:
+            shape = _write_mesh(reader, output, region, scale, overwrite)
+        else:
+            shape = _write_samples(reader, output, region, frames, scale, overwrite, progress)
+    return DecompressReport(output, _size(output), time.monotonic() - begun, shape)
+
+
+def _write_mesh(reader: Reader, output: Path, region: Sequence[Bounds] | None, scale: float, overwrite: bool) -> tuple[int, ...]:
+    from .media.meshes import write_mesh
+
+    media.check_output(output, reader.spec)
+    mesh = reader.mesh(region, scale)
+    if not len(mesh.faces):
+        raise InrzipError("the decoded shape has no surface here; try another region")
+    with atomic_output(output, overwrite) as temporary:
+        write_mesh(temporary, mesh)
+    return len(mesh.vertices), len(mesh.faces)
+
+
+def _write_samples(
+    reader: Reader,
+    output: Path,
+    region: Sequence[Bounds] | None,
+    frames: Bounds | None,
+    scale: float,
+    overwrite: bool,
+    progress: ProgressCallback | None,
+) -> tuple[int, ...]:
+    shape = reader.output_shape(region, frames, scale)
+    spec = _rescaled(reader.spec, shape, frames, scale)
+    media.check_output(output, spec)
+    whole_in_time = frames is None or shape[0] == reader.spec.shape[0]
+    sound = _sound(reader) if spec.kind == Kind.VIDEO and whole_in_time and media.holds_sound(output) else {}
+    with atomic_output(output, overwrite) as temporary:
+        parts = _reporting(reader.parts(region, frames, scale), shape[0], progress)
+        media.write_signal(temporary, spec, parts, **sound)
+    return (*shape, spec.channels)
+
+
+def _rescaled(spec: Spec, shape: tuple[int, ...], frames: Bounds | None, scale: float) -> Spec:
+    """The description of what is written: its size, the rate of a sound at another scale, the times of the frames chosen."""
+    meta = dict(spec.meta)
+    rate = meta.get("rate")
+    if spec.kind == Kind.AUDIO and scale != 1 and isinstance(rate, tuple):
+        hertz = Fraction(int(rate[0]), int(rate[1])) * Fraction(scale).limit_denominator(1000)
+        meta["rate"] = (round(hertz), 1)
+    times = meta.get("times")
+    if frames is not None and isinstance(times, tuple):
+        chosen = times[frames[0] : frames[0] + shape[0]]
+        meta["times"] = tuple(int(t) - int(chosen[0]) for t in chosen)
+    return dataclasses.replace(spec, shape=shape, meta=meta)
+
+
+def _sound(reader: Reader) -> dict[str, Any]:
+    """Arguments of `media.write_signal` for the first sound track."""
+    for track in reader.tracks():
+        if track.mode == "copy":
+            return {"copied_sound": track.payload}
+        with Reader(track.payload) as sound:
+            if sound.spec.kind != Kind.AUDIO:
+                raise CorruptFile("the sound track holds something else")
+            return {"decoded_sound": (sound.spec, sound.render())}
+    return {}
+
+
+def _reporting(
+    parts: Iterator[Shaped[np.ndarray, "part ..."]], n_rows: int, progress: ProgressCallback | None
+) -> Iterator[Shaped[np.ndarray, "part ..."]]:
+    begun, done = time.monotonic(), 0
+    for part in parts:
+        yield part
+        done += len(part)
+        if progress is not None:
+            elapsed = time.monotonic() - begun
+            progress(Progress("writing", done / n_rows, elapsed / done * (n_rows - done)))
+
+
+def _size(path: Path) -> int:
+    return sum(p.stat().st_size for p in path.rglob("*")) if path.is_dir() else path.stat().st_size

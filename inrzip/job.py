@@ -1,0 +1,97 @@
+"""A compression under way: its clock, its checkpoint, its progress display and its user's wish to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from .checkpoint import Checkpoint, Progressing
+from .examples import Examples
+from .fitting import FitState, Schedule, fit, start
+from .progress import Progress, ProgressCallback
+
+ModuleT = TypeVar("ModuleT", bound=eqx.Module)
+
+LEAST_STEPS = 50
+"""Steps of a fit that begins after its user asked to stop."""
+
+
+class Job:
+    """Runs fits by name. A fit that the checkpoint knows is not run again, and a half-done one goes on where it stood.
+
+    `share`, the part of the whole job that is being worked on as (start, end) fractions, is set by the caller as it goes.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, progress: ProgressCallback | None, stop: Callable[[], bool] | None):
+        self.checkpoint = checkpoint
+        self.share = (0.0, 1.0)
+        self.label = ""
+        self._progress = progress
+        self._stop = stop
+        self._begun = time.monotonic()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the user wants the best result so far now."""
+        return self._stop is not None and self._stop()
+
+    def tell(self, stage: str, done: float = 0.0, detail: str = "", seconds_left: float | None = None) -> None:
+        """Reports that `done` (0 to 1) of the current share is complete."""
+        if self._progress is None:
+            return
+        low, high = self.share
+        fraction = low + (high - low) * done
+        elapsed = time.monotonic() - self._begun
+        if seconds_left is None and fraction > 0.02:
+            seconds_left = elapsed / fraction * (1 - fraction)
+        self._progress(Progress(stage, min(fraction, 1.0), seconds_left, " ".join(filter(None, (self.label, detail)))))
+
+    def fit(
+        self,
+        name: str,
+        module: ModuleT,
+        examples: Examples,
+        schedule: Schedule,
+        *,
+        steps: PyTree[Array] | None = None,
+        deadline: float | None = None,
+        describe: Callable[[float], str] = lambda loss: "",
+    ) -> ModuleT:
+        """`inrzip.fitting.fit`, with memory. `describe` turns a loss into words for the progress display."""
+        static: Any = eqx.filter(module, eqx.is_inexact_array, inverse=True)
+        begin = start(module)
+        if name in self.checkpoint.fits:
+            return cast(ModuleT, eqx.combine(_fill(begin.parameters, self.checkpoint.fits[name]), static))
+        state, n_steps = begin, schedule.n_steps
+        if self.stopping:
+            n_steps = min(n_steps, LEAST_STEPS)
+        current = self.checkpoint.current
+        if current is not None and current.name == name:
+            state, n_steps = _fill(begin, current.leaves), current.n_steps
+
+        def watch(state: FitState, loss: float, n_steps: int, seconds_left: float) -> bool:
+            self.tell("fitting", int(state.step) / max(n_steps, 1), describe(loss))
+            if self.checkpoint.due:
+                self.checkpoint.save_if_due(Progressing(name, n_steps, _leaves(state)))
+            return self.stopping and int(state.step) >= LEAST_STEPS
+
+        fitted = fit(
+            module, examples, Schedule(n_steps, schedule.peak), steps=steps, state=state, deadline=deadline, watch=watch
+        )
+        self.checkpoint.finish_fit(name, _leaves(eqx.filter(fitted, eqx.is_inexact_array)))
+        return cast(ModuleT, fitted)
+
+
+def _leaves(tree: PyTree[Array]) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def _fill(tree: Any, leaves: list[np.ndarray]) -> Any:
+    return jax.tree.unflatten(jax.tree.structure(tree), [jnp.asarray(leaf) for leaf in leaves])

@@ -1,0 +1,120 @@
+"""From what the user asked for to numbers: how many bytes, how many steps, how long the segments."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from .errors import InrzipError
+from .fitting import Schedule
+from .recipes import Recipe
+from .segment import Goal
+from .signal import Kind, Spec
+
+SEGMENT_BYTES = 400 << 20
+"""Samples of one segment, as float-free raw data: what fitting holds in memory, besides a fixed amount."""
+AUDIO_SEGMENT_SECONDS = 1.0
+EFFORT_RANGE = (1, 9)
+STEPS_AT_EFFORT_1 = 300
+EPOCHS_AT_EFFORT_1 = 10.0
+LONGER_PER_EFFORT = 10 ** (1 / 4)
+"""Each effort takes this many times the steps of the one before: four levels make a factor of ten."""
+UNBOUNDED_STEPS = 1_000_000
+"""With a time limit, the clock ends a fit."""
+QUALITY_RANGE = (0.0, 100.0)
+DEFAULT_QUALITY = 50.0
+QUALITY_OCTAVE = 12.5
+"""Points of --quality that double the size."""
+BPP_AT_QUALITY_50 = {Kind.IMAGE: 0.5, Kind.VIDEO: 0.02, Kind.AUDIO: 1.0, Kind.VOLUME: 0.5}
+"""Bits for a pixel, a voxel, a sample of sound (all channels together)."""
+SHAPE_BYTES_AT_QUALITY_50 = 30_000
+SMALLEST_BYTES = 24
+LEAST_SIZE_SHARE = 0.95
+"""A target size counts as met from here up to all of it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the user asked for; at most one of the four first fields is given."""
+
+    quality: float | None = None
+    target_size: int | None = None
+    target_bpp: float | None = None
+    target_psnr: float | None = None
+    effort: int = 5
+    time_limit: float | None = None
+
+    def check(self, spec: Spec) -> None:
+        """Raises InrzipError for contradictory or impossible wishes."""
+        given = [self.quality, self.target_size, self.target_bpp, self.target_psnr]
+        if sum(value is not None for value in given) > 1:
+            raise InrzipError("give only one of quality, target size, target bpp and target PSNR")
+        if any(value is not None and not (math.isfinite(value) and value > 0) for value in (*given[1:], self.time_limit)):
+            raise InrzipError("targets and the time limit must be positive numbers")
+        if self.quality is not None and not QUALITY_RANGE[0] <= self.quality <= QUALITY_RANGE[1]:
+            raise InrzipError(f"quality {self.quality:g} is outside 0 to 100")
+        if not EFFORT_RANGE[0] <= self.effort <= EFFORT_RANGE[1]:
+            raise InrzipError(f"effort {self.effort} is outside 1 to 9")
+        if spec.kind == Kind.SHAPE and self.target_psnr is not None:
+            raise InrzipError("a shape has no sample PSNR to aim at; use --quality or --target-size")
+        if spec.kind == Kind.SHAPE and self.target_bpp is not None:
+            raise InrzipError("a shape has no pixels to count bits for; use --quality or --target-size")
+
+
+def total_bytes(request: Request, spec: Spec) -> int:
+    """The size to aim at, of the whole file; with a target PSNR, the first guess."""
+    if request.target_size is not None:
+        return request.target_size
+    points = math.prod(spec.shape)
+    if request.target_bpp is not None:
+        return max(1, int(request.target_bpp * points / 8))
+    factor = 2 ** (((DEFAULT_QUALITY if request.quality is None else request.quality) - DEFAULT_QUALITY) / QUALITY_OCTAVE)
+    if request.target_psnr is not None:
+        factor = 2 ** ((request.target_psnr - 30) / 3)
+    at_50 = SHAPE_BYTES_AT_QUALITY_50 if spec.kind == Kind.SHAPE else BPP_AT_QUALITY_50[spec.kind] * points / 8
+    return max(SMALLEST_BYTES, int(at_50 * factor))
+
+
+def segment_length(spec: Spec) -> int:
+    """Rows of axis 0 in a segment: all, if they fit in `SEGMENT_BYTES`; a second or so of sound; else equal parts."""
+    n = spec.shape[0]
+    if spec.kind in (Kind.SHAPE, Kind.IMAGE):
+        return n
+    if spec.kind == Kind.AUDIO:
+        rate = spec.meta.get("rate", (44100, 1))
+        assert isinstance(rate, tuple)
+        return _even(n, max(1, int(AUDIO_SEGMENT_SECONDS * rate[0] / rate[1])))
+    row_bytes = math.prod(spec.shape[1:]) * spec.channels * spec.dtype.itemsize
+    return _even(n, max(1, SEGMENT_BYTES // row_bytes))
+
+
+def _even(n: int, longest: int) -> int:
+    """The length of equal parts of `n`, none longer than `longest`."""
+    return -(-n // -(-n // longest))
+
+
+def split_budget(size: int, weights: Sequence[int]) -> list[int]:
+    """`size` bytes in proportion to `weights`, their sum exactly `size`."""
+    total, done, parts = sum(weights), 0, []
+    for weight in weights:
+        share = (size - sum(parts)) * weight // (total - done) if total > done else 0
+        parts.append(share)
+        done += weight
+    return parts
+
+
+def schedule(request: Request, recipe: Recipe, n_items: int) -> Schedule:
+    """Steps for an effort: as many for every point set; for frames, also enough epochs."""
+    if request.time_limit is not None:
+        return Schedule(UNBOUNDED_STEPS, recipe.peak)
+    growth = LONGER_PER_EFFORT ** (request.effort - 1)
+    n_steps = STEPS_AT_EFFORT_1 * growth
+    if recipe.architecture.frame_wise:
+        n_steps = max(n_steps, EPOCHS_AT_EFFORT_1 * growth * n_items / recipe.batch_size)
+    return Schedule(round(n_steps), recipe.peak)
+
+
+def goal(request: Request, size: int) -> Goal:
+    """What one segment has to reach with `size` bytes."""
+    return Goal(size, request.target_psnr)
