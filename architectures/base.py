@@ -1,18 +1,19 @@
-"""What every architecture promises: a configuration of whole numbers, a module built from it, and one way to evaluate it.
+"""What every architecture promises: a configuration of whole numbers, a module built from it, and one way to evaluate
+it.
 
 A new architecture is one file here with two classes, and one line in `inrzip/recipes.py`:
 
-- a `Config`: a frozen dataclass whose fields are non-negative ints or tuples of them. It is written in the file as it is, and
-  together with the `Grid` it rebuilds the module exactly, weights apart.
-- a `Representation`: an `equinox.Module` whose float array leaves are the parameters that get quantised and coded, in the order of
-  `jax.tree.leaves`.
+- a `Config`: a frozen dataclass whose fields are non-negative ints or tuples of them. It is written in the file as it
+  is, and together with the `Grid` it rebuilds the module exactly, weights apart.
+- a `Representation`: an `equinox.Module` whose float array leaves are the parameters that get quantised and coded, in
+  the order of `jax.tree.leaves`.
 """
 
 from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import ClassVar, Self, get_type_hints
 
 import equinox as eqx
@@ -22,7 +23,8 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 Axes = tuple[Float[np.ndarray, " n"], ...]
-"""Positions along each grid axis, in samples: sample i has its centre at i. Their outer product is what is evaluated."""
+"""Positions along each grid axis, in samples: sample i has its centre at i. Their outer product is what is evaluated.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Config(abc.ABC):
     """Identifies the architecture in the file. Never re-used."""
     frame_wise: ClassVar[bool] = False
     """Whether `predict` makes whole frames from times, rather than samples from positions."""
+    extra_settings: ClassVar[tuple[str, ...]] = ()
+    """Settings that `solve` takes besides fields: what fields follow from."""
 
     @abc.abstractmethod
     def build(self, grid: Grid, key: PRNGKeyArray) -> Representation:
@@ -57,7 +61,7 @@ class Config(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
-        """The configuration for `grid` whose parameter count comes closest to `n_parameters`; `settings` fixes fields."""
+        """The configuration for `grid` of nearly `n_parameters` parameters; `settings` fixes fields."""
 
     @abc.abstractmethod
     def check(self, grid: Grid) -> None:
@@ -65,11 +69,17 @@ class Config(abc.ABC):
 
     def structure(self, grid: Grid) -> Representation:
         """The module with shapes in place of arrays: nothing is allocated."""
-        return eqx.filter_eval_shape(lambda: self.build(grid, jax.random.key(0)))
+        module: Representation = eqx.filter_eval_shape(lambda: self.build(grid, jax.random.key(0)))
+        return module
 
     def n_parameters(self, grid: Grid) -> int:
         """Numbers that a file has to hold."""
         return sum(leaf.size for leaf in parameters(self.structure(grid)))
+
+    @classmethod
+    def settable(cls) -> tuple[str, ...]:
+        """The settings that `solve` takes: fields that are one number, and `extra_settings`."""
+        return (*(name for name, is_tuple in cls.field_is_tuple().items() if not is_tuple), *cls.extra_settings)
 
     @classmethod
     def field_is_tuple(cls) -> dict[str, bool]:
@@ -87,8 +97,9 @@ class Trainable(eqx.Module):
 
     @abc.abstractmethod
     def finish(self, samples: Shaped[np.ndarray, "part ..."] | None, low: float, high: float) -> Representation:
-        """The representation that was fitted, without what only training needs. `samples`, from `low` to `high`, are what it was
-        fitted to, if they lie on a grid."""
+        """The representation that was fitted, without what only training needs. `samples`, from `low` to `high`, are
+        what it was fitted to, if they lie on a grid.
+        """
 
 
 class Representation(Trainable):
@@ -112,12 +123,16 @@ class Representation(Trainable):
 
     @abc.abstractmethod
     def render(self, axes: Axes) -> Float[np.ndarray, "*grid channels"]:
-        """Evaluates on the outer product of `axes`, in normalised units (0 to 1). Memory is bounded by the result and blocks."""
+        """Evaluates on the outer product of `axes`, in normalised units (0 to 1). Memory is bounded by the result and
+        blocks.
+        """
 
 
 def parameters(module: eqx.Module) -> list[Float[Array, "..."]]:
     """The float arrays of a module, in the order in which they are coded."""
-    return [leaf for leaf in jax.tree.leaves(module) if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return [
+        leaf for leaf in jax.tree.leaves(module) if hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
 
 
 POINT_BLOCKS = (1024, 16384)
@@ -159,9 +174,9 @@ class FrameRepresentation(Representation):
 
 
 @eqx.filter_jit
-def predict(model: Representation, inputs: Array) -> Array:
+def predict(model: Representation, inputs: Array | Float[np.ndarray, "..."]) -> Array:
     """`model.predict`, compiled."""
-    return model.predict(inputs)
+    return model.predict(jnp.asarray(inputs))
 
 
 def _blocks(n_points: int) -> Iterator[tuple[int, int, int]]:
@@ -175,21 +190,28 @@ def _blocks(n_points: int) -> Iterator[tuple[int, int, int]]:
 
 
 def resample(
-    frame: Float[np.ndarray, "height width channels"], rows: Sequence[float], columns: Sequence[float]
+    frame: Float[np.ndarray, "height width channels"],
+    rows: Float[np.ndarray, " rows"],
+    columns: Float[np.ndarray, " columns"],
 ) -> Float[np.ndarray, "rows columns channels"]:
     """A frame at the given row and column positions: samples where these are whole numbers, else bilinear."""
-    return _interpolate(_interpolate(frame, np.asarray(rows), 0), np.asarray(columns), 1)
+    return _interpolate(_interpolate(frame, rows, 0), columns, 1)
 
 
-def _interpolate(frame: Float[np.ndarray, "h w c"], positions: Float[np.ndarray, " n"], axis: int) -> Float[np.ndarray, "..."]:
+def _interpolate(
+    frame: Float[np.ndarray, "h w c"], positions: Float[np.ndarray, " n"], axis: int
+) -> Float[np.ndarray, "h2 w2 c"]:
     last = frame.shape[axis] - 1
     positions = np.clip(positions, 0, last)
     low = np.floor(positions).astype(np.int64)
     weight = (positions - low).astype(np.float32)
+    below: Float[np.ndarray, "h2 w2 c"] = np.take(frame, low, axis)
     if not weight.any():
-        return np.take(frame, low, axis)
+        return below
     weight = weight.reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
-    return np.take(frame, low, axis) * (1 - weight) + np.take(frame, np.minimum(low + 1, last), axis) * weight
+    above: Float[np.ndarray, "h2 w2 c"] = np.take(frame, np.minimum(low + 1, last), axis)
+    mixed: Float[np.ndarray, "h2 w2 c"] = below * (1 - weight) + above * weight
+    return mixed
 
 
 def solve_width(count: Callable[[int], int], n_parameters: int, smallest: int, largest: int) -> int:

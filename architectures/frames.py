@@ -1,4 +1,6 @@
-"""Parts shared by the networks that make whole frames (the NeRV family): up-sampling blocks, time encoding, choice of strides."""
+"""Parts shared by the networks that make whole frames (the NeRV family): up-sampling blocks, time encoding, choice of
+strides.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,9 @@ MAX_STRIDE = 8
 MAX_STAGES = 8
 MAX_CHANNELS = 4096
 STRIDES = (5, 4, 3, 2)
+SMALL_FRAME = 30_000
+LARGE_FRAME = 250_000
+"""Pixels up to which a frame is made without, and with little, sub-pixel up-sampling in the head."""
 
 
 class Conv(eqx.Module):
@@ -29,13 +34,24 @@ class Conv(eqx.Module):
         self.bias = jax.random.uniform(bias_key, (n_out,), jnp.float32, -bound, bound)
 
     def __call__(self, x: Float[Array, "b h w in"], stride: int = 1) -> Float[Array, "b h2 w2 out"]:
-        padding = "SAME" if stride == 1 else "VALID"
-        y = jax.lax.conv_general_dilated(x, self.weight, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        """`stride` is 1, or the kernel's size, which cuts the image into patches (their number is whole)."""
+        kernel, _, n_in, n_out = self.weight.shape
+        if kernel == stride:  # one product with each patch: dense products are faster than convolutions
+            b, h, w, _ = x.shape
+            patches = x.reshape(b, h // kernel, kernel, w // kernel, kernel, n_in).transpose(0, 1, 3, 2, 4, 5)
+            y = patches.reshape(-1, kernel * kernel * n_in) @ self.weight.reshape(-1, n_out)
+            y = y.reshape(b, h // kernel, w // kernel, n_out)
+        else:
+            y = jax.lax.conv_general_dilated(
+                x, self.weight, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
         return y + self.bias
 
 
 class UpBlock(eqx.Module):
-    """NeRV block: convolution to s^2 times the channels, pixel shuffle by s, GELU (Chen et al., NeurIPS 2021, section 3.1)."""
+    """NeRV block: convolution to s^2 times the channels, pixel shuffle by s, GELU (Chen et al., NeurIPS 2021, section
+    3.1).
+    """
 
     conv: Conv
     stride: int = eqx.field(static=True)
@@ -45,7 +61,7 @@ class UpBlock(eqx.Module):
         self.stride = stride
 
     def __call__(self, x: Float[Array, "b h w in"]) -> Float[Array, "b h2 w2 out"]:
-        return jax.nn.gelu(pixel_shuffle(self.conv(x), self.stride))
+        return pixel_shuffle(jax.nn.gelu(self.conv(x)), self.stride)
 
 
 def pixel_shuffle(x: Float[Array, "b h w c"], stride: int) -> Float[Array, "b h2 w2 c2"]:
@@ -62,10 +78,35 @@ def encode_time(times: Float[Array, " batch"], n_frames: int, n_frequencies: int
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
-def choose_strides(height: int, width: int, stem: int) -> tuple[int, ...]:
-    """Strides, largest first, that bring a stem of about `stem` rows (or columns, the shorter side) to at least the frame's size.
+class Head(eqx.Module):
+    """The last convolution, to the signal's channels. With `shuffle` above 1 it makes each pixel of a square of that
+    edge from a position of a coarser grid (sub-pixel convolution), so that no wide activations exist at full size: many
+    times cheaper.
+    """
 
-    The frame is padded inside to a multiple of their product, and cropped on output; products that pad little are preferred.
+    conv: Conv
+    shuffle: int = eqx.field(static=True)
+
+    def __init__(self, n_in: int, channels: int, kernel: int, shuffle: int, key: PRNGKeyArray):
+        self.conv = Conv(n_in, channels * shuffle * shuffle, kernel, key)
+        self.shuffle = shuffle
+
+    def __call__(self, x: Float[Array, "b h w in"], height: int, width: int) -> Float[Array, "b height width channels"]:
+        """Frames cropped to their true size, values in (0, 1)."""
+        return 0.5 * jnp.tanh(pixel_shuffle(self.conv(x), self.shuffle)[:, :height, :width]) + 0.5
+
+
+def choose_shuffle(height: int, width: int) -> int:
+    """Sub-pixel factor of the head: 1, as in the papers, for small frames."""
+    return 1 if height * width <= SMALL_FRAME else 2 if height * width <= LARGE_FRAME else 4
+
+
+def choose_strides(height: int, width: int, stem: int) -> tuple[int, ...]:
+    """Strides, largest first, that bring a stem of about `stem` rows (or columns, the shorter side) to at least the
+    frame's size.
+
+    The frame is padded inside to a multiple of their product, and cropped on output; products that pad little are
+    preferred.
     """
     candidates = [s for n in range(1, 6) for s in itertools.combinations_with_replacement(STRIDES, n)]
 
@@ -87,5 +128,9 @@ def stem_shape(height: int, width: int, strides: tuple[int, ...]) -> tuple[int, 
 def check_strides(strides: tuple[int, ...], height: int, width: int) -> None:
     """Raises ValueError for strides that no encoder writes."""
     product = math.prod(strides)
-    if not 1 <= len(strides) <= MAX_STAGES or not all(1 <= s <= MAX_STRIDE for s in strides) or product > 2 * max(height, width):
+    if (
+        not 1 <= len(strides) <= MAX_STAGES
+        or not all(1 <= s <= MAX_STRIDE for s in strides)
+        or product > 2 * max(height, width)
+    ):
         raise ValueError(f"strides {strides} for frames of {height} x {width}")

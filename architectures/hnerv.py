@@ -1,7 +1,8 @@
-"""HNeRV (Chen et al., CVPR 2023): a NeRV whose frames start from small content-adaptive embeddings instead of a time code.
+"""HNeRV (Chen et al., CVPR 2023): a NeRV whose frames start from small content-adaptive embeddings instead of a time
+code.
 
-While fitting, a ConvNeXt encoder makes the embeddings from the frames. The file holds the embeddings, quantised and coded, and the
-decoder; the encoder is thrown away.
+While fitting, a ConvNeXt encoder makes the embeddings from the frames. The file holds the embeddings, quantised and
+coded, and the decoder; the encoder is thrown away.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from .base import Config, FrameRepresentation, Grid, Trainable, solve_width
-from .frames import MAX_CHANNELS, Conv, UpBlock, check_strides, choose_strides, stem_shape
+from .frames import MAX_CHANNELS, Conv, Head, UpBlock, check_strides, choose_shuffle, choose_strides, stem_shape
 
 STEM_ROWS = 2
 ENCODER_WIDTH = 64
+MIXED_POSITIONS = 1_000
+"""Positions up to which the encoder has a ConvNeXt block."""
 REDUCTION_UNIT = 10
 MAX_KERNEL = 7
 EMBEDDING_CHANNELS = 16
@@ -32,9 +35,10 @@ EMBEDDING_SHARE = 0.3
 class HnervConfig(Config):
     """An HNeRV decoder.
 
-    `embedding`: channels of a frame's embedding; `channels`: after the first 1x1 convolution; `reduction`: tenths, the factor by
-    which each block narrows (paper: 1.2); `kernel`: the largest kernel (block i has min(1 + 2i, kernel)); `floor`: the fewest
-    channels (paper: 12); `head`: kernel of the last convolution.
+    `embedding`: channels of a frame's embedding; `channels`: after the first 1x1 convolution; `reduction`: tenths, the
+    factor by which each block narrows (paper: 1.2); `kernel`: the largest kernel (block i has min(1 + 2i, kernel));
+    `floor`: the fewest channels (paper: 12); `head`: kernel of the last convolution; `shuffle`: see `frames.Head`
+    (paper: 1).
     """
 
     embedding: int
@@ -43,10 +47,12 @@ class HnervConfig(Config):
     kernel: int
     floor: int
     head: int
+    shuffle: int
     strides: tuple[int, ...]
 
     number: ClassVar[int] = 3
     frame_wise: ClassVar[bool] = True
+    extra_settings: ClassVar[tuple[str, ...]] = ("stem",)
 
     def build(self, grid: Grid, key: PRNGKeyArray) -> Hnerv:
         return Hnerv(self, grid, key)
@@ -54,18 +60,20 @@ class HnervConfig(Config):
     @classmethod
     def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
         n_frames, height, width = grid.shape
-        strides = choose_strides(height, width, settings.pop("stem", STEM_ROWS))
-        positions = n_frames * math.prod(stem_shape(height, width, strides))
+        shuffle = settings.pop("shuffle", choose_shuffle(height, width))
+        strides = choose_strides(-(-height // shuffle), -(-width // shuffle), settings.pop("stem", STEM_ROWS))
+        positions = n_frames * math.prod(stem_shape(height, width, (*strides, shuffle)))
         affordable = int(EMBEDDING_SHARE * n_parameters / positions)
         embedding = settings.pop("embedding", max(1, min(EMBEDDING_CHANNELS, affordable)))
-        fixed = {"reduction": 12, "kernel": 5, "floor": 12, "head": 3} | settings
+        fixed = {"channels": 2, "reduction": 12, "kernel": 5, "floor": 12, "head": 3} | settings
+        config = cls(embedding=embedding, shuffle=shuffle, strides=strides, **fixed)
+        if "channels" in settings:
+            return config
 
-        def make(channels: int) -> Self:
-            return cls(embedding=embedding, channels=channels, strides=strides, **fixed)
+        def count(channels: int) -> int:
+            return dataclasses.replace(config, channels=channels).n_parameters(grid)
 
-        if "channels" in fixed:
-            return make(fixed.pop("channels"))
-        return make(solve_width(lambda width: make(width).n_parameters(grid), n_parameters, 2, MAX_CHANNELS // 4))
+        return dataclasses.replace(config, channels=solve_width(count, n_parameters, 2, MAX_CHANNELS // 4))
 
     def check(self, grid: Grid) -> None:
         if len(grid.shape) != 3:
@@ -74,46 +82,53 @@ class HnervConfig(Config):
             raise ValueError(f"HNeRV of {self.embedding}, {self.channels}, {self.floor} channels")
         if not all(k % 2 == 1 and k <= MAX_KERNEL for k in (self.kernel, self.head)) or self.reduction < REDUCTION_UNIT:
             raise ValueError(f"HNeRV with kernels {self.kernel}, {self.head}, reduction {self.reduction}")
-        check_strides(self.strides, *grid.shape[1:])
+        check_strides((*self.strides, self.shuffle), *grid.shape[1:])
 
     def widths(self) -> tuple[int, ...]:
         """Channels before the first block and after each."""
         widths = [self.channels]
         for _ in self.strides:
-            widths.append(max(round(widths[-1] * REDUCTION_UNIT / self.reduction), self.floor))
+            widths.append(max(round(widths[-1] * REDUCTION_UNIT / self.reduction), min(self.floor, widths[-1])))
         return tuple(widths)
 
 
 class Hnerv(FrameRepresentation):
-    """The decoder of `HnervConfig` and the embeddings of all frames. Between frames, embeddings are interpolated linearly."""
+    """The decoder of `HnervConfig` and the embeddings of all frames. Between frames, embeddings are interpolated
+    linearly.
+    """
 
     embeddings: Float[Array, "frames rows columns embedding"]
     stem: Conv
     blocks: list[UpBlock]
-    head: Conv
+    head: Head
     config: HnervConfig = eqx.field(static=True)
     grid: Grid = eqx.field(static=True)
 
     def __init__(self, config: HnervConfig, grid: Grid, key: PRNGKeyArray):
         keys = jax.random.split(key, len(config.strides) + 2)
-        shape = (grid.shape[0], *stem_shape(*grid.shape[1:], config.strides), config.embedding)
+        n_frames, height, width = grid.shape
+        shape = (n_frames, *stem_shape(height, width, (*config.strides, config.shuffle)), config.embedding)
         self.embeddings = jnp.zeros(shape, jnp.float32)
         widths = config.widths()
         self.stem = Conv(config.embedding, config.channels, 1, keys[0])
         self.blocks = [
             UpBlock(n_in, n_out, min(1 + 2 * i, config.kernel), stride, k)
-            for i, (n_in, n_out, stride, k) in enumerate(zip(widths[:-1], widths[1:], config.strides, keys[1:-1], strict=True))
+            for i, (n_in, n_out, stride, k) in enumerate(
+                zip(widths[:-1], widths[1:], config.strides, keys[1:-1], strict=True)
+            )
         ]
-        self.head = Conv(widths[-1], grid.channels, config.head, keys[-1])
+        self.head = Head(widths[-1], grid.channels, config.head, config.shuffle, keys[-1])
         self.config = config
         self.grid = grid
 
-    def decode(self, embeddings: Float[Array, "batch rows columns embedding"]) -> Float[Array, "batch height width channels"]:
+    def decode(
+        self, embeddings: Float[Array, "batch rows columns embedding"]
+    ) -> Float[Array, "batch height width channels"]:
         """Frames from their embeddings."""
         x = jax.nn.gelu(self.stem(embeddings))
         for block in self.blocks:
             x = block(x)
-        return 0.5 * jnp.tanh(self.head(x)[:, : self.grid.shape[1], : self.grid.shape[2]]) + 0.5
+        return self.head(x, *self.grid.shape[1:])
 
     def predict(self, times: Float[Array, " batch"]) -> Float[Array, "batch height width channels"]:
         last = self.grid.shape[0] - 1
@@ -144,34 +159,53 @@ class HnervTraining(Trainable):
         """The decoder, with the embeddings that the encoder gives each frame."""
         if samples is None:
             raise ValueError("`samples` is None; HNeRV makes its embeddings from frames")
-        encode = eqx.filter_jit(lambda encoder, frames: encoder((frames.astype(jnp.float32) - low) / ((high - low) or 1)))
+        span = (high - low) or 1
+        encode = eqx.filter_jit(lambda encoder, frames: encoder((frames.astype(jnp.float32) - low) / span))
         embeddings = [encode(self.encoder, samples[i : i + 1]) for i in range(len(samples))]
-        return eqx.tree_at(lambda m: m.embeddings, self.decoder, jnp.concatenate(embeddings))
+        decoder: Hnerv = eqx.tree_at(lambda m: m.embeddings, self.decoder, jnp.concatenate(embeddings))
+        return decoder
 
 
 class Encoder(eqx.Module):
-    """Strided convolutions, each followed by one ConvNeXt block (Liu et al., CVPR 2022)."""
+    """Strided convolutions, each followed by one ConvNeXt block (Liu et al., CVPR 2022).
+
+    Large frames are averaged down to the decoder's last grid first, and blocks work only where there are few positions:
+    the encoder is not stored, and this makes it a small part of the cost.
+    """
 
     downs: list[Conv]
-    mixers: list[ConvNext]
+    mixers: list[ConvNext | None]
     strides: tuple[int, ...] = eqx.field(static=True)
+    shuffle: int = eqx.field(static=True)
 
     def __init__(self, config: HnervConfig, grid: Grid, key: PRNGKeyArray):
         n = len(config.strides)
         keys = jax.random.split(key, 2 * n)
         widths = [grid.channels, *[ENCODER_WIDTH] * (n - 1), config.embedding]
-        self.downs = [Conv(a, b, s, k) for a, b, s, k in zip(widths[:-1], widths[1:], config.strides, keys[:n], strict=True)]
-        self.mixers = [ConvNext(width, k) for width, k in zip(widths[1:], keys[n:], strict=True)]
+        self.downs = [
+            Conv(a, b, s, k) for a, b, s, k in zip(widths[:-1], widths[1:], config.strides, keys[:n], strict=True)
+        ]
+        positions = grid.n_points / grid.shape[0] / config.shuffle**2 / np.cumprod(np.square(config.strides))
+        self.mixers = [
+            ConvNext(width, k) if count <= MIXED_POSITIONS else None
+            for width, count, k in zip(widths[1:], positions, keys[n:], strict=True)
+        ]
         self.strides = config.strides
+        self.shuffle = config.shuffle
 
     def __call__(self, frames: Float[Array, "b h w c"]) -> Float[Array, "b rows columns embedding"]:
-        product = math.prod(self.strides)
+        product = math.prod(self.strides) * self.shuffle
         pad = [(0, 0), *((0, -size % product) for size in frames.shape[1:3]), (0, 0)]
-        x = jnp.pad(frames, pad, mode="edge")
+        x = _average(jnp.pad(frames, pad, mode="edge"), self.shuffle)
         for i, (down, mixer, stride) in enumerate(zip(self.downs, self.mixers, self.strides, strict=True)):
-            x = down(x, stride) if i == 0 else down(_normalise(x), stride)
-            x = mixer(_normalise(x) if i == 0 else x)
+            x = down(_normalise(x) if i else x, stride)
+            x = x if mixer is None else mixer(x)
         return x
+
+
+def _average(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c"]:
+    b, h, w, c = x.shape
+    return x.reshape(b, h // factor, factor, w // factor, factor, c).mean((2, 4)) if factor > 1 else x
 
 
 class ConvNext(eqx.Module):
@@ -195,7 +229,9 @@ class ConvNext(eqx.Module):
 
 
 def _depthwise(x: Float[Array, "b h w c"], weight: Float[Array, "k k c"]) -> Float[Array, "b h w c"]:
-    """Depthwise convolution as a sum of shifted products, a row of taps at a time: XLA's own is many times slower on CPUs."""
+    """Depthwise convolution as a sum of shifted products, a row of taps at a time: XLA's own is many times slower on
+    CPUs.
+    """
     kernel, (_, height, width, _) = weight.shape[0], x.shape
     half = kernel // 2
     padded = jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .base import Config, FrameRepresentation, Grid, solve_width
-from .frames import MAX_CHANNELS, Conv, UpBlock, check_strides, choose_strides, encode_time, stem_shape
+from .frames import MAX_CHANNELS, Head, UpBlock, check_strides, choose_shuffle, choose_strides, encode_time, stem_shape
 
 STEM_ROWS = 4
 MAX_FREQUENCIES = 200
@@ -19,36 +19,43 @@ MAX_FREQUENCIES = 200
 
 @dataclasses.dataclass(frozen=True)
 class NervConfig(Config):
-    """A NeRV: time encoding of `frequencies`, an MLP with `hidden` units to a stem of `channels`, one up-block for each of `strides`.
+    """A NeRV: time encoding of `frequencies`, an MLP with `hidden` units to a stem of `channels`, one up-block for each
+    of `strides`.
 
-    The first block keeps the channels, each later one halves them, down to `floor`.
+    The first block keeps the channels, each later one halves them, down to `floor`. `shuffle`: see `frames.Head`
+    (paper: 1).
     """
 
     channels: int
     hidden: int
     frequencies: int
     floor: int
+    shuffle: int
     strides: tuple[int, ...]
 
     number: ClassVar[int] = 2
     frame_wise: ClassVar[bool] = True
+    extra_settings: ClassVar[tuple[str, ...]] = ("stem",)
 
     def build(self, grid: Grid, key: PRNGKeyArray) -> Nerv:
         return Nerv(self, grid, key)
 
     @classmethod
     def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
-        strides = choose_strides(grid.shape[1], grid.shape[2], settings.pop("stem", STEM_ROWS))
+        height, width = grid.shape[1:]
+        shuffle = settings.pop("shuffle", choose_shuffle(height, width))
+        strides = choose_strides(-(-height // shuffle), -(-width // shuffle), settings.pop("stem", STEM_ROWS))
         frequencies = settings.pop("frequencies", 40)
         floor = settings.pop("floor", 12)
 
-        def make(channels: int) -> Self:
-            return cls(channels, 2 * channels, frequencies, floor, strides)
+        smallest = cls(2, 4, frequencies, floor, shuffle, strides)
 
-        channels = settings.pop("channels", 0) or solve_width(
-            lambda width: make(width).n_parameters(grid), n_parameters, 2, MAX_CHANNELS // 4
-        )
-        return dataclasses.replace(make(channels), **settings)
+        def count(channels: int) -> int:
+            return dataclasses.replace(smallest, channels=channels, hidden=2 * channels).n_parameters(grid)
+
+        channels = settings.pop("channels", 0) or solve_width(count, n_parameters, 2, MAX_CHANNELS // 4)
+        chosen = {"channels": channels, "hidden": 2 * channels, "frequencies": frequencies, "floor": floor} | settings
+        return cls(**chosen, shuffle=shuffle, strides=strides)
 
     def check(self, grid: Grid) -> None:
         if len(grid.shape) != 3:
@@ -56,11 +63,11 @@ class NervConfig(Config):
         sizes = (self.channels, self.hidden, self.floor)
         if not all(1 <= size <= MAX_CHANNELS for size in sizes) or not 1 <= self.frequencies <= MAX_FREQUENCIES:
             raise ValueError(f"NeRV of sizes {sizes}, {self.frequencies} frequencies")
-        check_strides(self.strides, *grid.shape[1:])
+        check_strides((*self.strides, self.shuffle), *grid.shape[1:])
 
     def widths(self) -> tuple[int, ...]:
         """Channels of the stem and after each block."""
-        later = [max(self.channels >> i, self.floor) for i in range(len(self.strides))]
+        later = [max(self.channels >> i, min(self.floor, self.channels)) for i in range(len(self.strides))]
         return (self.channels, *later)
 
 
@@ -70,12 +77,12 @@ class Nerv(FrameRepresentation):
     first: tuple[Float[Array, "in hidden"], Float[Array, " hidden"]]
     second: tuple[Float[Array, "hidden out"], Float[Array, " out"]]
     blocks: list[UpBlock]
-    head: Conv
+    head: Head
     config: NervConfig = eqx.field(static=True)
     grid: Grid = eqx.field(static=True)
 
     def __init__(self, config: NervConfig, grid: Grid, key: PRNGKeyArray):
-        rows, columns = stem_shape(*grid.shape[1:], config.strides)
+        rows, columns = stem_shape(grid.shape[1], grid.shape[2], (*config.strides, config.shuffle))
         keys = jax.random.split(key, len(config.strides) + 3)
         self.first = _dense(2 * config.frequencies, config.hidden, keys[0])
         self.second = _dense(config.hidden, rows * columns * config.channels, keys[1])
@@ -84,7 +91,7 @@ class Nerv(FrameRepresentation):
             UpBlock(n_in, n_out, 3, stride, k)
             for n_in, n_out, stride, k in zip(widths[:-1], widths[1:], config.strides, keys[2:-1], strict=True)
         ]
-        self.head = Conv(widths[-1], grid.channels, 1, keys[-1])
+        self.head = Head(widths[-1], grid.channels, 1, config.shuffle, keys[-1])
         self.config = config
         self.grid = grid
 
@@ -93,10 +100,12 @@ class Nerv(FrameRepresentation):
         x = encode_time(times, n_frames, self.config.frequencies)
         x = jax.nn.gelu(x @ self.first[0] + self.first[1])
         x = jax.nn.gelu(x @ self.second[0] + self.second[1])
-        x = x.reshape(len(times), *stem_shape(height, width, self.config.strides), self.config.channels)
+        x = x.reshape(
+            len(times), *stem_shape(height, width, (*self.config.strides, self.config.shuffle)), self.config.channels
+        )
         for block in self.blocks:
             x = block(x)
-        return 0.5 * jnp.tanh(self.head(x)[:, :height, :width]) + 0.5
+        return self.head(x, height, width)
 
 
 def _dense(n_in: int, n_out: int, key: PRNGKeyArray) -> tuple[Float[Array, "in out"], Float[Array, " out"]]:

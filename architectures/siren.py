@@ -24,8 +24,8 @@ SCALE_UNIT = 8
 class SirenConfig(Config):
     """A SIREN of `depth` hidden layers of `width` sines.
 
-    `scales` holds, for each axis, eighths: an axis of scale 8 spans [-1, 1], as in the paper; a larger scale spans more, and so
-    raises the frequencies that the first layer starts with along that axis (long sounds need it).
+    `scales` holds, for each axis, eighths: an axis of scale 8 spans [-1, 1], as in the paper; a larger scale spans
+    more, and so raises the frequencies that the first layer starts with along that axis (long sounds need it).
     """
 
     width: int
@@ -33,6 +33,7 @@ class SirenConfig(Config):
     scales: tuple[int, ...]
 
     number: ClassVar[int] = 1
+    extra_settings: ClassVar[tuple[str, ...]] = ("scale",)
 
     def build(self, grid: Grid, key: PRNGKeyArray) -> Siren:
         return Siren(self, grid, key)
@@ -40,13 +41,17 @@ class SirenConfig(Config):
     @classmethod
     def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
         depth = settings.pop("depth", default_depth(n_parameters))
-        scales = (settings.pop("scale"),) * len(grid.shape) if "scale" in settings else tuple(map(default_scale, grid.shape))
+        scales = (
+            (settings.pop("scale"),) * len(grid.shape) if "scale" in settings else tuple(map(default_scale, grid.shape))
+        )
 
         def count(width: int) -> int:
             hidden = (depth - 1) * (width + 1) * width
             return (len(grid.shape) + 1) * width + hidden + (width + 1) * grid.channels
 
-        return cls(settings.pop("width", 0) or solve_width(count, n_parameters, 2, MAX_WIDTH), depth, scales, **settings)
+        return cls(
+            settings.pop("width", 0) or solve_width(count, n_parameters, 2, MAX_WIDTH), depth, scales, **settings
+        )
 
     def check(self, grid: Grid) -> None:
         if not 1 <= self.width <= MAX_WIDTH or not 1 <= self.depth <= MAX_DEPTH:
@@ -56,12 +61,16 @@ class SirenConfig(Config):
 
 
 def default_depth(n_parameters: int) -> int:
-    """Hidden layers that fitted best at a given size (COIN uses 5 to 13; shallower and wider trains faster at equal bytes)."""
+    """Hidden layers that fitted best at a given size (COIN uses 5 to 13; shallower and wider trains faster at equal
+    bytes).
+    """
     return 3 if n_parameters < 4_000 else 4 if n_parameters < 30_000 else 5
 
 
 def default_scale(n: int) -> int:
-    """Input scale for an axis of `n` samples, in eighths: 1 up to about 1,000 samples, and growing with the length beyond."""
+    """Input scale for an axis of `n` samples, in eighths: 1 up to about 1,000 samples, and growing with the length
+    beyond.
+    """
     return SCALE_UNIT * max(1, math.ceil(n / 1000))
 
 
@@ -93,7 +102,7 @@ class Siren(PointRepresentation):
 
 
 def _init_layer(key: PRNGKeyArray, n_in: int, n_out: int, *, first: bool) -> tuple[Array, Array]:
-    """SIREN section 3.2: U(-1/n, 1/n) for the first layer, U(-sqrt(6/n)/30, sqrt(6/n)/30) for the others; small biases."""
+    """SIREN section 3.2: U(-1/n, 1/n) first, U(-sqrt(6/n)/30, sqrt(6/n)/30) for other layers; small biases."""
     weight_key, bias_key = jax.random.split(key)
     bound = 1 / n_in if first else math.sqrt(6 / n_in) / OMEGA_HIDDEN
     weight = jax.random.uniform(weight_key, (n_out, n_in), jnp.float32, -bound, bound)
@@ -125,7 +134,9 @@ def _horner(coefficients: tuple[float, ...], x: Float[Array, "..."]) -> Float[Ar
 
 @jax.custom_vjp
 def sine(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """sin(x) for |x| up to some thousands by a polynomial: many times faster than the library's on CPUs, and the same everywhere."""
+    """sin(x) for |x| up to some thousands by a polynomial: many times faster than the library's on CPUs, and apart from
+    it: the same everywhere, but for the last bit where a compiler fuses operations.
+    """
     return _sine_and_cosine(x)[0]
 
 

@@ -1,15 +1,14 @@
 """inrzip: compress images, audio, video, 3-D shapes and volumes as small neural networks."""
 
+from importlib import import_module as _import_module
 from pathlib import Path as _Path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 # In a checkout, architectures/, priors/ and codecs/ lie beside this folder; in a wheel they lie inside it.
 _root = _Path(__file__).resolve().parent.parent
 if (_root / "pyproject.toml").is_file() and (_root / "architectures").is_dir():
     __path__.append(str(_root))
-
-from importlib import import_module as _import_module
-from typing import TYPE_CHECKING as _TYPE_CHECKING
-from typing import Any as _Any
 
 __version__ = "0.1.0"
 
@@ -26,7 +25,7 @@ if _TYPE_CHECKING:
     from .media import read_signal as read_signal
     from .media import write_signal as write_signal
     from .reader import Reader as Reader
-    from .reader import Reader as open
+    from .reader import Reader as open  # noqa: F401
     from .signal import Kind as Kind
     from .signal import Spec as Spec
 

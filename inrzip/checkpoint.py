@@ -1,7 +1,7 @@
 """What lets a killed run go on: a file beside the output with every finished fit, and where the current one stands.
 
-Compression is a deterministic function of its input and its fits, and only the fits take long. So the checkpoint holds nothing
-but fits, by name: a resumed run computes everything else again and finds the finished fits done.
+Compression is a deterministic function of its input and its fits, and only the fits take long. So the checkpoint holds
+nothing but fits, by name: a resumed run computes everything else again and finds the finished fits done.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import contextlib
 import dataclasses
 import json
 import time
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from .errors import InrzipError
 from .files import atomic_output
 
 SECONDS_BETWEEN_SAVES = 15.0
@@ -25,10 +25,9 @@ Arrays = list[np.ndarray]
 
 @dataclasses.dataclass
 class Progressing:
-    """The fit under way: its name, the length of its schedule, and the leaves of its `FitState`."""
+    """The fit under way: its name, and the leaves of its `FitState`."""
 
     name: str
-    n_steps: int
     leaves: Arrays
 
 
@@ -46,7 +45,8 @@ class Checkpoint:
         self.resumed = False
         self._begun = time.monotonic()
         if self._path is not None and self._path.is_file():
-            with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile):
+            # NumPy and json answer a damaged or strange file with many kinds of errors; all mean that it is of no use.
+            with contextlib.suppress(Exception):
                 self._load(self._path)
 
     @property
@@ -79,7 +79,7 @@ class Checkpoint:
         return self._path is not None and time.monotonic() - self._saved_at >= SECONDS_BETWEEN_SAVES
 
     def save(self) -> None:
-        """Writes the file, atomically. Without an output path there is none."""
+        """Writes the file, atomically, if it can. Without an output path there is none."""
         if self._path is None:
             return
         arrays: dict[str, np.ndarray] = {}
@@ -95,11 +95,13 @@ class Checkpoint:
         for i, leaves in enumerate(self.fits.values()):
             arrays |= {f"fit{i}_{j}": leaf for j, leaf in enumerate(leaves)}
         if self.current is not None:
-            meta["current"] = (self.current.name, self.current.n_steps, len(self.current.leaves))
+            meta["current"] = (self.current.name, len(self.current.leaves))
             arrays |= {f"current_{j}": leaf for j, leaf in enumerate(self.current.leaves)}
         arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-        with atomic_output(self._path, overwrite=True) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+        # No room for a checkpoint is no reason to give up the job: the file it ends in is far smaller.
+        with contextlib.suppress(InrzipError):
+            with atomic_output(self._path, overwrite=True) as temporary, open(temporary, "wb") as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
         self._saved_at = time.monotonic()
 
     def _load(self, path: Path) -> None:
@@ -111,8 +113,8 @@ class Checkpoint:
             fits = {name: [stored[f"fit{i}_{j}"] for j in range(n)] for i, (name, n) in enumerate(meta["fits"])}
             current = None
             if meta["current"] is not None:
-                name, n_steps, n = meta["current"]
-                current = Progressing(name, n_steps, [stored[f"current_{j}"] for j in range(n)])
+                name, n = meta["current"]
+                current = Progressing(name, [stored[f"current_{j}"] for j in range(n)])
         self.payloads, self.fits, self.current = payloads, fits, current
         self.seconds_before, self.resumed = float(meta["seconds"]), True
 

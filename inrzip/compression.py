@@ -13,21 +13,24 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+
 from inrzip.architectures.base import Grid
 
-from . import media, plan
+from . import __version__, media, plan
 from .checkpoint import Checkpoint
+from .compilation import use_compilation_cache
 from .container import write_container
-from .errors import TargetMissed
+from .errors import InrzipError, TargetMissed
 from .examples import Examples, ScatteredPoints
 from .files import atomic_output, check_writable
 from .header import Header
 from .job import Job
 from .limits import check_spec
 from .measure import measure
+from .network import count_parameters
 from .progress import ProgressCallback
-from .recipes import Recipe, choose_recipe, parse_settings
 from .reader import Reader
+from .recipes import Recipe, check_settings, choose_recipe, parse_settings
 from .segment import Task, encode_segment, make_examples
 from .signal import AudioTrack, Kind, ShapeSignal, Signal
 
@@ -37,6 +40,8 @@ FITTING_SHARE = (0.02, 0.95)
 SDF_SAMPLES = 1_000_000
 RESERVED_BYTES = 2
 """Left free for each segment: its length in the index may take more than estimated."""
+LONGEST_GUESS = 1 << 21
+"""Longer segments are not tried out to see what the file needs besides them: lengths up to 2^28 take no more."""
 SOUND_SHARE = 0.2
 """Of a size asked for a video, at most this goes to sound that is coded anew."""
 
@@ -45,7 +50,7 @@ AudioMode = Literal["copy", "inr", "drop"]
 
 @dataclasses.dataclass(frozen=True)
 class CompressReport:
-    """What `compress` did. `bytes` is the size of the file on disk; `quality` was measured on what was decoded from it."""
+    """What `compress` did. `bytes` is the size of the file on disk; `quality` is that of what was decoded from it."""
 
     path: Path
     bytes: int
@@ -84,20 +89,26 @@ def compress(
 ) -> CompressReport:
     """Compresses a media file to `destination` (default: its name with `.inrz`), and measures the file that came of it.
 
-    `quality` 0 to 100 (default 50), `target_size` in bytes, `target_bpp` in bits for a pixel, voxel or sound sample, or `target_psnr`
-    in dB: at most one. `effort` 1 to 9, or `time_limit` in seconds. `audio`: what becomes of a video's sound. `settings`: fields of
-    the recipe's configuration, see `inrzip recipes`. `stop` is asked about once a second; once it is true, the best so far is written.
-    An interrupted run leaves a `.part` file, from which the same call goes on. Raises InrzipError.
+    `quality` 0 to 100 (default 50), `target_size` in bytes, `target_bpp` in bits for a pixel, voxel or sound sample, or
+    `target_psnr` in dB: at most one. `effort` 1 to 9, or `time_limit` in seconds. `audio`: what becomes of a video's
+    sound. `settings`: fields of the recipe's configuration, see `inrzip recipes`. `stop` is asked about once a second;
+    once it is true, the best so far is written. An interrupted run leaves a `.part` file, from which the same call goes
+    on. Raises InrzipError.
     """
     source = Path(source)
     output = Path(destination) if destination is not None else source.with_suffix(EXTENSION)
     check_writable(output, overwrite)
+    use_compilation_cache()
+    if output.exists() and source.exists() and output.samefile(source):
+        raise InrzipError(f"{output}: is the input itself; name another output with -o")
     request = plan.Request(quality, target_size, target_bpp, target_psnr, effort, time_limit)
     signal = media.read_signal(source, kind=Kind[kind.upper()] if isinstance(kind, str) else kind)
     request.check(signal.spec)
     check_spec(signal.spec)
-    chosen = choose_recipe(recipe, signal.spec.kind)
-    options = (request, chosen, parse_settings(settings or {}), audio, signal.spec)
+    chosen = choose_recipe(recipe, signal.spec)
+    numbers = parse_settings(settings or {})
+    check_settings(numbers, chosen)
+    options = (request, chosen, numbers, audio, signal.spec)
     checkpoint = Checkpoint(output, _fingerprint(source, options))
     try:
         job = Job(checkpoint, progress, stop)
@@ -146,7 +157,6 @@ def encode_signal(
     budget = _segment_budget(header, tracks, plan.total_bytes(request, signal.spec), request)
     payloads: list[bytes] = []
     notes: list[str] = []
-    n_parameters = 0
     for i, (start, stop) in enumerate(bounds):
         lengths = [b - a for a, b in bounds[i:]]
         size = plan.split_budget(budget - sum(map(len, payloads)), lengths)[0]
@@ -157,11 +167,12 @@ def encode_signal(
             task = _task(signal, start, stop, i, request, recipe, settings, _share_of_time(deadline, len(lengths)))
             coded = encode_segment(task, plan.goal(request, size), job)
             job.checkpoint.finish_segment(i, coded.payload)
-            n_parameters += coded.n_parameters
             notes += [coded.note] if coded.note else []
         payloads.append(job.checkpoint.payloads[i])
     job.label = ""
-    return write_container(header, payloads, tracks), n_parameters, notes
+    grids = [Grid((stop - start, *signal.spec.shape[1:]), signal.spec.channels) for start, stop in bounds]
+    counts = [count_parameters(p, header.architecture, grid) for p, grid in zip(payloads, grids, strict=True)]
+    return write_container(header, payloads, tracks), sum(counts), notes
 
 
 def _share_of_time(deadline: float | None, n_left: int) -> float | None:
@@ -174,14 +185,18 @@ def _share_of_time(deadline: float | None, n_left: int) -> float | None:
 def _segment_budget(header: Header, tracks: list[AudioTrack], size: int, request: plan.Request) -> int:
     """Bytes for all segments together: the file's size less header, index, checksums and sound."""
     n = header.n_segments
-    guess = [b"\0" * max(size // n, 1)] * n
-    fixed = len(write_container(header, guess, tracks)) - n * len(guess[0]) + RESERVED_BYTES * (n > 1) * n
+    length = min(max(size // n, 1), LONGEST_GUESS)
+    reserved = RESERVED_BYTES * n if n > 1 or size > LONGEST_GUESS else 0
+    fixed = len(write_container(header, [bytes(length)] * n, tracks)) - n * length + reserved
     if request.target_size is None and request.target_bpp is None:
         return size  # the sound rides on top of what the picture's quality asks for
     if size - fixed < n * plan.SMALLEST_BYTES:
         sound = sum(len(track.payload) for track in tracks)
         hint = f", of which the sound takes {sound} (--audio inr or drop)" if sound else ""
-        raise TargetMissed(f"a file of {size} bytes cannot hold this signal: {fixed} bytes are needed besides the network{hint}")
+        raise TargetMissed(
+            f"a file of {size} bytes cannot hold this signal, which needs {fixed} besides the network{hint}; "
+            f"ask for {fixed + n * plan.SMALLEST_BYTES} bytes or more"
+        )
     return size - fixed
 
 
@@ -204,7 +219,7 @@ def _task(
         samples = signal.read(start, stop)
         examples = make_examples(recipe, samples, spec.low, spec.high)
     grid = Grid((stop - start, *spec.shape[1:]), spec.channels)
-    schedule = plan.schedule(request, recipe, examples.n_items)
+    schedule = plan.schedule(request, recipe, examples)
     return Task(f"segment{index}", spec, grid, recipe, settings, examples, samples, schedule, deadline)
 
 
@@ -233,13 +248,13 @@ def _sound(source: Path, signal: Signal, mode: AudioMode, request: plan.Request,
         mine = plan.Request(target_size=min(natural, int(SOUND_SHARE * request.target_size)), effort=request.effort)
     inner = Job(Checkpoint(None, ""), None, lambda: job.stopping)
     job.tell("fitting", detail="sound")
-    data, _, _ = encode_signal(sound, mine, choose_recipe(None, Kind.AUDIO), {}, [], inner, None)
+    data, _, _ = encode_signal(sound, mine, choose_recipe(None, sound.spec), {}, [], inner, None)
     return [AudioTrack("inr", data)]
 
 
 def _fingerprint(source: Path, options: object) -> str:
-    """Identifies a job: the input's content and everything that was asked for."""
-    digest = hashlib.sha256(repr(options).encode())
+    """Identifies a job: the input's content, everything that was asked for, and the version that does it."""
+    digest = hashlib.sha256(repr((__version__, options)).encode())
     for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
         if path.is_file():
             with open(path, "rb") as file:
@@ -252,6 +267,9 @@ def _note(request: plan.Request, notes: list[str], size: int, measured: dict[str
     if request.target_size is not None and size < plan.LEAST_SIZE_SHARE * request.target_size:
         notes = [*notes, f"{size} bytes, under the {request.target_size} asked for: more parameters brought nothing"]
     reached = measured.get("psnr_db")
-    if request.target_psnr is not None and reached is not None and reached < request.target_psnr and not notes:
-        notes = [f"{request.target_psnr:g} dB was not reached, only {reached:.2f} dB"]
+    if request.target_psnr is not None and reached is not None:
+        if reached >= request.target_psnr:
+            notes = []  # rounding to samples can bring more than its fit counted on
+        elif not notes:
+            notes = [f"{request.target_psnr:g} dB was not reached, only {reached:.2f} dB"]
     return "; ".join(dict.fromkeys(notes)) or None

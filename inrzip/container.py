@@ -132,6 +132,11 @@ class Container:
             raise
 
     @property
+    def name(self) -> str:
+        """What stands for the file in messages."""
+        return self._name
+
+    @property
     def n_tracks(self) -> int:
         """Number of audio tracks; reads nothing."""
         return len(self._tracks)

@@ -47,8 +47,9 @@ def decompress(
 ) -> DecompressReport:
     """Decodes a file, or a region, some frames, or another scale of it (see `Reader.render`), to `destination`.
 
-    The extension of `destination` decides the format; without it, the signal goes beside `source` in the format it once had. A part of a
-    video has no sound. Decoding that needs more than `max_memory` bytes (default 4 GiB) is refused. Raises InrzipError.
+    The extension of `destination` decides the format; without it, the signal goes beside `source` in the format it once
+    had. A part of a video has no sound. Decoding that needs more than `max_memory` bytes (default 4 GiB) is refused.
+    Raises InrzipError.
     """
     source = Path(source)
     begun = time.monotonic()
@@ -57,13 +58,17 @@ def decompress(
         output = Path(destination) if destination is not None else source.with_suffix(media.output_extension(spec))
         check_writable(output, overwrite)
         if spec.kind == Kind.SHAPE:
+            if frames is not None:
+                raise InrzipError("a shape has no frames; use a region (--region)")
             shape = _write_mesh(reader, output, region, scale, overwrite)
         else:
             shape = _write_samples(reader, output, region, frames, scale, overwrite, progress)
     return DecompressReport(output, _size(output), time.monotonic() - begun, shape)
 
 
-def _write_mesh(reader: Reader, output: Path, region: Sequence[Bounds] | None, scale: float, overwrite: bool) -> tuple[int, ...]:
+def _write_mesh(
+    reader: Reader, output: Path, region: Sequence[Bounds] | None, scale: float, overwrite: bool
+) -> tuple[int, ...]:
     from .media.meshes import write_mesh
 
     media.check_output(output, reader.spec)
@@ -96,7 +101,9 @@ def _write_samples(
 
 
 def _rescaled(spec: Spec, shape: tuple[int, ...], frames: Bounds | None, scale: float) -> Spec:
-    """The description of what is written: its size, the rate of a sound at another scale, the times of the frames chosen."""
+    """The description of what is written: its size, the rate of a sound at another scale, the times of the frames
+    chosen.
+    """
     meta = dict(spec.meta)
     rate = meta.get("rate")
     if spec.kind == Kind.AUDIO and scale != 1 and isinstance(rate, tuple):

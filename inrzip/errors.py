@@ -2,7 +2,7 @@
 
 
 class InrzipError(ValueError):
-    """Base of every error a user can cause or mend. Its text is one line: what was wrong, with which file, what to do."""
+    """Base of every error a user can cause or mend. Its text is one line: what is wrong, where, and what to do."""
 
 
 class CorruptFile(InrzipError):

@@ -1,7 +1,8 @@
 """The fitting loop: one compiled program that makes many steps, and a host that only watches the clock.
 
-A fit is a `FitState` that `advance` moves forward. The state holds all that the next step depends on (parameters, moments, the
-step's number; random draws are functions of that number), so a fit that was saved and resumed ends as an unbroken one does.
+A fit is a `FitState` that `advance` moves forward. The state holds all that the next step depends on (parameters,
+moments, the step's number; random draws are functions of that number), so a fit that was saved and resumed ends as an
+unbroken one does.
 """
 
 from __future__ import annotations
@@ -20,14 +21,21 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from inrzip.architectures.base import Trainable
 
-from .examples import Examples
+from .examples import POINTS_PER_BLOCK, Examples
 
 WARM_UP = 0.1
-POINTS_PER_BLOCK = 4096
-"""Points evaluated at once in training: their activations stay in cache (measured: 2 to 3 times faster than all at once)."""
 SECONDS_BETWEEN_REPORTS = 1.0
-LEAST_CHUNK = 4
+SPIKE = 10.0
+"""A loss this many times the best one means that the fit has gone astray: it goes back, and on at half the learning rate."""
+PACE_MEMORY = 0.7
+"""How much of the pace seen before counts, beside that of the last chunk."""
+LEAST_JUDGED = 4
 """Steps whose mean loss is trusted to find the best parameters."""
+JUDGEMENTS = 50
+MOST_JUDGED = 500
+"""The parameters are compared with the best so many times in a fit, or after so many steps. That is at fixed steps, not
+where the clock happens to end a call, so that a fit has the same result however fast it runs.
+"""
 
 
 class FitState(eqx.Module):
@@ -38,6 +46,8 @@ class FitState(eqx.Module):
     step: Int[Array, ""]
     best: PyTree[Array]
     best_loss: Float[Array, ""]
+    recent: Float[Array, ""]  # sum of the losses since the parameters were last compared with the best
+    n_recent: Int[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +61,9 @@ class Schedule:
 def start(module: eqx.Module) -> FitState:
     """The state before the first step."""
     parameters = eqx.filter(module, eqx.is_inexact_array)
-    return FitState(parameters, optax.scale_by_adam().init(parameters), jnp.int32(0), parameters, jnp.float32(jnp.inf))
+    moments = optax.scale_by_adam().init(parameters)
+    zero, worst = jnp.float32(0), jnp.float32(jnp.inf)
+    return FitState(parameters, moments, jnp.int32(0), parameters, worst, zero, jnp.int32(0))
 
 
 def fake_quantise(parameters: PyTree[Array], steps: PyTree[Float[Array, ""]] | None) -> PyTree[Array]:
@@ -68,21 +80,28 @@ def _loss(
     return jnp.mean((module.predict_training(inputs, targets) - targets) ** 2)
 
 
+_LossAndGradient = tuple[Float[Array, ""], PyTree[Array]]
+
+
 def _loss_and_gradient(
     parameters: PyTree[Array], static: PyTree[Any], steps: PyTree[Array] | None, inputs: Array, targets: Array
-) -> tuple[Float[Array, ""], PyTree[Array]]:
+) -> _LossAndGradient:
     """Mean squared error and its gradient; point batches block by block."""
-    evaluate = jax.value_and_grad(_loss)
+    evaluate: Callable[..., _LossAndGradient] = jax.value_and_grad(_loss)
     n_blocks = inputs.shape[0] // POINTS_PER_BLOCK
     if inputs.ndim != 2 or n_blocks < 2:
         return evaluate(parameters, static, steps, inputs, targets)
 
-    def body(total: tuple[Array, PyTree[Array]], block: tuple[Array, Array]) -> tuple[tuple[Array, PyTree[Array]], None]:
+    def body(total: _LossAndGradient, block: tuple[Array, Array]) -> tuple[_LossAndGradient, None]:
         return jax.tree.map(jnp.add, total, evaluate(parameters, static, steps, *block)), None
 
-    cut = tuple(a.reshape(n_blocks, POINTS_PER_BLOCK, a.shape[-1]) for a in (inputs, targets))
+    def cut(points: Array) -> Array:
+        return points.reshape(n_blocks, POINTS_PER_BLOCK, points.shape[-1])
+
     zero = (jnp.float32(0), jax.tree.map(jnp.zeros_like, parameters))
-    return jax.tree.map(lambda x: x / n_blocks, jax.lax.scan(body, zero, cut)[0])
+    total, _ = jax.lax.scan(body, zero, (cut(inputs), cut(targets)))
+    mean: _LossAndGradient = jax.tree.map(lambda x: x / n_blocks, total)
+    return mean
 
 
 def learning_rate(step: Array, n_steps: Array, peak: Array) -> Array:
@@ -104,7 +123,8 @@ def _one_step(
     updates, moments = optax.scale_by_adam().update(gradient, state.moments)
     rate = learning_rate(state.step + 1, n_steps, peak)
     moved = jax.tree.map(lambda w, u: w - rate * u, state.parameters, updates)
-    return FitState(moved, moments, state.step + 1, state.best, state.best_loss), loss
+    recent, n_recent = state.recent + loss, state.n_recent + 1
+    return FitState(moved, moments, state.step + 1, state.best, state.best_loss, recent, n_recent), loss
 
 
 _single_step = eqx.filter_jit(_one_step)
@@ -112,20 +132,29 @@ _single_step = eqx.filter_jit(_one_step)
 
 @eqx.filter_jit
 def _loop(
-    state: FitState, static: PyTree[Any], examples: Examples, steps: PyTree[Array] | None, clock: Clock, count: Int[Array, ""]
+    state: FitState,
+    static: PyTree[Any],
+    examples: Examples,
+    steps: PyTree[Array] | None,
+    clock: Clock,
+    count: Int[Array, ""],
 ) -> tuple[FitState, Float[Array, ""]]:
     def body(_: Array, carry: tuple[FitState, Array]) -> tuple[FitState, Array]:
         state, loss = _one_step(carry[0], static, examples, steps, clock)
         return state, carry[1] + loss
 
-    return jax.lax.fori_loop(0, count, body, (state, jnp.float32(0)))
+    final: tuple[FitState, Array] = jax.lax.fori_loop(0, count, body, (state, jnp.float32(0)))
+    return final
 
 
 @eqx.filter_jit
-def _keep_best(state: FitState, mean: Float[Array, ""]) -> FitState:
-    better = mean < state.best_loss
+def _judge(state: FitState) -> FitState:
+    """Keeps the parameters if the steps that led to them were better than any before."""
+    mean = state.recent / state.n_recent
+    better = (mean < state.best_loss) & (state.n_recent >= LEAST_JUDGED)
     best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state.parameters, state.best)
-    return FitState(state.parameters, state.moments, state.step, best, jnp.where(better, mean, state.best_loss))
+    best_loss = jnp.where(better, mean, state.best_loss)
+    return FitState(state.parameters, state.moments, state.step, best, best_loss, jnp.float32(0), jnp.int32(0))
 
 
 def _advance(
@@ -133,8 +162,8 @@ def _advance(
 ) -> tuple[FitState, float]:
     """`count` steps; returns the new state and the mean loss on the way.
 
-    Point-wise networks run the loop inside one program. Convolutions inside a loop are compiled without their fast kernels
-    on CPUs (measured: 7 times slower), so networks of whole frames make one call a step.
+    Point-wise networks run the loop inside one program. Convolutions inside a loop are compiled without their fast
+    kernels on CPUs (measured: 7 times slower), so networks of whole frames make one call a step.
     """
     if examples.compiled_loop:
         state, total = _loop(state, static, examples, steps, clock, jnp.int32(count))
@@ -143,9 +172,7 @@ def _advance(
         for _ in range(count):
             state, loss = _single_step(state, static, examples, steps, clock)
             total = total + loss
-    mean = total / count
-    # a mean over few steps says little about the parameters they end with
-    return (_keep_best(state, mean) if count >= LEAST_CHUNK else state), float(mean)
+    return state, float(total / count)
 
 
 def fit(
@@ -161,38 +188,43 @@ def fit(
 ) -> eqx.Module:
     """Fits `module` to `examples` and returns it with the best parameters seen.
 
-    `steps`: quantisation step of each parameter array, for quantisation-aware fitting. `state`: where an interrupted fit stood.
-    `deadline` (as of `time.monotonic`): the schedule is shortened so that it ends by then. `watch(state, loss, n_steps,
-    seconds_left)` is called about once a second, and ends the fit by returning True.
+    `steps`: quantisation step of each parameter array, for quantisation-aware fitting. `state`: where an interrupted
+    fit stood. `deadline` (as of `time.monotonic`): the schedule is shortened so that it ends by then, as its pace is
+    seen to be. `watch(state, loss, n_steps, seconds_left)` is called about once a second, and ends the fit by returning
+    True.
     """
     state = start(module) if state is None else state
     static = eqx.filter(module, eqx.is_inexact_array, inverse=True)
     key = jax.random.key(seed)
     n_steps, peak = schedule.n_steps, schedule.peak
-    count, pace = 1, None
+    interval = min(max(LEAST_JUDGED, n_steps // JUDGEMENTS), MOST_JUDGED)
+    longest, pace = 1, None
     while int(state.step) < n_steps:
-        count = min(count, n_steps - int(state.step))
+        count = min(longest, n_steps - int(state.step), interval - int(state.step) % interval)
         begun = time.monotonic()
         clock = (jnp.int32(n_steps), jnp.float32(peak), key)
         state, loss = _advance(state, static, examples, steps, clock, count)
         seconds = time.monotonic() - begun
+        if int(state.step) % interval == 0:
+            state = _judge(state)
         if pace is None:  # the first call compiled; what it tells about the pace is worthless
             pace = 0.0
             continue
-        pace = seconds / count
+        pace = seconds / count if pace == 0 else PACE_MEMORY * pace + (1 - PACE_MEMORY) * seconds / count
         if deadline is not None:
-            n_steps = min(n_steps, int(state.step) + max(int((deadline - time.monotonic()) / pace), 0))
-        if not np.isfinite(loss):
+            n_steps = min(schedule.n_steps, int(state.step) + max(int((deadline - time.monotonic()) / pace), 0))
+        if not np.isfinite(loss) or loss > SPIKE * float(state.best_loss):
             state, peak = _recover(state), peak / 2
         if watch is not None and watch(state, loss, n_steps, (n_steps - int(state.step)) * pace):
             break
-        count = max(1, min(int(SECONDS_BETWEEN_REPORTS / max(pace, 1e-6)), 4 * count))
+        longest = max(1, min(int(SECONDS_BETWEEN_REPORTS / max(pace, 1e-6)), 4 * longest))
+    state = _judge(state)
     kept = state.best if np.isfinite(float(state.best_loss)) else state.parameters
-    return eqx.combine(kept, static)
+    fitted: eqx.Module = eqx.combine(kept, static)
+    return fitted
 
 
 def _recover(state: FitState) -> FitState:
     """After a divergence: back to the best parameters, with fresh moments."""
-    return FitState(
-        state.best, jax.tree.map(jnp.zeros_like, state.moments), state.step, state.best, state.best_loss
-    )
+    moments = jax.tree.map(jnp.zeros_like, state.moments)
+    return FitState(state.best, moments, state.step, state.best, state.best_loss, jnp.float32(0), jnp.int32(0))

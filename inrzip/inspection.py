@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from inrzip.architectures.base import Grid, parameters
+from inrzip.architectures.base import Grid
 
 from . import media, wire
 from .measure import measure
-from .network import decode_config, describe
+from .network import count_parameters, decode_config, describe
 from .reader import Reader
 from .recipes import ARCHITECTURES, RECIPES
 from .signal import Kind
@@ -57,24 +57,26 @@ def info(source: Path | str) -> dict[str, object]:
 
 
 def _network_facts(reader: Reader) -> dict[str, object]:
-    """Architecture, configuration and parameters of the first segment."""
+    """Architecture, the first segment's configuration, and the parameters of all segments together."""
     header = reader.container.header
     architecture = ARCHITECTURES.get(header.architecture)
     if architecture is None:
         return {"architecture": f"unknown ({header.architecture})"}
-    start, stop = header.segment_bounds(0)
-    grid = Grid((stop - start, *reader.spec.shape[1:]), reader.spec.channels)
-    payload = reader.container.segment(0)
+    n_parameters = 0
+    for i in reversed(range(header.n_segments)):
+        start, stop = header.segment_bounds(i)
+        grid = Grid((stop - start, *reader.spec.shape[1:]), reader.spec.channels)
+        payload = reader.container.segment(i)
+        n_parameters += count_parameters(payload, header.architecture, grid)
     config = decode_config(architecture, wire.Cursor(payload), grid)
-    return {
-        "architecture": describe(config),
-        "parameters": sum(leaf.size for leaf in parameters(config.structure(grid))) * header.n_segments,
-    }
+    return {"architecture": describe(config), "parameters": n_parameters}
 
 
 def verify(source: Path | str, against: Path | str | None = None) -> dict[str, object]:
-    """Checks every checksum and decodes everything; with `against`, also measures the quality. Raises CorruptFile if damaged."""
-    with Reader(Path(source), max_memory=None) as reader:
+    """Checks every checksum and decodes everything; with `against`, also measures the quality. Raises CorruptFile if
+    damaged.
+    """
+    with Reader(Path(source)) as reader:
         reader.container.verify()
         facts: dict[str, object] = {"file": str(source), "bytes": reader.container.size, "intact": True}
         if against is not None:

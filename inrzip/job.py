@@ -26,7 +26,8 @@ LEAST_STEPS = 50
 class Job:
     """Runs fits by name. A fit that the checkpoint knows is not run again, and a half-done one goes on where it stood.
 
-    `share`, the part of the whole job that is being worked on as (start, end) fractions, is set by the caller as it goes.
+    `share`, the part of the whole job that is being worked on as (start, end) fractions, is set by the caller as it
+    goes.
     """
 
     def __init__(self, checkpoint: Checkpoint, progress: ProgressCallback | None, stop: Callable[[], bool] | None):
@@ -36,6 +37,7 @@ class Job:
         self._progress = progress
         self._stop = stop
         self._begun = time.monotonic()
+        self._told = 0.0
 
     @property
     def stopping(self) -> bool:
@@ -47,7 +49,7 @@ class Job:
         if self._progress is None:
             return
         low, high = self.share
-        fraction = low + (high - low) * done
+        fraction = self._told = max(self._told, low + (high - low) * done)  # a bar that falls back would confuse
         elapsed = time.monotonic() - self._begun
         if seconds_left is None and fraction > 0.02:
             seconds_left = elapsed / fraction * (1 - fraction)
@@ -63,23 +65,27 @@ class Job:
         steps: PyTree[Array] | None = None,
         deadline: float | None = None,
         describe: Callable[[float], str] = lambda loss: "",
+        within: tuple[float, float] = (0.0, 1.0),
     ) -> ModuleT:
-        """`inrzip.fitting.fit`, with memory. `describe` turns a loss into words for the progress display."""
+        """`inrzip.fitting.fit`, with memory. `describe` turns a loss into words for the progress display; `within` is
+        the part of the current share that this fit takes.
+        """
         static: Any = eqx.filter(module, eqx.is_inexact_array, inverse=True)
         begin = start(module)
-        if name in self.checkpoint.fits:
+        if name in self.checkpoint.fits and _alike(begin.parameters, self.checkpoint.fits[name]):
             return cast(ModuleT, eqx.combine(_fill(begin.parameters, self.checkpoint.fits[name]), static))
         state, n_steps = begin, schedule.n_steps
         if self.stopping:
             n_steps = min(n_steps, LEAST_STEPS)
         current = self.checkpoint.current
-        if current is not None and current.name == name:
-            state, n_steps = _fill(begin, current.leaves), current.n_steps
+        if current is not None and current.name == name and _alike(begin, current.leaves):
+            state = _fill(begin, current.leaves)
 
         def watch(state: FitState, loss: float, n_steps: int, seconds_left: float) -> bool:
-            self.tell("fitting", int(state.step) / max(n_steps, 1), describe(loss))
+            done = within[0] + (within[1] - within[0]) * int(state.step) / max(n_steps, 1)
+            self.tell("fitting", done, describe(loss))
             if self.checkpoint.due:
-                self.checkpoint.save_if_due(Progressing(name, n_steps, _leaves(state)))
+                self.checkpoint.save_if_due(Progressing(name, _leaves(state)))
             return self.stopping and int(state.step) >= LEAST_STEPS
 
         fitted = fit(
@@ -91,6 +97,11 @@ class Job:
 
 def _leaves(tree: PyTree[Array]) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def _alike(tree: Any, leaves: list[np.ndarray]) -> bool:
+    """Whether saved leaves can be those of `tree`."""
+    return [leaf.shape for leaf in jax.tree.leaves(tree)] == [leaf.shape for leaf in leaves]
 
 
 def _fill(tree: Any, leaves: list[np.ndarray]) -> Any:

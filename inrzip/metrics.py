@@ -36,8 +36,8 @@ class ErrorSum:
                 self._frame_db.append(psnr(squares / max(error.size, 1), self._spec.peak))
 
     def quality(self) -> dict[str, float]:
-        """`psnr_db`: of the mean squared error over all samples. `psnr_mean_frame_db` (video): mean of the frames' PSNR.
-        `max_error` (volumes): in sample units.
+        """`psnr_db`: of the mean squared error over all samples. `psnr_mean_frame_db` (video): mean of the frames'
+        PSNR. `max_error` (volumes): in sample units.
         """
         result = {"psnr_db": psnr(self._squares / max(self._count, 1), self._spec.peak)}
         if self._spec.kind == Kind.VIDEO:

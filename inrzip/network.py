@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from inrzip.architectures.base import Config, Grid, Representation, parameters
+from inrzip.architectures.base import POINT_BLOCKS, Config, Grid, Representation, parameters
 from inrzip.codecs.uniform import dequantise, quantise
 from inrzip.codecs.weights import decode_tensors, encode_tensors
 
@@ -24,7 +25,11 @@ MAX_TUPLE = 16
 """Entries of a tuple in a configuration."""
 WEIGHTS_PER_BYTE = 4096
 FREE_WEIGHTS = 1 << 16
-"""A payload of n bytes holds at most FREE_WEIGHTS + WEIGHTS_PER_BYTE n weights: what a header asks for is bounded by the file."""
+"""A payload of n bytes holds at most FREE_WEIGHTS + WEIGHTS_PER_BYTE n weights: what a header asks for is bounded by
+the file.
+"""
+CACHED_STRUCTURES = 64
+"""Segments of equal shape share what follows from a configuration; this many different ones are remembered."""
 BYTES_PER_WEIGHT = 16
 """Memory needed for a weight while decoding."""
 
@@ -56,20 +61,64 @@ def encode_network(config: Config, quantised: Quantised) -> bytes:
 
 
 def decode_network(payload: bytes, architecture: int, grid: Grid, max_memory: int | None = None) -> Representation:
-    """The network of a payload. Raises CorruptFile, or LimitExceeded if its weights would not fit in `max_memory` bytes."""
+    """The network of a payload. Raises CorruptFile, or LimitExceeded if decoding its weights, or evaluating it, would
+    take more than `max_memory` bytes.
+    """
     if architecture not in ARCHITECTURES:
         raise CorruptFile(f"architecture {architecture} is unknown; the file may be from a newer inrzip")
     cursor = wire.Cursor(payload)
     config = decode_config(ARCHITECTURES[architecture], cursor, grid)
     stream = payload[cursor.position :]
-    structure = config.structure(grid)
+    structure = _structure(config, grid)
     n_weights = sum(leaf.size for leaf in parameters(structure))
-    if n_weights > FREE_WEIGHTS + WEIGHTS_PER_BYTE * len(stream):
+    if n_weights > max_weights(len(stream)):
         raise CorruptFile(f"{n_weights} weights in {len(stream)} bytes cannot be")
-    if max_memory is not None and n_weights * BYTES_PER_WEIGHT > max_memory:
-        raise LimitExceeded(f"the network's {n_weights} weights need more memory than the limit of {max_memory} bytes")
+    _check_memory(n_weights * BYTES_PER_WEIGHT, max_memory)
     quantised = decode_tensors(stream, [leaf.shape for leaf in parameters(structure)])
+    _check_memory(n_weights * BYTES_PER_WEIGHT + _working_bytes(config, grid), max_memory)
     return dequantise_network(structure, quantised)
+
+
+def max_weights(n_bytes: int) -> int:
+    """The most weights that a decoder believes to be in a stream of that length."""
+    return FREE_WEIGHTS + WEIGHTS_PER_BYTE * n_bytes
+
+
+def _check_memory(needed: int, limit: int | None) -> None:
+    if limit is not None and needed > limit:
+        raise LimitExceeded(
+            f"its network needs {needed / 2**20:.0f} MiB, the limit is {limit / 2**20:.0f} MiB; raise it (--max-memory)"
+        )
+
+
+@functools.lru_cache(maxsize=CACHED_STRUCTURES)
+def _structure(config: Config, grid: Grid) -> Representation:
+    return config.structure(grid)
+
+
+@functools.lru_cache(maxsize=CACHED_STRUCTURES)
+def _working_bytes(config: Config, grid: Grid) -> int:
+    """Memory that evaluating the network once takes: that of its largest step, read off the traced program."""
+    shape = (1,) if config.frame_wise else (POINT_BLOCKS[-1], len(grid.shape))
+    inputs = jax.ShapeDtypeStruct(shape, jnp.float32)  # type: ignore[no-untyped-call]
+    traced, _, _ = eqx.filter_make_jaxpr(lambda module, x: module.predict(x))(_structure(config, grid), inputs)
+    return _largest_step(traced.jaxpr)
+
+
+def _largest_step(jaxpr: Any) -> int:
+    """The most bytes that one operation of a traced program, or of one within it, reads and writes."""
+    largest = 0
+    for equation in jaxpr.eqns:
+        sizes = [v.aval.size * v.aval.dtype.itemsize for v in (*equation.invars, *equation.outvars)]
+        inner = [getattr(value, "jaxpr", value) for value in equation.params.values()]
+        largest = max(largest, sum(sizes), *(_largest_step(value) for value in inner if hasattr(value, "eqns")))
+    return largest
+
+
+def count_parameters(payload: bytes, architecture: int, grid: Grid) -> int:
+    """The weights of the network in a payload, of which only the configuration is read. Raises CorruptFile."""
+    config = decode_config(ARCHITECTURES[architecture], wire.Cursor(payload), grid)
+    return sum(leaf.size for leaf in parameters(_structure(config, grid)))
 
 
 def encode_config(config: Config) -> bytes:

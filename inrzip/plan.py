@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 from .errors import InrzipError
+from .examples import Examples
 from .fitting import Schedule
 from .recipes import Recipe
 from .segment import Goal
@@ -17,9 +18,9 @@ SEGMENT_BYTES = 400 << 20
 AUDIO_SEGMENT_SECONDS = 1.0
 EFFORT_RANGE = (1, 9)
 STEPS_AT_EFFORT_1 = 300
-EPOCHS_AT_EFFORT_1 = 10.0
-LONGER_PER_EFFORT = 10 ** (1 / 4)
-"""Each effort takes this many times the steps of the one before: four levels make a factor of ten."""
+EPOCHS_AT_EFFORT_1 = 20.0
+LONGER_PER_EFFORT = 1.5
+"""Each effort takes this many times the steps of the one before."""
 UNBOUNDED_STEPS = 1_000_000
 """With a time limit, the clock ends a fit."""
 QUALITY_RANGE = (0.0, 100.0)
@@ -30,6 +31,9 @@ BPP_AT_QUALITY_50 = {Kind.IMAGE: 0.5, Kind.VIDEO: 0.02, Kind.AUDIO: 1.0, Kind.VO
 """Bits for a pixel, a voxel, a sample of sound (all channels together)."""
 SHAPE_BYTES_AT_QUALITY_50 = 30_000
 SMALLEST_BYTES = 24
+"""A network needs so much to be written at all."""
+SMALLEST_DEFAULT_BYTES = 64
+"""Below it, a network's weights are all zero: not even a black image comes out black."""
 LEAST_SIZE_SHARE = 0.95
 """A target size counts as met from here up to all of it."""
 
@@ -50,7 +54,9 @@ class Request:
         given = [self.quality, self.target_size, self.target_bpp, self.target_psnr]
         if sum(value is not None for value in given) > 1:
             raise InrzipError("give only one of quality, target size, target bpp and target PSNR")
-        if any(value is not None and not (math.isfinite(value) and value > 0) for value in (*given[1:], self.time_limit)):
+        if any(
+            value is not None and not (math.isfinite(value) and value > 0) for value in (*given[1:], self.time_limit)
+        ):
             raise InrzipError("targets and the time limit must be positive numbers")
         if self.quality is not None and not QUALITY_RANGE[0] <= self.quality <= QUALITY_RANGE[1]:
             raise InrzipError(f"quality {self.quality:g} is outside 0 to 100")
@@ -69,11 +75,13 @@ def total_bytes(request: Request, spec: Spec) -> int:
     points = math.prod(spec.shape)
     if request.target_bpp is not None:
         return max(1, int(request.target_bpp * points / 8))
-    factor = 2 ** (((DEFAULT_QUALITY if request.quality is None else request.quality) - DEFAULT_QUALITY) / QUALITY_OCTAVE)
+    factor = 2 ** (
+        ((DEFAULT_QUALITY if request.quality is None else request.quality) - DEFAULT_QUALITY) / QUALITY_OCTAVE
+    )
     if request.target_psnr is not None:
         factor = 2 ** ((request.target_psnr - 30) / 3)
     at_50 = SHAPE_BYTES_AT_QUALITY_50 if spec.kind == Kind.SHAPE else BPP_AT_QUALITY_50[spec.kind] * points / 8
-    return max(SMALLEST_BYTES, int(at_50 * factor))
+    return max(SMALLEST_DEFAULT_BYTES, int(at_50 * factor))
 
 
 def segment_length(spec: Spec) -> int:
@@ -96,7 +104,8 @@ def _even(n: int, longest: int) -> int:
 
 def split_budget(size: int, weights: Sequence[int]) -> list[int]:
     """`size` bytes in proportion to `weights`, their sum exactly `size`."""
-    total, done, parts = sum(weights), 0, []
+    total, done = sum(weights), 0
+    parts: list[int] = []
     for weight in weights:
         share = (size - sum(parts)) * weight // (total - done) if total > done else 0
         parts.append(share)
@@ -104,14 +113,14 @@ def split_budget(size: int, weights: Sequence[int]) -> list[int]:
     return parts
 
 
-def schedule(request: Request, recipe: Recipe, n_items: int) -> Schedule:
+def schedule(request: Request, recipe: Recipe, examples: Examples) -> Schedule:
     """Steps for an effort: as many for every point set; for frames, also enough epochs."""
     if request.time_limit is not None:
         return Schedule(UNBOUNDED_STEPS, recipe.peak)
     growth = LONGER_PER_EFFORT ** (request.effort - 1)
     n_steps = STEPS_AT_EFFORT_1 * growth
     if recipe.architecture.frame_wise:
-        n_steps = max(n_steps, EPOCHS_AT_EFFORT_1 * growth * n_items / recipe.batch_size)
+        n_steps = max(n_steps, EPOCHS_AT_EFFORT_1 * growth * examples.n_items / examples.batch_size)
     return Schedule(round(n_steps), recipe.peak)
 
 

@@ -15,8 +15,8 @@ from .console import one_line
 from .errors import InrzipError
 from .units import format_duration, format_size
 
-# JAX's only mark of an allocation that failed: its exception's type is that of every run-time error.
-_XLA_OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
+# JAX's only marks of an allocation that failed: its exception's type is that of every run-time error.
+_XLA_OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "INTERNAL: Error dispatching computation: Out of memory")
 _MEMORY_ADVICE = {
     "compress": "free some, or give a smaller input",
     "decompress": "decode less at once with --region, --frames or a smaller --scale",

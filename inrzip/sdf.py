@@ -164,6 +164,12 @@ def extract_mesh(
     return Mesh(from_cube(vertices * step + start, spec), faces.astype(np.int64))
 
 
+def count_crossings(values: Float[ndarray, "r1 r2 r3"]) -> int:
+    """Edges of the grid that the surface crosses: the vertices that `extract_mesh` makes, before it makes them."""
+    inside = values < 0
+    return sum(int(np.count_nonzero(np.diff(inside, axis=axis))) for axis in range(3))
+
+
 def prepare(vertices: Float[ndarray, "v 3"], faces: Int[ndarray, "f 3"]) -> Surface:
     """Cuts a mesh in cube coordinates (within [-1, 1]) into pieces, and indexes them. Some face must have an area."""
     pieces = _cut(np.asarray(vertices, np.float64)[faces])

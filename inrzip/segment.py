@@ -1,6 +1,7 @@
 """One segment: from samples to the bytes of a network, at a size or a quality that was asked for.
 
-fit in floating point -> measure how much each parameter matters -> choose the steps -> fine-tune with rounded parameters -> code.
+fit in floating point -> measure how much each parameter matters -> choose the steps -> fine-tune with rounded
+parameters -> code.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped
 
@@ -23,7 +26,7 @@ from .examples import Examples, Frames, GridPoints
 from .fitting import Schedule
 from .job import Job
 from .metrics import psnr
-from .network import Quantised, dequantise_network, encode_network, quantise_network, step_tree
+from .network import Quantised, dequantise_network, encode_network, max_weights, quantise_network, step_tree
 from .recipes import Recipe
 from .sensitivity import sensitivities
 from .signal import Spec
@@ -46,6 +49,8 @@ PSNR_HEADROOM_DB = 0.9
 DB_PER_DOUBLING = 2.0
 """Typical gain of a network with twice the parameters; only a first guess, corrected by what is seen."""
 MIN_PARAMETERS = 12
+MOST_PARAMETERS_PER_VALUE = 2
+"""A network with more than this for each sample and channel would be larger than the samples, and take for ever."""
 LEVEL_ROUNDS = 14
 
 
@@ -107,13 +112,13 @@ def encode_segment(task: Task, goal: Goal, job: Job) -> Coded:
 
 
 def _encode_to_size(task: Task, size: int, job: Job) -> Coded:
-    n_parameters = max(MIN_PARAMETERS, int(size * 8 / task.recipe.bits_per_parameter))
+    n_parameters = _sensible(task, size * 8 / task.recipe.bits_per_parameter)
     fitted = _fit(task, n_parameters, job)
     module, level, best = fitted.module, 0.0, None
     aim = size * AIM
     for round_number in range(MAX_ROUNDS):
         job.tell("coding", 1 / (1 + TUNE_SHARE))
-        level = _level_for(lambda level: len(_code(fitted.config, module, fitted.sensitivity, level)), aim)
+        level = _level_for(partial(_payload_size, fitted, module), aim)
         if not job.stopping:
             module = _tune(task, fitted, module, level, round_number, job)
         payload = _code(fitted.config, module, fitted.sensitivity, level)
@@ -126,8 +131,14 @@ def _encode_to_size(task: Task, size: int, job: Job) -> Coded:
         best = _shrink(fitted, module, level, size)
     if best is None:
         smallest = _code(fitted.config, module, fitted.sensitivity, 2.0**40)
-        raise InrzipError(f"a size of {size} bytes for a segment cannot be reached; the smallest network takes {len(smallest)}")
+        raise InrzipError(
+            f"a size of {size} bytes for a segment cannot be reached; the smallest network takes {len(smallest)}"
+        )
     return Coded(best, fitted.config.n_parameters(task.grid))
+
+
+def _payload_size(fitted: _Fitted, module: Representation, level: float) -> float:
+    return len(_code(fitted.config, module, fitted.sensitivity, level))
 
 
 def _shrink(fitted: _Fitted, module: Representation, level: float, size: int) -> bytes | None:
@@ -146,14 +157,14 @@ def _encode_to_psnr(task: Task, size: int, psnr_db: float, job: Job) -> Coded:
     reachable = task.db(_probe_loss(task, fitted.module))
     n_parameters = fitted.config.n_parameters(task.grid)
     if reachable < psnr_db:
-        level = _level_for(lambda level: -_quality(task, fitted, fitted.module, level), -(reachable - 0.05))
+        level = _level_for(partial(_quality, task, fitted, fitted.module), reachable - 0.05)
         module = _tune(task, fitted, fitted.module, level, 0, job)
         payload = _code(fitted.config, module, fitted.sensitivity, level)
         return Coded(payload, n_parameters, f"{psnr_db:g} dB was not reached; try more effort (-e) or time (--time)")
     module, best = fitted.module, None
     aim = max(psnr_db - 0.6, min(psnr_db, reachable - 0.5))  # before fine-tuning, which wins some of the loss back
     low_high: list[tuple[float, float]] = []
-    level = _level_for(lambda level: -_quality(task, fitted, fitted.module, level), -aim)
+    level = _level_for(partial(_quality, task, fitted, fitted.module), aim)
     for round_number in range(2 * MAX_ROUNDS):
         module = _tune(task, fitted, module, level, round_number, job)
         payload = _code(fitted.config, module, fitted.sensitivity, level)
@@ -170,7 +181,9 @@ def _encode_to_psnr(task: Task, size: int, psnr_db: float, job: Job) -> Coded:
 
 
 def _next_level(seen: Sequence[tuple[float, float]], target: float) -> float:
-    """The level at which quality would be `target`: between two that enclose it, else by the slope of quantisation noise."""
+    """The level at which quality would be `target`: between two that enclose it, else by the slope of quantisation
+    noise.
+    """
     below = [level for level, reached in seen if reached < target]
     above = [level for level, reached in seen if reached >= target]
     if below and above:
@@ -180,7 +193,7 @@ def _next_level(seen: Sequence[tuple[float, float]], target: float) -> float:
 
 
 def _fit_to_psnr(task: Task, size: int, wanted_db: float, job: Job) -> _Fitted:
-    n_parameters = max(MIN_PARAMETERS, int(size * 8 / task.recipe.bits_per_parameter))
+    n_parameters = _sensible(task, size * 8 / task.recipe.bits_per_parameter)
     seen: list[tuple[float, float]] = []
     best: _Fitted | None = None
     for _ in range(MAX_ROUNDS):
@@ -191,8 +204,11 @@ def _fit_to_psnr(task: Task, size: int, wanted_db: float, job: Job) -> _Fitted:
             best = fitted
         if -0.3 <= reached - wanted_db <= 1.2 or job.stopping:
             return fitted
-        n_parameters = _next_count(seen, wanted_db + 0.3)
-        if n_parameters * task.recipe.bits_per_parameter > 8 * task.grid.n_points * task.grid.channels * task.spec.dtype.itemsize:
+        n_parameters = _sensible(task, _next_count(seen, wanted_db + 0.3))
+        if (
+            n_parameters * task.recipe.bits_per_parameter
+            > 8 * task.grid.n_points * task.grid.channels * task.spec.dtype.itemsize
+        ):
             break  # more parameters than samples: raw storage would be smaller
     return best if best is not None else fitted
 
@@ -212,9 +228,34 @@ def _next_count(seen: Sequence[tuple[float, float]], target: float) -> int:
     return max(MIN_PARAMETERS, round(2 ** (x + min(max((target - y) / slope, -3.0), 2.5))))
 
 
+def _sensible(task: Task, n_parameters: float) -> int:
+    """`n_parameters` within reason: a few at least, and not many for each value that there is to describe."""
+    most = MOST_PARAMETERS_PER_VALUE * task.grid.n_points * task.grid.channels
+    return max(MIN_PARAMETERS, int(min(n_parameters, most)))
+
+
+def _configure(task: Task, n_parameters: int) -> Config:
+    """The network of about that size, with the user's settings. Raises InrzipError where these make no sense."""
+    try:
+        config = task.recipe.architecture.solve(task.grid, n_parameters, **task.settings)
+        config.check(task.grid)
+    except (ValueError, ZeroDivisionError) as error:
+        chosen = " ".join(f"--set {key}={value}" for key, value in task.settings.items())
+        raise InrzipError(
+            f"{chosen}: no network can be made for this signal: {error}; set less, or use another --recipe"
+        ) from error
+    count = config.n_parameters(task.grid)
+    most = max_weights(int(n_parameters * task.recipe.bits_per_parameter / 8))
+    if task.settings and count > most:
+        raise InrzipError(
+            f"the settings make a network of {count} parameters; for this size, at most {most} can be coded"
+        )
+    return config
+
+
 def _fit(task: Task, n_parameters: int, job: Job) -> _Fitted:
     """A fit in floating point."""
-    config = task.recipe.architecture.solve(task.grid, n_parameters, **task.settings)
+    config = _configure(task, n_parameters)
     module = config.build(task.grid, jax.random.key(0))
     training = module.training_module(jax.random.key(1))
     fitted = job.fit(
@@ -224,12 +265,15 @@ def _fit(task: Task, n_parameters: int, job: Job) -> _Fitted:
         task.schedule,
         deadline=_part_of(task.deadline, 1 / (1 + TUNE_SHARE)),
         describe=lambda loss: f"{task.db(loss):.2f} dB",
+        within=(0.0, 1 / (1 + TUNE_SHARE)),
     )
     finished = fitted.finish(task.samples, task.spec.low, task.spec.high)
     return _Fitted(config, finished, sensitivities(finished, task.examples))
 
 
-def _tune(task: Task, fitted: _Fitted, module: Representation, level: float, round_number: int, job: Job) -> Representation:
+def _tune(
+    task: Task, fitted: _Fitted, module: Representation, level: float, round_number: int, job: Job
+) -> Representation:
     """A fit with rounded parameters."""
     indices = allocate_steps(fitted.sensitivity, level)
     n_steps = max(1, int(task.schedule.n_steps * TUNE_SHARE / (1 + 2 * round_number)))
@@ -241,6 +285,7 @@ def _tune(task: Task, fitted: _Fitted, module: Representation, level: float, rou
         steps=step_tree(module, [step_size(i) for i in indices]),
         deadline=_part_of(task.deadline, 1.0),
         describe=lambda loss: f"{task.db(loss):.2f} dB (quantised)",
+        within=(1 / (1 + TUNE_SHARE), 1.0),
     )
     return max(tuned, module, key=lambda candidate: _quality(task, fitted, candidate, level))
 
@@ -274,7 +319,7 @@ def _probe_loss(task: Task, module: Representation, everything: bool = False) ->
     """Mean squared error, values clipped as a decoder does: over all samples, or over a representative part."""
     total, count = 0.0, 0
     for index in task.examples.probe(everything):
-        inputs, targets = task.examples.items(index)
+        inputs, targets = task.examples.items(jnp.asarray(index))
         errors = (np.clip(np.asarray(predict(module, inputs)), 0, 1) - np.asarray(targets)) ** 2
         total, count = total + float(errors.sum(dtype=np.float64)), count + errors.size
     return total / count

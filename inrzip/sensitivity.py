@@ -28,8 +28,8 @@ def _squared_gradients(module: Any, inputs: Array, key: PRNGKeyArray) -> PyTree[
 def sensitivities(module: eqx.Module, examples: Examples, seed: int = 0) -> list[float]:
     """For each parameter array, the mean squared change of the output for a unit squared change of one of its elements.
 
-    This is the mean diagonal of the Gauss-Newton matrix J^T J / n, estimated as the expected square of J^T r for random signs r
-    (Hutchinson's estimator).
+    This is the mean diagonal of the Gauss-Newton matrix J^T J / n, estimated as the expected square of J^T r for random
+    signs r (Hutchinson's estimator).
     """
     total: list[float] = []
     for i in range(N_BATCHES):

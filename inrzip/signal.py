@@ -32,15 +32,16 @@ class Kind(enum.IntEnum):
 class Spec:
     """Everything about a signal but its samples; all that a writer needs to make a file of the same kind again.
 
-    - `shape`: the sample grid without channels: image (H, W), video (T, H, W), audio (N,), volume 1 to 4 axes,
-      shape (R, R, R), the grid on which its surface is extracted.
+    - `shape`: the sample grid without channels: image (H, W), video (T, H, W), audio (N,), volume 1 to 4 axes, shape
+      (R, R, R), the grid on which its surface is extracted.
     - `channels`: samples at each grid point. Images: 1 grey, 2 grey+alpha, 3 RGB, 4 RGBA.
     - `sample_type`: one of `SAMPLE_TYPES`.
     - `low`, `high`: the sample values that fitting maps to 0 and 1; `low < high`, unless all samples are equal.
-    - `meta`: kind-specific facts. Known keys: `rate` (numerator, denominator): frames or samples a second;
-      `times`: frame times of a video of variable frame rate, in 1/90000 s; `bits`: bits a sample really has, where fewer than the
-      type's; `subtype`: soundfile's name of an audio encoding; `aspect`: pixel aspect ratio (numerator, denominator);
-      `box`: a shape's (x, y, z, edge) of its cube in the mesh's units; `format`: the extension of the file it was read from.
+    - `meta`: kind-specific facts. Known keys: `rate` (numerator, denominator): frames or samples a second; `times`:
+      frame times of a video of variable frame rate, in 1/90000 s; `bits`: bits a sample really has, where fewer than
+      the type's; `subtype`: soundfile's name of an audio encoding; `aspect`: pixel aspect ratio (numerator,
+      denominator); `box`: a shape's (x, y, z, edge) of its cube in the mesh's units; `format`: the extension of the
+      file it was read from.
     """
 
     kind: Kind
@@ -65,14 +66,16 @@ class Spec:
     def peak(self) -> float:
         """The peak value that PSNR is taken against: the span of the integer type (2^bits - 1), else `high - low`.
 
-        Audio counts as the papers of this field do (COIN++): the wave from -1 to 1 is mapped to 0 to 1, so the peak is the full span.
+        Audio counts as the papers of this field do (COIN++): the wave from -1 to 1 is mapped to 0 to 1, so the peak is
+        the full span.
         """
         if self.sample_type == "b1":
             return 1.0
         if self.sample_type == "i3":
             return 2.0**24 - 1
         if self.kind in (Kind.IMAGE, Kind.VIDEO, Kind.AUDIO) and self.dtype.kind in "ui":
-            return 2.0 ** int(self.meta.get("bits", 8 * self.dtype.itemsize)) - 1  # type: ignore[arg-type]
+            bits = int(self.meta.get("bits", 8 * self.dtype.itemsize))  # type: ignore[arg-type]
+            return float(2.0**bits) - 1
         if self.kind == Kind.AUDIO:
             return 2.0
         return (self.high - self.low) or 1.0
@@ -80,9 +83,9 @@ class Spec:
     def normalise(self, samples: Shaped[ndarray, "..."]) -> Float[ndarray, "..."]:
         """Samples as float32 with `low` at 0 and `high` at 1."""
         span = (self.high - self.low) or 1.0
-        return ((np.asarray(samples, np.float64 if samples.dtype.itemsize > 2 else np.float32) - self.low) / span).astype(
-            np.float32
-        )
+        wide: Float[ndarray, "..."] = samples.astype(np.float64 if samples.dtype.itemsize > 2 else np.float32)
+        normal: Float[ndarray, "..."] = (wide - self.low) / span
+        return normal.astype(np.float32)
 
     def quantise(self, values: Float[ndarray, "..."]) -> Shaped[ndarray, "..."]:
         """The inverse of `normalise`: back to sample values, clipped to [low, high] and rounded to the sample type."""

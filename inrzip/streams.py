@@ -73,9 +73,14 @@ def send(path: Path) -> None:
 
     if path.is_dir():
         raise InrzipError(f"{STDOUT}: this signal becomes a folder of files; name it with -o")
-    with open(path, "rb") as finished:
-        shutil.copyfileobj(finished, sys.stdout.buffer)
-    sys.stdout.buffer.flush()
+    try:
+        with open(path, "rb") as finished:
+            shutil.copyfileobj(finished, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise InrzipError(f"{STDOUT}: cannot be written: {error.strerror or error}") from error
 
 
 def _default_name(source: str) -> Path:

@@ -1,9 +1,11 @@
 """Hostile files: makes mutants of valid `.inrz` files and sees that each decodes or ends in an `InrzipError`.
 
-    python -m tests.fuzz --count 10000 --seed 1 FILE...     full decoding
-    python -m tests.fuzz --parser-only --count 100000       the container alone; without FILE on built-in files
+    python -m tests.fuzz --count 100000 --seed 1            full decoding
+    python -m tests.fuzz --count 5000 --seed 1 --write      the same through `decompress`, to media files
+    python -m tests.fuzz --count 100000 --parser-only       the container alone
 
-A mutant depends only on the files, the seed and its number, so that `--first N --count 1` makes a failing one again.
+Mutants are made of the files named as arguments, or else of small built-in ones. A mutant depends only on the files,
+the seed and its number, so that `--first N --count 1` makes a failing one again.
 """
 
 from __future__ import annotations
@@ -13,18 +15,15 @@ import collections
 import contextlib
 import dataclasses
 import faulthandler
-import importlib
 import random
 import resource
 import signal
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from inrzip import wire
 from inrzip.container import CRC_BYTES, Container, checksum, write_container
@@ -34,6 +33,7 @@ from inrzip.signal import AudioTrack, Kind, MetaValue, Spec
 
 Decode = Callable[[bytes], None]
 Edit = Callable[[random.Random, bytes, bytes], bytes]
+Mutations = Sequence[tuple[float, Edit]]  # how often each is used, and the mutation
 
 HEAD_ZONE = 64  # half of the edits fall here, where the header is
 MAX_RUN = 64  # longest range that one edit inserts, deletes or repeats
@@ -206,7 +206,7 @@ def mutate_payloads(rng: random.Random, data: bytes, other: bytes) -> bytes:
     return write_container(container.header, segments, tracks)
 
 
-MUTATIONS: tuple[tuple[float, Edit], ...] = (
+MUTATIONS: Mutations = (
     (0.5, mutate_anywhere),
     (0.2, mutate_repaired),
     (0.15, mutate_head),
@@ -214,15 +214,15 @@ MUTATIONS: tuple[tuple[float, Edit], ...] = (
 )
 
 
-def mutate(rng: random.Random, files: Sequence[bytes]) -> bytes:
+def mutate(rng: random.Random, files: Sequence[bytes], mutations: Mutations = MUTATIONS) -> bytes:
     """A mutant of one of the valid `files`."""
-    chosen = rng.choices([mutation for _, mutation in MUTATIONS], [weight for weight, _ in MUTATIONS])[0]
+    chosen = rng.choices([mutation for _, mutation in mutations], [weight for weight, _ in mutations])[0]
     return chosen(rng, rng.choice(files), rng.choice(files))
 
 
-def mutant(files: Sequence[bytes], seed: int, number: int) -> bytes:
+def mutant(files: Sequence[bytes], seed: int, number: int, mutations: Mutations = MUTATIONS) -> bytes:
     """The mutant of this number: always the same for the same files and seed."""
-    return mutate(random.Random(f"{seed}:{number}"), files)
+    return mutate(random.Random(f"{seed}:{number}"), files, mutations)
 
 
 # ---- decoders under test ----
@@ -239,19 +239,6 @@ def decode_container(data: bytes) -> None:
         for track in container.tracks:
             if track.mode == "inr":
                 decode_container(track.payload)
-
-
-def full_decoder(max_memory: int) -> Decode:
-    """Decodes all of a file through `inrzip.open`. `max_memory` is in bytes."""
-    inrzip: Any = importlib.import_module("inrzip")
-    folder = tempfile.TemporaryDirectory(prefix="inrzip-fuzz-")  # removed together with the function returned
-
-    def decode(data: bytes) -> None:
-        path = Path(folder.name) / "mutant.inrz"
-        path.write_bytes(data)
-        inrzip.open(path, max_memory=max_memory).render()
-
-    return decode
 
 
 # ---- running ----
@@ -317,13 +304,14 @@ def run(
     seed: int = 0,
     first: int = 0,
     limits: Limits | None = None,
+    mutations: Mutations = MUTATIONS,
 ) -> Outcome:
     """Tries `count` mutants of `files`, or as many as `seconds` allow; stops early after several failures."""
     limits = limits or Limits()
     outcome = Outcome()
     end = time.monotonic() + seconds
     for number in range(first, first + count):
-        data = mutant(files, seed, number)
+        data = mutant(files, seed, number, mutations)
         started, before = time.monotonic(), peak_memory_mib()
         what, fault = try_one(data, decode, limits)
         outcome.counts[what] += 1
@@ -392,20 +380,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first mutant")
     parser.add_argument("--timeout", type=float, default=20.0, help="seconds that one mutant may take (default 20)")
     parser.add_argument("--memory", type=int, default=512, help="MiB that one mutant may take (default 512)")
+    parser.add_argument("--max-memory", type=int, default=16, help="MiB that the decoder is allowed (default 16)")
+    parser.add_argument("--write", action="store_true", help="write media files, too")
     parser.add_argument("--keep", type=Path, help="folder in which failing mutants are saved")
     parser.add_argument("--parser-only", action="store_true", help="only the container, nothing of what is in it")
     options = parser.parse_args(arguments)
-    if not options.files and not options.parser_only:
-        parser.error("full decoding needs real files: name some, or give --parser-only")
-    files = [path.read_bytes() for path in options.files] or sample_files()
-    decode = decode_container if options.parser_only else full_decoder(options.memory * MEBIBYTE // 2)
+    files = [path.read_bytes() for path in options.files]
+    decode, mutations = decode_container, MUTATIONS
+    if options.parser_only:
+        files = files or sample_files()
+    else:
+        from tests import fuzz_networks  # which loads JAX
+
+        files = files or fuzz_networks.network_files()
+        decode = fuzz_networks.full_decoder(options.max_memory * MEBIBYTE, options.write)
+        mutations = fuzz_networks.MUTATIONS
     for data in files:
         decode(data)  # compiles what it needs, and must not raise
     if options.parser_only:
         limit_address_space(options.memory)  # too strict for full decoding: compilers reserve address space
     limits = Limits(options.timeout, options.memory)
     chosen = {"count": options.count, "seconds": options.seconds, "seed": options.seed, "first": options.first}
-    return report(run(files, decode, limits=limits, **chosen), options.keep)
+    return report(run(files, decode, limits=limits, mutations=mutations, **chosen), options.keep)
 
 
 if __name__ == "__main__":

@@ -31,9 +31,10 @@ def read_signal(path: Path, *, kind: Kind | None = None) -> Signal:
 
 def read_sound(path: Path) -> Signal | None:
     """A video's first audio stream as an AUDIO `ArraySignal`, in step with the picture; None if it has no sound."""
+    from .sniff import holds_streams
     from .sound import read_sound as read
 
-    return read(Path(path))
+    return read(Path(path)) if holds_streams(Path(path)) else None
 
 
 def copy_sound(path: Path) -> bytes | None:
@@ -41,9 +42,10 @@ def copy_sound(path: Path) -> bytes | None:
 
     Raises `UnsupportedSignal` for sound that cannot be copied.
     """
+    from .sniff import holds_streams
     from .sound import copy_sound as copy
 
-    return copy(Path(path))
+    return copy(Path(path)) if holds_streams(Path(path)) else None
 
 
 def write_signal(

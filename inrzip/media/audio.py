@@ -22,6 +22,7 @@ from .sound_write import audio_rate, decoded_track
 # Read and written in blocks of frames: a header may lie about the length, and libsndfile's Vorbis coder fails on huge
 # blocks.
 _BLOCK_FRAMES = 1 << 16
+_SYSTEM_ERROR = 2  # libsndfile's number for a read or write that the operating system refused
 # libsndfile's encodings that keep samples exactly: how they are read, by how many bits shifted, and as which sample
 # type.
 _EXACT_SUBTYPES: dict[str, tuple[str, int, str]] = {
@@ -148,6 +149,8 @@ def write_audio(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "_ c"]])
                 for start in range(0, len(part), _BLOCK_FRAMES):
                     file.write(_for_soundfile(np.asarray(part[start : start + _BLOCK_FRAMES]), spec.sample_type))
     except soundfile.LibsndfileError as error:
+        if error.code == _SYSTEM_ERROR:
+            raise InrzipError(f"{path}: cannot be written: the system refuses; is the disk full?") from error
         raise InrzipError(f"{path}: cannot be written: {error.error_string} Use .wav or .npy") from error
 
 

@@ -109,6 +109,11 @@ def identify(path: Path) -> Family:
     return _by_extension(extension)
 
 
+def holds_streams(path: Path) -> bool:
+    """Whether a file is of a kind that can have sound beside its picture: no folder, array or animated image."""
+    return identify(path) in ("media", "sound")
+
+
 def read_head(path: Path) -> bytes:
     """The first bytes of a file, or a clear error if there are none to be had."""
     try:
@@ -116,6 +121,8 @@ def read_head(path: Path) -> bytes:
             raise UnsupportedSignal(f"{path}: is no ordinary file; copy its contents into one")
         with open(path, "rb") as file:
             head = file.read(_HEAD_BYTES)
+    except UnsupportedSignal:
+        raise
     except FileNotFoundError:
         raise UnsupportedSignal(f"{path}: no such file; check the name") from None
     except PermissionError:

@@ -1,0 +1,35 @@
+"""Settings of all tests: JAX on the CPU, compiling fast rather than well, and keeping nothing on disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Tests compile many small programs and run each for moments. Sub-processes inherit this, unless they ask otherwise.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+# An import of JAX beforehand would have read the environment too early; a sub-process finds the package by this.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent.parent), os.getenv("PYTHONPATH")]))
+
+import pytest
+
+from tests import common
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fits of a second: few steps, and few samples of a shape."""
+    common.make_quick(monkeypatch.setattr)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def drop_compiled_programs():
+    """Compiled programs of one test file are of no use to the next, and take memory."""
+    yield
+    import sys
+
+    if "jax" in sys.modules:
+        import jax
+
+        jax.clear_caches()

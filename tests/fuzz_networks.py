@@ -1,0 +1,232 @@
+"""For `tests.fuzz`: small valid files of every kind and architecture, edits that keep their structure, full decoders.
+
+The networks are random, not fitted, so the files are made in a second, and follow every change of the format.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import random
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+# Programs are compiled for one or two calls each. It must be said before JAX compiles for the first time.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+import jax
+
+from inrzip import wire
+from inrzip.architectures.base import Config, Grid, parameters
+from inrzip.container import Container, write_container
+from inrzip.errors import InrzipError
+from inrzip.header import Header
+from inrzip.network import encode_network, quantise_network
+from inrzip.recipes import ARCHITECTURES
+from inrzip.signal import SAMPLE_TYPES, AudioTrack, Kind, MetaValue, Spec
+from tests import fuzz
+
+STEP = 180  # index of the step that all weights are rounded to: 2^(180/8 - 32), a network of some bytes
+N_PARAMETERS = 150
+MAX_RENDERED = 64  # frames of a video that are decoded: it may claim any number, and each takes its time
+MUTANTS_BETWEEN_CLEARINGS = 2000  # of JAX's compiled programs, of which every new shape makes some
+MAX_SEGMENTS = 64
+SIZES = (1, 1, 2, 3, 5, 8, 16, 31, 100, 1000, 40_000, 2**20, 2**31 - 1, 2**31, 2**40)
+NUMBERS = (0, 1, 2, 3, 4, 7, 8, 64, 255, 4096, 4097, 65_537, 2**31, 2**32 + 1, 2**63, 2**64 - 1)
+ENDS = (0.0, 1.0, -1.0, 255.0, 1e-30, -1e30, 1e300, 65504.0, 2.0**31)
+METADATA: tuple[tuple[str, MetaValue], ...] = (
+    ("rate", (1, 2**32)),
+    ("rate", (2**32, 1)),
+    ("rate", (44100, 1)),
+    ("aspect", (2**32, 1)),
+    ("bits", 64),
+    ("bits", 1),
+    ("subtype", "~~~~"),
+    ("subtype", "PCM_24"),
+    ("box", (1e300, -1e300, 0.0, 1e300)),
+    ("box", (0.0, 0.0, 0.0, 1e-300)),
+    ("format", ".mp4"),
+    ("format", ".tiff"),
+    ("format", ""),
+    ("format", "..nonsense"),
+    ("times", (-(2**62), 0, 2**62)),
+    ("times", (0, 0, 0, 0, 0, 0)),
+)
+
+
+# ---- valid files ----
+
+
+def network_files() -> list[bytes]:
+    """Valid files: each kind of signal, each architecture, with one segment and several, with sound and without."""
+    siren, nerv, hnerv = (ARCHITECTURES[number] for number in (1, 2, 3))
+    sound = _file(Spec(Kind.AUDIO, (700,), 2, "i2", -2e4, 2e4, {"rate": (8000, 1)}), siren, 300)
+    film = Spec(Kind.VIDEO, (6, 9, 11), 3, "u1", 0, 255, {"rate": (25, 1), "format": ".mp4"})
+    tracks = [AudioTrack("inr", sound), AudioTrack("copy", b"no sound, but as long as some")]
+    box = (-1.0, 0.0, 1.0, 2.0)
+    return [
+        _file(Spec(Kind.IMAGE, (13, 17), 3, "u1", 0, 255, {"format": ".png"}), siren, 13),
+        _file(Spec(Kind.IMAGE, (9, 5), 1, "u2", 0, 6e4, {"format": ".tiff"}), siren, 9),
+        sound,
+        _file(dataclasses.replace(film, meta={"times": (0, 1, 5, 9, 10, 90_000)}), siren, 4, tracks[:1]),
+        _file(dataclasses.replace(film, channels=1), nerv, 3, n_parameters=400),
+        _file(film, hnerv, 3, tracks, n_parameters=500),
+        _file(Spec(Kind.VOLUME, (7, 3, 4, 2), 1, "f4", -1, 5), siren, 3),
+        _file(Spec(Kind.SHAPE, (12, 12, 12), 1, "f4", -0.1, 0.1, {"box": box, "format": ".obj"}), siren, 12),
+    ]
+
+
+def _file(
+    spec: Spec,
+    architecture: type[Config],
+    segment_length: int,
+    tracks: Sequence[AudioTrack] = (),
+    n_parameters: int = N_PARAMETERS,
+) -> bytes:
+    header = Header(spec, architecture.number, segment_length)
+    bounds = [header.segment_bounds(i) for i in range(header.n_segments)]
+    grids = [Grid((stop - start, *spec.shape[1:]), spec.channels) for start, stop in bounds]
+    return write_container(header, [_network(architecture.solve(grid, n_parameters), grid) for grid in grids], tracks)
+
+
+def _network(config: Config, grid: Grid) -> bytes:
+    module = config.build(grid, jax.random.key(0))
+    return encode_network(config, quantise_network(module, [STEP] * len(parameters(module))))
+
+
+# ---- edits that keep the structure ----
+
+
+def mutate_spec(rng: random.Random, data: bytes, other: bytes) -> bytes:
+    """Another signal, architecture or division into segments around the same networks; all that is stored is valid."""
+    with Container.open(data) as container:
+        header, tracks = container.header, container.tracks
+        segments = [container.segment(i) for i in range(header.n_segments)]
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        try:
+            changed = rng.choice(_SPEC_CHANGES)(rng, header)
+        except InrzipError:  # a signal that no file can hold: mutations of bytes try those
+            continue
+        if changed.n_segments <= MAX_SEGMENTS:
+            header = changed
+    return write_container(header, [segments[i % len(segments)] for i in range(header.n_segments)], tracks)
+
+
+def _with(header: Header, **changes: Any) -> Header:
+    return dataclasses.replace(header, spec=dataclasses.replace(header.spec, **changes))
+
+
+def _change_shape(rng: random.Random, header: Header) -> Header:
+    shape = list(header.spec.shape)
+    shape[rng.randrange(len(shape))] = rng.choice(SIZES)
+    whole = rng.random() < 0.5
+    return dataclasses.replace(_with(header, shape=tuple(shape)), segment_length=2**40 if whole else shape[0])
+
+
+def _change_range(rng: random.Random, header: Header) -> Header:
+    low, high = sorted((rng.choice(ENDS), rng.choice(ENDS)))
+    return _with(header, low=low, high=high)
+
+
+def _change_meta(rng: random.Random, header: Header) -> Header:
+    return _with(header, meta={**header.spec.meta, **dict([rng.choice(METADATA)])})
+
+
+_SPEC_CHANGES: tuple[Callable[[random.Random, Header], Header], ...] = (
+    _change_shape,
+    _change_shape,
+    _change_range,
+    _change_meta,
+    lambda rng, header: _with(header, channels=rng.choice((1, 2, 3, 4, 5, 255))),
+    lambda rng, header: _with(header, sample_type=rng.choice(SAMPLE_TYPES)),
+    lambda rng, header: _with(header, kind=rng.choice(list(Kind))),
+    lambda rng, header: dataclasses.replace(header, architecture=rng.choice((0, *ARCHITECTURES, 255))),
+    lambda rng, header: dataclasses.replace(header, segment_length=rng.randint(1, 10)),
+)
+
+
+def mutate_config(rng: random.Random, data: bytes, other: bytes) -> bytes:
+    """Other numbers in the configuration of every network, before the same weights."""
+    with Container.open(data) as container:
+        header, tracks = container.header, container.tracks
+        segments = [container.segment(i) for i in range(header.n_segments)]
+    place, value = rng.randrange(8), rng.choice((rng.choice(NUMBERS), rng.randrange(40)))
+    architecture = ARCHITECTURES[header.architecture]
+    return write_container(header, [_with_number(s, architecture, place, value) for s in segments], tracks)
+
+
+def _with_number(payload: bytes, architecture: type[Config], place: int, value: int) -> bytes:
+    cursor = wire.Cursor(payload)
+    fields: list[int | list[int]] = []
+    for is_tuple in architecture.field_is_tuple().values():
+        fields.append([cursor.varint() for _ in range(cursor.varint())] if is_tuple else cursor.varint())
+    old = fields[place % len(fields)]
+    if isinstance(old, list):
+        old[place % len(old)] = value
+    else:
+        fields[place % len(fields)] = value
+    numbers = [n for field in fields for n in ((len(field), *field) if isinstance(field, list) else (field,))]
+    return b"".join(map(wire.varint, numbers)) + payload[cursor.position :]
+
+
+MUTATIONS: tuple[tuple[float, fuzz.Edit], ...] = (
+    (0.15, fuzz.mutate_anywhere),
+    (0.20, fuzz.mutate_repaired),
+    (0.20, fuzz.mutate_head),
+    (0.30, fuzz.mutate_payloads),
+    (0.08, mutate_spec),  # of these two, nearly each makes a program of its own to compile
+    (0.07, mutate_config),
+)
+
+
+# ---- decoders under test ----
+
+
+def full_decoder(max_memory: int, write: bool = False) -> fuzz.Decode:
+    """Decodes all of a file through `inrzip.open`, of a video the first frames; with `write`, through
+    `inrzip.decompress` to a media file. `max_memory` is in bytes.
+    """
+    inrzip: Any = importlib.import_module("inrzip")
+    folder = tempfile.TemporaryDirectory(prefix="inrzip-fuzz-")  # removed together with the function returned
+    decoded = 0
+
+    def decode(data: bytes) -> None:
+        nonlocal decoded
+        decoded += 1
+        if decoded % MUTANTS_BETWEEN_CLEARINGS == 0:
+            jax.clear_caches()
+        path = Path(folder.name) / "mutant.inrz"
+        path.write_bytes(data)
+        (_write if write else _render)(inrzip, path, max_memory)
+
+    return decode
+
+
+def _render(inrzip: Any, path: Path, max_memory: int) -> None:
+    with inrzip.open(path, max_memory=max_memory) as reader:
+        kind = reader.spec.kind
+        if kind == Kind.SHAPE:
+            reader.mesh()
+        else:
+            reader.render(frames=(0, MAX_RENDERED) if kind == Kind.VIDEO else None)
+        for track in reader.tracks():
+            if track.mode == "inr":
+                inrzip.open(track.payload, max_memory=max_memory).render()
+
+
+def _write(inrzip: Any, path: Path, max_memory: int) -> None:
+    inrzip.info(path)
+    with inrzip.open(path, max_memory=max_memory) as reader:
+        spec = reader.spec
+    frames = (0, MAX_RENDERED) if spec.kind == Kind.VIDEO and spec.shape[0] > MAX_RENDERED else None
+    try:
+        inrzip.decompress(path, frames=frames, max_memory=max_memory, overwrite=True)
+    finally:
+        left = [file for file in path.parent.iterdir() if file.name.startswith(".")]
+        assert not left, f"left behind: {left}"
+        for file in path.parent.iterdir():
+            if file != path and file.is_file():
+                file.unlink()

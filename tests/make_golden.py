@@ -1,0 +1,135 @@
+"""Makes the files that every later version has to decode as this one does: `python -m tests.make_golden`.
+
+One small file for each kind of signal and each architecture goes to tests/golden/v1, with what they hold in
+expected.json. Run it only when the format changes on purpose, or to add files; tests never write here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests import common
+
+FOLDER = Path(__file__).parent / "golden" / "v1"
+EXPECTED = FOLDER / "expected.json"
+MAX_BYTES = 3_000
+MAX_TOTAL_BYTES = 40_000
+STEPS = 200
+N_SAMPLES = 12
+"""Samples that are kept of each signal, evenly spread."""
+PRECISION = 1e-4
+"""Networks are evaluated in single precision: samples finer than this part of the range may differ in more than a
+level.
+"""
+
+
+def weight_digest(source: Path | bytes) -> str:
+    """SHA-256 of the integers of all networks of a file, and of their steps, as the entropy decoder gives them."""
+    from inrzip import wire
+    from inrzip.architectures.base import Grid, parameters
+    from inrzip.codecs.weights import decode_tensors
+    from inrzip.container import Container
+    from inrzip.network import decode_config
+    from inrzip.recipes import ARCHITECTURES
+
+    digest = hashlib.sha256()
+    with Container.open(source) as container:
+        header = container.header
+        for i in range(header.n_segments):
+            start, stop = header.segment_bounds(i)
+            grid = Grid((stop - start, *header.spec.shape[1:]), header.spec.channels)
+            payload = container.segment(i)
+            cursor = wire.Cursor(payload)
+            config = decode_config(ARCHITECTURES[header.architecture], cursor, grid)
+            shapes = [leaf.shape for leaf in parameters(config.structure(grid))]
+            tensors, steps = decode_tensors(payload[cursor.position :], shapes)
+            for tensor, step in zip(tensors, steps, strict=True):
+                digest.update(np.int32(step).tobytes() + tensor.astype("<i4").tobytes())
+    return digest.hexdigest()
+
+
+def describe(source: Path) -> dict[str, Any]:
+    """What a file decodes to: exactly for the weights, coarsely for the samples."""
+    import inrzip
+
+    with inrzip.open(source) as reader:
+        spec, samples = reader.spec, np.asarray(reader)
+        tracks = [[track.mode, hashlib.sha256(track.payload).hexdigest()] for track in reader.tracks()]
+    wide = samples.astype(np.float64).ravel()
+    spread = np.linspace(0, wide.size - 1, min(N_SAMPLES, wide.size)).astype(int)
+    return {
+        "bytes": source.stat().st_size,
+        "weights": weight_digest(source),
+        "kind": spec.kind.name.lower(),
+        "sample_type": spec.sample_type,
+        "shape": list(samples.shape),
+        "meta": json.loads(json.dumps(dict(spec.meta))),
+        "tracks": tracks,
+        "level": max(1.0 if spec.dtype.kind in "uib" else 0.0, (spec.high - spec.low) * PRECISION),
+        "mean": float(wide.mean()),
+        "std": float(wide.std()),
+        "samples": [[int(i), float(wide[i])] for i in spread],
+    }
+
+
+def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """For each golden file's name, what it is made of and how."""
+    image = common.write_png(folder / "rgb.png", common.picture(21, 17, 3))
+    alpha = common.write_png(folder / "rgba.png", common.picture(9, 10, 4))
+    deep = common.write_png(folder / "grey.png", common.picture(12, 7, 1, 65535))
+    sound = common.write_wav(folder / "sound.wav", common.tone(12_000, 2), subtype="PCM_24")
+    film = common.write_film(folder / "film.mp4", 4, (16, 20))
+    short = common.write_film(folder / "short.mp4", 3, (12, 14), sound=False)
+    ball = common.write_ball(folder / "ball.obj")
+    waves = np.sin(sum(np.meshgrid(*[np.linspace(0, 2, n) for n in (5, 4, 6, 3)], indexing="ij")))
+    np.save(folder / "floats.npy", waves.astype("f4"))
+    np.save(folder / "line.npy", (1000 * waves[0, 0].ravel()).astype("i2"))
+    film_size = {"target_size": 2_900}
+    return {
+        "image_siren": (image, {"target_size": 500}),
+        "image_alpha_siren": (alpha, {"target_size": 200}),
+        "image_16bit_siren": (deep, {"target_size": 150}),
+        "audio_siren": (sound, {"target_size": 700}),
+        "volume_4d_siren": (folder / "floats.npy", {"target_size": 300}),
+        "volume_1d_siren": (folder / "line.npy", {"target_size": 120, "kind": "volume"}),
+        "shape_siren": (ball, {"target_size": 500}),
+        "video_siren": (short, {"target_size": 400, "recipe": "siren"}),
+        "video_nerv": (short, {"target_size": 1_200, "recipe": "nerv"}),
+        "video_hnerv_copied_sound": (film, film_size),
+        "video_hnerv_coded_sound": (film, film_size | {"audio": "inr"}),
+    }
+
+
+def make(set_attribute: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Writes all golden files and what is expected of them."""
+    import inrzip
+    from inrzip import plan
+
+    common.make_quick(set_attribute)
+    set_attribute(plan, "STEPS_AT_EFFORT_1", STEPS)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    expected = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (source, options) in sources(Path(folder)).items():
+            path = FOLDER / f"{name}.inrz"
+            report = inrzip.compress(source, path, effort=1, overwrite=True, **options)
+            if report.bytes > MAX_BYTES:
+                sys.exit(f"{path}: {report.bytes} bytes, at most {MAX_BYTES} are wanted")
+            expected[name] = describe(path)
+            print(f"{report.bytes:6} {path.name}  {report.quality}")
+    for stale in set(FOLDER.glob("*.inrz")) - {FOLDER / f"{name}.inrz" for name in expected}:
+        stale.unlink()
+    EXPECTED.write_text(json.dumps(expected, indent=1) + "\n")
+    print(f"{sum(facts['bytes'] for facts in expected.values()):6} in all")
+
+
+if __name__ == "__main__":
+    make()
