@@ -99,9 +99,12 @@ class Checkpoint:
             arrays |= {f"current_{j}": leaf for j, leaf in enumerate(self.current.leaves)}
         arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
         # No room for a checkpoint is no reason to give up the job: the file it ends in is far smaller.
-        with contextlib.suppress(InrzipError):
-            with atomic_output(self._path, overwrite=True) as temporary, open(temporary, "wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
+        with (
+            contextlib.suppress(InrzipError),
+            atomic_output(self._path, overwrite=True) as temporary,
+            open(temporary, "wb") as file,
+        ):
+            np.savez(file, **arrays)  # type: ignore[arg-type]
         self._saved_at = time.monotonic()
 
     def _load(self, path: Path) -> None:

@@ -63,9 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _abandon_stdout()
         return READER_GONE
-    except OSError as error:  # files have their own handling: this is standard output, on a full disk for example
-        _abandon_stdout()
-        console.print_error(f"{streams.STDOUT}: {error.strerror or error}")
+    except OSError as error:
+        if error.filename is None:  # standard output, on a full disk for example
+            _abandon_stdout()
+        console.print_error(f"{error.filename or streams.STDOUT}: {error.strerror or error}")
         return FAILED
 
 

@@ -18,7 +18,7 @@ from inrzip.architectures.base import Grid
 
 from . import __version__, media, plan
 from .checkpoint import Checkpoint
-from .compilation import use_compilation_cache
+from .compilation import prepare
 from .container import write_container
 from .errors import InrzipError, TargetMissed
 from .examples import Examples, ScatteredPoints
@@ -43,7 +43,7 @@ RESERVED_BYTES = 2
 LONGEST_GUESS = 1 << 21
 """Longer segments are not tried out to see what the file needs besides them: lengths up to 2^28 take no more."""
 SOUND_SHARE = 0.2
-"""Of a size asked for a video, at most this goes to sound that is coded anew."""
+"""Of a size asked for a video, and of its time, at most this goes to sound that is coded anew."""
 
 AudioMode = Literal["copy", "inr", "drop"]
 
@@ -98,7 +98,7 @@ def compress(
     source = Path(source)
     output = Path(destination) if destination is not None else source.with_suffix(EXTENSION)
     check_writable(output, overwrite)
-    use_compilation_cache()
+    prepare()
     if output.exists() and source.exists() and output.samefile(source):
         raise InrzipError(f"{output}: is the input itself; name another output with -o")
     request = plan.Request(quality, target_size, target_bpp, target_psnr, effort, time_limit)
@@ -242,13 +242,14 @@ def _sound(source: Path, signal: Signal, mode: AudioMode, request: plan.Request,
     sound = media.read_sound(source)
     if sound is None:
         return []
-    mine = plan.Request(effort=request.effort)
+    mine = plan.Request(effort=request.effort, time_limit=request.time_limit)
     if request.target_size is not None:
         natural = plan.total_bytes(mine, sound.spec)
-        mine = plan.Request(target_size=min(natural, int(SOUND_SHARE * request.target_size)), effort=request.effort)
+        mine = dataclasses.replace(mine, target_size=min(natural, int(SOUND_SHARE * request.target_size)))
+    deadline = None if request.time_limit is None else time.monotonic() + SOUND_SHARE * request.time_limit
     inner = Job(Checkpoint(None, ""), None, lambda: job.stopping)
     job.tell("fitting", detail="sound")
-    data, _, _ = encode_signal(sound, mine, choose_recipe(None, sound.spec), {}, [], inner, None)
+    data, _, _ = encode_signal(sound, mine, choose_recipe(None, sound.spec), {}, [], inner, deadline)
     return [AudioTrack("inr", data)]
 
 

@@ -37,7 +37,7 @@ def atomic_output(path: Path, overwrite: bool = False) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(path))
     check_writable(path, overwrite)
-    temporary = target.with_name(f".inrz-{secrets.token_hex(6)}{target.suffix}")
+    temporary = target.with_name(f".inrz-tmp-{secrets.token_hex(6)}{target.suffix}")
     try:
         yield temporary
         if temporary.is_file():

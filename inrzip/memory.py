@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from .errors import LimitExceeded
+from .units import format_size
 
 POINTS_AT_ONCE = 1 << 20
 """Points decoded in one piece, if that is a row at least."""
@@ -15,7 +16,6 @@ BYTES_PER_POSITION = 48
 """For each position along an axis: itself, and the segment it is in."""
 BYTES_PER_VERTEX = 400
 """For each vertex of a surface, and its two or three triangles: as marching cubes makes them, and in world units."""
-MEBIBYTE = 2**20
 
 
 def rows_at_once(row_points: int) -> int:
@@ -34,10 +34,6 @@ def check(needed: int, limit: int | None, name: str) -> None:
     """Raises `LimitExceeded` if `needed` bytes are more than `limit`; None is no limit. `name`: the file's."""
     if limit is not None and needed > limit:
         raise LimitExceeded(
-            f"{name}: decoding needs about {_mebibytes(needed)}, the limit is {_mebibytes(limit)}; "
+            f"{name}: decoding needs about {format_size(needed)}, the limit is {format_size(limit)}; "
             "raise it (--max-memory) or decode a part, or less finely"
         )
-
-
-def _mebibytes(n_bytes: int) -> str:
-    return f"{max(n_bytes / MEBIBYTE, 1):.0f} MiB"

@@ -20,6 +20,7 @@ from inrzip.codecs.weights import decode_tensors, encode_tensors
 from . import wire
 from .errors import CorruptFile, LimitExceeded
 from .recipes import ARCHITECTURES
+from .units import format_size
 
 MAX_TUPLE = 16
 """Entries of a tuple in a configuration."""
@@ -87,7 +88,7 @@ def max_weights(n_bytes: int) -> int:
 def _check_memory(needed: int, limit: int | None) -> None:
     if limit is not None and needed > limit:
         raise LimitExceeded(
-            f"its network needs {needed / 2**20:.0f} MiB, the limit is {limit / 2**20:.0f} MiB; raise it (--max-memory)"
+            f"its network needs about {format_size(needed)}, the limit is {format_size(limit)}; raise it (--max-memory)"
         )
 
 

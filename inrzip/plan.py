@@ -18,7 +18,7 @@ SEGMENT_BYTES = 400 << 20
 AUDIO_SEGMENT_SECONDS = 1.0
 EFFORT_RANGE = (1, 9)
 STEPS_AT_EFFORT_1 = 300
-EPOCHS_AT_EFFORT_1 = 20.0
+EPOCHS_AT_EFFORT_1 = 30.0
 LONGER_PER_EFFORT = 1.5
 """Each effort takes this many times the steps of the one before."""
 UNBOUNDED_STEPS = 1_000_000

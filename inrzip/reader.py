@@ -15,7 +15,7 @@ from numpy import ndarray
 from inrzip.architectures.base import Axes, Grid, Representation
 
 from . import memory
-from .compilation import use_compilation_cache
+from .compilation import prepare
 from .container import Container
 from .errors import CorruptFile, InrzipError
 from .indexing import expand, pick, positions, scaled_size
@@ -38,7 +38,7 @@ class Reader:
     """
 
     def __init__(self, source: Path | str | bytes | BinaryIO, max_memory: int | None = DEFAULT_MAX_MEMORY):
-        use_compilation_cache()
+        prepare()
         self._container = Container.open(source)
         self._max_memory = max_memory
         self._cached: tuple[int, Representation] | None = None

@@ -44,6 +44,8 @@ FINAL_SHARE = 0.96
 """Of the time allowed, what fits may use; the rest codes, writes and measures."""
 PSNR_WINDOW_DB = 0.4
 """A quality asked for is met from above within this."""
+LARGEST_LEVEL_STEP = 3.0
+"""Factor by which the quantisation level changes at most from one round to the next."""
 PSNR_HEADROOM_DB = 0.9
 """What the network before quantisation should have above the quality asked for."""
 DB_PER_DOUBLING = 2.0
@@ -163,33 +165,38 @@ def _encode_to_psnr(task: Task, size: int, psnr_db: float, job: Job) -> Coded:
         return Coded(payload, n_parameters, f"{psnr_db:g} dB was not reached; try more effort (-e) or time (--time)")
     module, best = fitted.module, None
     aim = max(psnr_db - 0.6, min(psnr_db, reachable - 0.5))  # before fine-tuning, which wins some of the loss back
-    low_high: list[tuple[float, float]] = []
+    seen: list[tuple[float, float]] = []
     level = _level_for(partial(_quality, task, fitted, fitted.module), aim)
     for round_number in range(2 * MAX_ROUNDS):
         module = _tune(task, fitted, module, level, round_number, job)
         payload = _code(fitted.config, module, fitted.sensitivity, level)
         reached = _quality(task, fitted, module, level, everything=True)
-        low_high.append((level, reached))
+        seen.append((level, reached))
         if reached >= psnr_db and (best is None or len(payload) < len(best)):
             best = payload
         if psnr_db <= reached <= psnr_db + PSNR_WINDOW_DB or job.stopping:
             break
-        level = _next_level(low_high, psnr_db + PSNR_WINDOW_DB / 2)
+        level = _next_level(seen, psnr_db + PSNR_WINDOW_DB / 2, reachable)
     if best is None:
         return Coded(payload, n_parameters, f"{psnr_db:g} dB was not reached, only {reached:.2f} dB")
     return Coded(best, n_parameters)
 
 
-def _next_level(seen: Sequence[tuple[float, float]], target: float) -> float:
-    """The level at which quality would be `target`: between two that enclose it, else by the slope of quantisation
-    noise.
+def _next_level(seen: Sequence[tuple[float, float]], target: float, unquantised: float) -> float:
+    """The level at which quality would be `target` dB, after `seen` (level, dB) pairs and without rounding `unquantised` dB.
+
+    Between two levels that enclose the target, their geometric mean; else from the model that the squared error is that of
+    the unquantised network plus one that grows as the level's square.
     """
     below = [level for level, reached in seen if reached < target]
     above = [level for level, reached in seen if reached >= target]
     if below and above:
         return math.sqrt(min(below) * max(above))
     level, reached = seen[-1]
-    return level * 2 ** ((reached - target) / 2)
+    floor = 10 ** (-unquantised / 10)
+    noise = max(10 ** (-reached / 10) - floor, 0.02 * floor)
+    allowed = max(10 ** (-target / 10) - floor, 0.02 * floor)
+    return level * min(max(math.sqrt(allowed / noise), 1 / LARGEST_LEVEL_STEP), LARGEST_LEVEL_STEP)
 
 
 def _fit_to_psnr(task: Task, size: int, wanted_db: float, job: Job) -> _Fitted:

@@ -202,7 +202,7 @@ def _decompress(opts: argparse.Namespace) -> int:
 def _info(opts: argparse.Namespace) -> int:
     def job() -> object:
         with streams.input_file(opts.inputs[0], suffix=streams.EXTENSION) as path:
-            facts = _api().info(path)
+            facts = _api().info(path) | {"file": streams.shown_name(opts.inputs[0])}
         _say(opts, reports.facts_text(facts))
         return facts
 
@@ -213,7 +213,7 @@ def _verify(opts: argparse.Namespace) -> int:
     def job() -> object:
         against = None if opts.against is None else Path(opts.against)
         with streams.input_file(opts.inputs[0], suffix=streams.EXTENSION) as path:
-            facts = _api().verify(path, against)
+            facts = _api().verify(path, against) | {"file": streams.shown_name(opts.inputs[0])}
         name = console.one_line(streams.shown_name(opts.inputs[0]))
         _say(opts, f"{name}: OK\n{reports.facts_text(facts, indent=2)}".rstrip())
         return facts

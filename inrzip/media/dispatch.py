@@ -33,11 +33,11 @@ _READABLE_AS: dict[Family, tuple[Kind, ...]] = {
 
 def read(path: Path, kind: Kind | None) -> Signal:
     """See `inrzip.media.read_signal`."""
-    family = identify(path)
-    if kind is not None and kind not in _READABLE_AS[family]:
-        options = ", ".join(option.name.lower() for option in _READABLE_AS[family])
-        raise UnsupportedSignal(f"{path}: cannot be read as {kind.name.lower()}; it can be read as {options}")
     try:
+        family = identify(path)
+        if kind is not None and kind not in _READABLE_AS[family]:
+            options = ", ".join(option.name.lower() for option in _READABLE_AS[family])
+            raise UnsupportedSignal(f"{path}: cannot be read as {kind.name.lower()}; it can be read as {options}")
         return _READERS[family](path, kind)
     except PermissionError:
         raise UnsupportedSignal(f"{path}: no permission to read it; change its permissions") from None
