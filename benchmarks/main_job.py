@@ -1,9 +1,11 @@
-"""`python -m benchmarks.main_job FILE... [--effort N] [--quality Q] [--out FOLDER]`: one line for each file, beside what people use today.
+"""`python -m benchmarks.main_job FILE... [--effort N] [--quality Q] [--out FOLDER]`: one line for each file, beside
+what people use today.
 
-Each file is compressed, the file on disk decoded again, and measured by code of its own (not by what `compress` reports). The peer is
-JPEG for images (4:4:4, the quality whose file comes nearest in bytes), MP3 for sound (libmp3lame, the bit rate nearest in bytes), Draco for
-meshes (the position bits nearest in bytes); 16-bit images and volumes are compared with zlib on the raw samples, which is lossless.
-Sizes are those of whole files. The table is Markdown on stdout.
+Each file is compressed, the file on disk decoded again, and measured by code of its own (not by what `compress`
+reports). The peer is JPEG for images (4:4:4, the quality whose file comes nearest in bytes), MP3 for sound (libmp3lame,
+the bit rate nearest in bytes), Draco for meshes (the position bits nearest in bytes); 16-bit images and volumes are
+compared with zlib on the raw samples, which is lossless. Sizes are those of whole files. The table is Markdown on
+stdout.
 """
 
 from __future__ import annotations
@@ -141,7 +143,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("demo"))
     options = parser.parse_args()
     options.out.mkdir(exist_ok=True)
-    print("| file | raw bytes | inrzip bytes | quality | peer at nearest bytes | seconds |\n|---|---|---|---|---|---|", flush=True)
+    print(
+        "| file | raw bytes | inrzip bytes | quality | peer at nearest bytes | seconds |\n|---|---|---|---|---|---|",
+        flush=True,
+    )
     for path in options.files:
         row = measure_file(path, options.out, options.effort, options.quality)
         print(f"| {row.name} | {row.raw} | {row.ours} | {row.quality} | {row.peer} | {row.seconds:.0f} |", flush=True)

@@ -29,8 +29,8 @@ def prepare() -> None:
 
 
 def _keep_memory() -> None:
-    """Has glibc keep freed memory. Else each large array of each step is mapped and zeroed afresh by the kernel, which takes as
-    long as the arithmetic (measured for NeRV at 1280x720: 57 ms a step against 25).
+    """Has glibc keep freed memory. Else each large array of each step is mapped and zeroed afresh by the kernel, which
+    takes as long as the arithmetic (measured for NeRV at 1280x720: 57 ms a step against 25).
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt
@@ -42,12 +42,12 @@ def _use_cache() -> None:
     """Switches the persistent cache on, unless the user has chosen one in JAX's own way, or it cannot be written."""
     import jax
 
-    if jax.config.jax_compilation_cache_dir is not None:
+    if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
         return
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
+    jax.config.update("jax_compilation_cache_dir", str(folder))  # type: ignore[no-untyped-call]
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)  # type: ignore[no-untyped-call]

@@ -26,7 +26,9 @@ from .examples import POINTS_PER_BLOCK, Examples
 WARM_UP = 0.1
 SECONDS_BETWEEN_REPORTS = 1.0
 SPIKE = 10.0
-"""A loss this many times the best one means that the fit has gone astray: it goes back, and on at half the learning rate."""
+"""A loss this many times the best one means that the fit has gone astray: it goes back, and on at half the learning
+rate.
+"""
 PACE_MEMORY = 0.7
 """How much of the pace seen before counts, beside that of the last chunk."""
 LEAST_JUDGED = 4

@@ -162,7 +162,9 @@ def _encode_to_psnr(task: Task, size: int, psnr_db: float, job: Job) -> Coded:
         level = _level_for(partial(_quality, task, fitted, fitted.module), reachable - 0.05)
         module = _tune(task, fitted, fitted.module, level, 0, job)
         payload = _code(fitted.config, module, fitted.sensitivity, level)
-        return Coded(payload, n_parameters, f"{psnr_db:g} dB was not reached; try more effort (-e) or time (--time)")
+        reached = _quality(task, fitted, module, level, everything=True)
+        advice = f"{psnr_db:g} dB was not reached, only {reached:.2f} dB; try more effort (-e) or time (--time)"
+        return Coded(payload, n_parameters, advice)
     module, best = fitted.module, None
     aim = max(psnr_db - 0.6, min(psnr_db, reachable - 0.5))  # before fine-tuning, which wins some of the loss back
     seen: list[tuple[float, float]] = []
@@ -183,10 +185,11 @@ def _encode_to_psnr(task: Task, size: int, psnr_db: float, job: Job) -> Coded:
 
 
 def _next_level(seen: Sequence[tuple[float, float]], target: float, unquantised: float) -> float:
-    """The level at which quality would be `target` dB, after `seen` (level, dB) pairs and without rounding `unquantised` dB.
+    """The level at which quality would be `target` dB, after `seen` (level, dB) pairs and without rounding
+    `unquantised` dB.
 
-    Between two levels that enclose the target, their geometric mean; else from the model that the squared error is that of
-    the unquantised network plus one that grows as the level's square.
+    Between two levels that enclose the target, their geometric mean; else from the model that the squared error is that
+    of the unquantised network plus one that grows as the level's square.
     """
     below = [level for level, reached in seen if reached < target]
     above = [level for level, reached in seen if reached >= target]

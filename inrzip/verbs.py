@@ -199,10 +199,15 @@ def _decompress(opts: argparse.Namespace) -> int:
 # --- info, verify, recipes -------------------------------------------------------------------------------------------
 
 
+def _named(facts: dict[str, object], name: str) -> dict[str, object]:
+    """`facts` of the file that was given, not of its copy: of standard input the user knows no copy."""
+    return {key: streams.shown_name(name) if key == "file" else value for key, value in facts.items()}
+
+
 def _info(opts: argparse.Namespace) -> int:
     def job() -> object:
         with streams.input_file(opts.inputs[0], suffix=streams.EXTENSION) as path:
-            facts = _api().info(path) | {"file": streams.shown_name(opts.inputs[0])}
+            facts = _named(_api().info(path), opts.inputs[0])
         _say(opts, reports.facts_text(facts))
         return facts
 
@@ -213,7 +218,7 @@ def _verify(opts: argparse.Namespace) -> int:
     def job() -> object:
         against = None if opts.against is None else Path(opts.against)
         with streams.input_file(opts.inputs[0], suffix=streams.EXTENSION) as path:
-            facts = _api().verify(path, against) | {"file": streams.shown_name(opts.inputs[0])}
+            facts = _named(_api().verify(path, against), opts.inputs[0])
         name = console.one_line(streams.shown_name(opts.inputs[0]))
         _say(opts, f"{name}: OK\n{reports.facts_text(facts, indent=2)}".rstrip())
         return facts

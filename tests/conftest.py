@@ -8,6 +8,7 @@ from pathlib import Path
 # Tests compile many small programs and run each for moments. Sub-processes inherit this, unless they ask otherwise.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+os.environ["JAX_COMPILATION_CACHE_DIR"] = "unused"  # so that no folder is made in the user's cache
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 # An import of JAX beforehand would have read the environment too early; a sub-process finds the package by this.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent.parent), os.getenv("PYTHONPATH")]))

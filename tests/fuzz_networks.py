@@ -22,7 +22,7 @@ import jax
 from inrzip import wire
 from inrzip.architectures.base import Config, Grid, parameters
 from inrzip.container import Container, write_container
-from inrzip.errors import InrzipError
+from inrzip.errors import CorruptFile, InrzipError
 from inrzip.header import Header
 from inrzip.network import encode_network, quantise_network
 from inrzip.recipes import ARCHITECTURES
@@ -154,8 +154,12 @@ def mutate_config(rng: random.Random, data: bytes, other: bytes) -> bytes:
         header, tracks = container.header, container.tracks
         segments = [container.segment(i) for i in range(header.n_segments)]
     place, value = rng.randrange(8), rng.choice((rng.choice(NUMBERS), rng.randrange(40)))
-    architecture = ARCHITECTURES[header.architecture]
-    return write_container(header, [_with_number(s, architecture, place, value) for s in segments], tracks)
+    try:
+        architecture = ARCHITECTURES[header.architecture]
+        segments = [_with_number(segment, architecture, place, value) for segment in segments]
+    except (KeyError, CorruptFile):  # a file that holds no network
+        return fuzz.mutate_payloads(rng, data, other)
+    return write_container(header, segments, tracks)
 
 
 def _with_number(payload: bytes, architecture: type[Config], place: int, value: int) -> bytes:

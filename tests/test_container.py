@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import math
@@ -543,17 +544,25 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
 
 
 def test_full_decoding_goes_through_the_public_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Opened:
+    class Opened(contextlib.nullcontext["Opened"]):
         def __init__(self, path: Path, max_memory: int):
-            assert max_memory == 256 * fuzz.MEBIBYTE
+            super().__init__(self)
+            assert 0 < max_memory <= 256 * fuzz.MEBIBYTE
             self.data = path.read_bytes()
+            with Container.open(path) as container:
+                self.spec = container.header.spec
 
-        def render(self) -> None:
+        def tracks(self) -> list[AudioTrack]:
+            return []
+
+        def render(self, frames: object) -> None:
             fuzz.decode_container(self.data)
+
+        mesh = render
 
     monkeypatch.setattr("inrzip.open", Opened, raising=False)
     assert fuzz.main(["--count", "20", "--keep", str(tmp_path / "kept"), str(plain_path(tmp_path))]) == 0
-    monkeypatch.setattr(Opened, "render", lambda self: 1 // (self.data[4] == 1))
+    monkeypatch.setattr(Opened, "render", lambda self, frames: 1 // (self.data[4] == 1))
     assert fuzz.main(["--count", "200", "--keep", str(tmp_path / "kept"), str(plain_path(tmp_path))]) == 1
     assert list((tmp_path / "kept").glob("mutant-*.inrz"))
 

@@ -91,6 +91,8 @@ def write_video(
         if isinstance(error, OSError) and error.errno and 0 < error.errno < 256:
             raise OSError(error.errno, error.strerror) from error
         raise InrzipError(f"{path}: FFmpeg cannot write this video: {error.strerror}; try .mkv or .npy") from error
+    except OverflowError as error:  # FFmpeg counts in 32 bits, times in 64
+        raise InrzipError(f"{path}: its frame rate, times or aspect cannot be written; use .npy") from error
 
 
 def _sound(
