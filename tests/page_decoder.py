@@ -265,7 +265,7 @@ def _nerv_shapes(fields: list[int], strides: list[int], grid: Shape, channels: i
     width, hidden, frequencies, floor, shuffle = fields
     rows, columns = _stem(strides, shuffle, grid)
     stem = rows * columns * width
-    widths = [width, *[max(width // 2**i, floor) for i in range(len(strides))]]
+    widths = [width, *[max(width // 2**i, min(floor, width)) for i in range(len(strides))]]
     shapes: list[Shape] = [(2 * frequencies, hidden), (hidden,), (hidden, stem), (stem,)]
     for (a, b), stride in zip(pairwise(widths), strides, strict=True):
         shapes += _conv(3, a, b * stride**2)
@@ -276,7 +276,7 @@ def _hnerv_shapes(fields: list[int], strides: list[int], grid: Shape, channels: 
     embedding, width, reduction, kernel, floor, head, shuffle = fields
     shapes = [(grid[0], *_stem(strides, shuffle, grid), embedding), *_conv(1, embedding, width)]
     for i, stride in enumerate(strides):
-        narrower = max(round(10 * width / reduction), floor)
+        narrower = max(round(10 * width / reduction), min(floor, width))
         shapes += _conv(min(1 + 2 * i, kernel), width, narrower * stride**2)
         width = narrower
     return shapes + _conv(head, width, channels * shuffle**2)
