@@ -31,7 +31,7 @@ from .network import count_parameters
 from .progress import ProgressCallback
 from .reader import Reader
 from .recipes import Recipe, check_settings, choose_recipe, parse_settings
-from .segment import Task, encode_segment, make_examples
+from .segment import PSNR_WINDOW_DB, Task, encode_segment, make_examples
 from .signal import AudioTrack, Kind, ShapeSignal, Signal
 
 EXTENSION = ".inrz"
@@ -269,7 +269,9 @@ def _note(request: plan.Request, notes: list[str], size: int, measured: dict[str
         notes = [*notes, f"{size} bytes, under the {request.target_size} asked for: more parameters brought nothing"]
     reached = measured.get("psnr_db")
     if request.target_psnr is not None and reached is not None:
-        if reached >= request.target_psnr:
+        if reached > request.target_psnr + PSNR_WINDOW_DB:
+            notes = [f"{reached:.2f} dB, more than the {request.target_psnr:g} asked for: no coarser file came nearer"]
+        elif reached >= request.target_psnr:
             notes = []  # rounding to samples can bring more than its fit counted on
         elif not notes:
             notes = [f"{request.target_psnr:g} dB was not reached, only {reached:.2f} dB"]

@@ -44,8 +44,9 @@ FINAL_SHARE = 0.96
 """Of the time allowed, what fits may use; the rest codes, writes and measures."""
 PSNR_WINDOW_DB = 0.4
 """A quality asked for is met from above within this."""
-LARGEST_LEVEL_STEP = 3.0
-"""Factor by which the quantisation level changes at most from one round to the next."""
+PSNR_ROUNDS = 3
+TUNING_GAIN_DB = 0.6
+"""What fine-tuning with rounded parameters typically wins back: quantisation aims so much below what was asked for."""
 PSNR_HEADROOM_DB = 0.9
 """What the network before quantisation should have above the quality asked for."""
 DB_PER_DOUBLING = 2.0
@@ -165,41 +166,28 @@ def _encode_to_psnr(task: Task, size: int, psnr_db: float, job: Job) -> Coded:
         reached = _quality(task, fitted, module, level, everything=True)
         advice = f"{psnr_db:g} dB was not reached, only {reached:.2f} dB; try more effort (-e) or time (--time)"
         return Coded(payload, n_parameters, advice)
-    module, best = fitted.module, None
-    aim = max(psnr_db - 0.6, min(psnr_db, reachable - 0.5))  # before fine-tuning, which wins some of the loss back
-    seen: list[tuple[float, float]] = []
-    level = _level_for(partial(_quality, task, fitted, fitted.module), aim)
-    for round_number in range(2 * MAX_ROUNDS):
-        module = _tune(task, fitted, module, level, round_number, job)
+    good = fitted.module  # what each round starts from: the last network that was good enough
+    aim = max(psnr_db - TUNING_GAIN_DB, min(psnr_db, reachable - 0.5))
+    best: bytes | None = None
+    for round_number in range(PSNR_ROUNDS):
+        level = _level_for(partial(_quality, task, fitted, good), aim)
+        module = _tune(task, fitted, good, level, round_number, job)
         payload = _code(fitted.config, module, fitted.sensitivity, level)
         reached = _quality(task, fitted, module, level, everything=True)
-        seen.append((level, reached))
         if reached >= psnr_db and (best is None or len(payload) < len(best)):
-            best = payload
+            good, best = module, payload
         if psnr_db <= reached <= psnr_db + PSNR_WINDOW_DB or job.stopping:
             break
-        level = _next_level(seen, psnr_db + PSNR_WINDOW_DB / 2, reachable)
+        aim += psnr_db + PSNR_WINDOW_DB / 2 - reached
+    else:  # no round hit the window: coarser steps without fine-tuning come down to it gently
+        level = _level_for(partial(_quality, task, fitted, good), psnr_db + PSNR_WINDOW_DB / 2)
+        payload = _code(fitted.config, good, fitted.sensitivity, level)
+        reached = _quality(task, fitted, good, level, everything=True)
+        if reached >= psnr_db and (best is None or len(payload) < len(best)):
+            best = payload
     if best is None:
         return Coded(payload, n_parameters, f"{psnr_db:g} dB was not reached, only {reached:.2f} dB")
     return Coded(best, n_parameters)
-
-
-def _next_level(seen: Sequence[tuple[float, float]], target: float, unquantised: float) -> float:
-    """The level at which quality would be `target` dB, after `seen` (level, dB) pairs and without rounding
-    `unquantised` dB.
-
-    Between two levels that enclose the target, their geometric mean; else from the model that the squared error is that
-    of the unquantised network plus one that grows as the level's square.
-    """
-    below = [level for level, reached in seen if reached < target]
-    above = [level for level, reached in seen if reached >= target]
-    if below and above:
-        return math.sqrt(min(below) * max(above))
-    level, reached = seen[-1]
-    floor = 10 ** (-unquantised / 10)
-    noise = max(10 ** (-reached / 10) - floor, 0.02 * floor)
-    allowed = max(10 ** (-target / 10) - floor, 0.02 * floor)
-    return level * min(max(math.sqrt(allowed / noise), 1 / LARGEST_LEVEL_STEP), LARGEST_LEVEL_STEP)
 
 
 def _fit_to_psnr(task: Task, size: int, wanted_db: float, job: Job) -> _Fitted:

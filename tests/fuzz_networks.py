@@ -18,6 +18,7 @@ from typing import Any
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
+import numpy as np
 
 from inrzip import wire
 from inrzip.architectures.base import Config, Grid, parameters
@@ -93,7 +94,8 @@ def _file(
 
 
 def _network(config: Config, grid: Grid) -> bytes:
-    module = config.build(grid, jax.random.key(0))
+    rng = np.random.default_rng(0)
+    module = jax.tree.map(lambda leaf: rng.normal(0, 0.2, leaf.shape).astype(np.float32), config.structure(grid))
     return encode_network(config, quantise_network(module, [STEP] * len(parameters(module))))
 
 
