@@ -32,7 +32,7 @@ from .progress import ProgressCallback
 from .reader import Reader
 from .recipes import Recipe, check_settings, choose_recipe, parse_settings
 from .segment import PSNR_WINDOW_DB, Task, encode_segment, make_examples
-from .signal import AudioTrack, Kind, ShapeSignal, Signal
+from .signal import AudioTrack, Kind, ShapeSignal, Signal, Spec
 
 EXTENSION = ".inrz"
 FITTING_SHARE = (0.02, 0.95)
@@ -136,7 +136,7 @@ def compress(
         seconds=checkpoint.seconds,
         recipe=chosen.name,
         n_parameters=n_parameters,
-        note=_note(request, notes, output.stat().st_size, measured),
+        note=_note(request, signal.spec, notes, output.stat().st_size, measured),
         resumed=checkpoint.resumed,
         stopped_early=job.stopping,
     )
@@ -263,10 +263,12 @@ def _fingerprint(source: Path, options: object) -> str:
     return digest.hexdigest()
 
 
-def _note(request: plan.Request, notes: list[str], size: int, measured: dict[str, float]) -> str | None:
+def _note(request: plan.Request, spec: Spec, notes: list[str], size: int, measured: dict[str, float]) -> str | None:
     """What the user should know: targets that were missed, and what was reached."""
-    if request.target_size is not None and size < plan.LEAST_SIZE_SHARE * request.target_size:
-        notes = [*notes, f"{size} bytes, under the {request.target_size} asked for: more parameters brought nothing"]
+    if request.target_size is not None or request.target_bpp is not None:
+        asked = plan.total_bytes(request, spec)
+        if size < plan.LEAST_SIZE_SHARE * asked:
+            notes = [*notes, f"{size} bytes, under the {asked} asked for: more parameters brought nothing"]
     reached = measured.get("psnr_db")
     if request.target_psnr is not None and reached is not None:
         if reached > request.target_psnr + PSNR_WINDOW_DB:

@@ -132,7 +132,7 @@ def test_activations_count_as_memory() -> None:
 
 
 def test_a_surface_of_noise_is_refused(files: list[bytes]) -> None:
-    with inrzip.open(files[SHAPE], max_memory=16 * MIB) as reader:
+    with inrzip.open(files[SHAPE]) as reader:
         n_vertices = len(reader.mesh(scale=4).vertices)
         limit = memory.decoding_bytes([48] * 3, [1] * 3, 1, 48) + 2 * 4 * 48**3
         assert n_vertices * memory.BYTES_PER_VERTEX > limit
