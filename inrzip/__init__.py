@@ -37,6 +37,7 @@ _HOMES = {
     "inspection": ("info", "recipes", "verify"),
     "media": ("read_signal", "write_signal"),
     "reader": ("Reader", "open"),
+    "research": ("Fitted", "fit"),
     "signal": ("Kind", "Spec"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
