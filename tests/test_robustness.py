@@ -5,11 +5,12 @@ Each ends in one line that names the file, a status that is not 0, and nothing l
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -300,16 +301,15 @@ def test_level_search_goes_the_right_way() -> None:
 # ---- outputs that cannot be written ----
 
 
-@pytest.fixture
-def small_disk():
-    """No file may become longer than 2 kB, as on a disk with no more room."""
+@contextlib.contextmanager
+def small_disk() -> Iterator[None]:
+    """No file may become longer than 2 kB, as on a disk with no more room; only inside: pytest writes files of its own."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
-
-    yield limit
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 FULL = [
@@ -325,15 +325,13 @@ FULL = [
 def test_full_disk(
     tmp_path: Path,
     files: list[bytes],
-    small_disk: Callable[[], None],
     which: int,
     extension: str,
     scale: float,
 ) -> None:
     path = saved(tmp_path, files[which])
     output = tmp_path / f"out.{extension}"
-    small_disk()
-    with pytest.raises(InrzipError, match=rf"{output}") as error:
+    with small_disk(), pytest.raises(InrzipError, match=rf"{output}") as error:
         inrzip.decompress(path, output, scale=scale)
     assert "\n" not in str(error.value) and "tmp-" not in str(error.value)
     assert [file.name for file in tmp_path.iterdir()] == ["file.inrz"]
@@ -369,10 +367,10 @@ def test_the_input_is_no_output(tmp_path: Path) -> None:
     assert source.read_bytes() == before
 
 
-def test_no_room_for_a_checkpoint_ends_no_job(tmp_path: Path, small_disk: Callable[[], None]) -> None:
+def test_no_room_for_a_checkpoint_ends_no_job(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "out.inrz", "job")
-    small_disk()
-    checkpoint.finish_fit("fit", [np.zeros(1000)])
+    with small_disk():
+        checkpoint.finish_fit("fit", [np.zeros(1000)])
     assert checkpoint.fits and not list(tmp_path.iterdir())
 
 
