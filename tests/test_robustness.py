@@ -303,7 +303,7 @@ def test_level_search_goes_the_right_way() -> None:
 
 @contextlib.contextmanager
 def small_disk() -> Iterator[None]:
-    """No file may become longer than 2 kB, as on a disk with no more room; only inside: pytest writes files of its own."""
+    """No file may become longer than 2 kB inside, as on a disk with no more room. Outside, pytest writes its own."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
     try:
