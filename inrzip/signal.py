@@ -93,6 +93,8 @@ class Spec:
         wide = np.clip(np.asarray(values, np.float64), 0.0, 1.0) * span + self.low
         if self.dtype.kind in "uib":
             wide = np.rint(wide)
+        if self.dtype.kind in "ui":  # a range may end a little beyond the type, where casting has no meaning
+            wide = np.clip(wide, np.iinfo(self.dtype).min, np.iinfo(self.dtype).max)
         return wide.astype(self.dtype)
 
 

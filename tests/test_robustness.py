@@ -141,6 +141,14 @@ def test_a_surface_of_noise_is_refused(files: list[bytes]) -> None:
             inrzip.open(files[SHAPE], max_memory=limit).mesh(scale=4)
 
 
+@pytest.mark.parametrize("sample_type", ["u1", "u4", "i1", "i4"])
+def test_ranges_beyond_the_sample_type_end_at_it(sample_type: str) -> None:
+    bound = 2.0 ** (8 * int(sample_type[1]))
+    spec = Spec(Kind.VOLUME, (2,), 1, sample_type, -bound, bound)
+    info = np.iinfo(spec.dtype)
+    assert spec.quantise(np.array([0.0, 1.0])).tolist() == [info.min, info.max]
+
+
 def test_verify_has_a_limit(tmp_path: Path) -> None:
     with pytest.raises(LimitExceeded, match=r"file\.inrz"):
         inrzip.verify(saved(tmp_path, giant(Kind.IMAGE, (1, 2**40))))
