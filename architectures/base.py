@@ -89,7 +89,13 @@ class Config(abc.ABC):
 
 
 class Trainable(eqx.Module):
-    """What is fitted: a representation itself, or one with a training-only part around it (HNeRV's encoder)."""
+    """What is fitted: a representation itself, one with a training-only part around it (HNeRV's encoder), or one whose
+    parameters are rounded, priced or made from others (see `inrzip.constraints`).
+    """
+
+    def prepare(self) -> tuple[Trainable, Float[Array, ""]]:
+        """What predicts, made of the fitted arrays once a step, and a penalty in the unit of the mean squared error."""
+        return self, jnp.float32(0)
 
     @abc.abstractmethod
     def predict_training(self, inputs: Array, targets: Array) -> Array:

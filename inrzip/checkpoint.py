@@ -40,6 +40,7 @@ class Checkpoint:
         self._saved_at = time.monotonic()
         self.fits: dict[str, Arrays] = {}
         self.payloads: dict[int, bytes] = {}
+        self.notes: dict[int, str] = {}
         self.current: Progressing | None = None
         self.seconds_before = 0.0
         self.resumed = False
@@ -60,9 +61,11 @@ class Checkpoint:
         self.current = None
         self.save()
 
-    def finish_segment(self, index: int, payload: bytes) -> None:
-        """Keeps a coded segment; the fits that led to it are no longer needed."""
+    def finish_segment(self, index: int, payload: bytes, note: str | None = None) -> None:
+        """Keeps a coded segment and what there is to say of it; the fits that led to it are no longer needed."""
         self.payloads[index] = payload
+        if note is not None:
+            self.notes[index] = note
         self.fits.clear()
         self.current = None
         self.save()
@@ -87,6 +90,7 @@ class Checkpoint:
             "fingerprint": self._fingerprint,
             "seconds": self.seconds,
             "payloads": list(self.payloads),
+            "notes": list(self.notes.items()),
             "fits": [(name, len(leaves)) for name, leaves in self.fits.items()],
             "current": None,
         }
@@ -113,12 +117,13 @@ class Checkpoint:
             if meta["fingerprint"] != self._fingerprint:
                 return
             payloads = {int(i): stored[f"payload{i}"].tobytes() for i in meta["payloads"]}
+            notes = {int(i): str(note) for i, note in meta["notes"]}
             fits = {name: [stored[f"fit{i}_{j}"] for j in range(n)] for i, (name, n) in enumerate(meta["fits"])}
             current = None
             if meta["current"] is not None:
                 name, n = meta["current"]
                 current = Progressing(name, [stored[f"current_{j}"] for j in range(n)])
-        self.payloads, self.fits, self.current = payloads, fits, current
+        self.payloads, self.notes, self.fits, self.current = payloads, notes, fits, current
         self.seconds_before, self.resumed = float(meta["seconds"]), True
 
     def remove(self) -> None:

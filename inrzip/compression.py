@@ -23,15 +23,17 @@ from .container import write_container
 from .errors import InrzipError, TargetMissed
 from .examples import Examples, ScatteredPoints
 from .files import atomic_output, check_writable
+from .goals import encode_segment
 from .header import Header
 from .job import Job
 from .limits import check_spec
 from .measure import measure
 from .network import count_parameters
 from .progress import ProgressCallback
+from .psnr_goal import WINDOW_DB
 from .reader import Reader
 from .recipes import Recipe, check_settings, choose_recipe, parse_settings
-from .segment import PSNR_WINDOW_DB, Task, encode_segment, make_examples
+from .segment import Task, make_examples
 from .signal import AudioTrack, Kind, ShapeSignal, Signal, Spec
 
 EXTENSION = ".inrz"
@@ -156,7 +158,6 @@ def encode_signal(
     bounds = [header.segment_bounds(i) for i in range(header.n_segments)]
     budget = _segment_budget(header, tracks, plan.total_bytes(request, signal.spec), request)
     payloads: list[bytes] = []
-    notes: list[str] = []
     for i, (start, stop) in enumerate(bounds):
         lengths = [b - a for a, b in bounds[i:]]
         size = plan.split_budget(budget - sum(map(len, payloads)), lengths)[0]
@@ -166,13 +167,12 @@ def encode_signal(
         if i not in job.checkpoint.payloads:
             task = _task(signal, start, stop, i, request, recipe, settings, _share_of_time(deadline, len(lengths)))
             coded = encode_segment(task, plan.goal(request, size), job)
-            job.checkpoint.finish_segment(i, coded.payload)
-            notes += [coded.note] if coded.note else []
+            job.checkpoint.finish_segment(i, coded.payload, coded.note)
         payloads.append(job.checkpoint.payloads[i])
     job.label = ""
     grids = [Grid((stop - start, *signal.spec.shape[1:]), signal.spec.channels) for start, stop in bounds]
     counts = [count_parameters(p, header.architecture, grid) for p, grid in zip(payloads, grids, strict=True)]
-    return write_container(header, payloads, tracks), sum(counts), notes
+    return write_container(header, payloads, tracks), sum(counts), list(job.checkpoint.notes.values())
 
 
 def _share_of_time(deadline: float | None, n_left: int) -> float | None:
@@ -271,7 +271,7 @@ def _note(request: plan.Request, spec: Spec, notes: list[str], size: int, measur
             notes = [*notes, f"{size} bytes, under the {asked} asked for: more parameters brought nothing"]
     reached = measured.get("psnr_db")
     if request.target_psnr is not None and reached is not None:
-        if reached > request.target_psnr + PSNR_WINDOW_DB:
+        if reached > request.target_psnr + WINDOW_DB:
             notes = [f"{reached:.2f} dB, more than the {request.target_psnr:g} asked for: no coarser file came nearer"]
         elif reached >= request.target_psnr:
             notes = []  # rounding to samples can bring more than its fit counted on

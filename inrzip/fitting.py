@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -38,6 +38,9 @@ MOST_JUDGED = 500
 """The parameters are compared with the best so many times in a fit, or after so many steps. That is at fixed steps, not
 where the clock happens to end a call, so that a fit has the same result however fast it runs.
 """
+
+
+TrainableT = TypeVar("TrainableT", bound=Trainable)
 
 
 class FitState(eqx.Module):
@@ -68,39 +71,36 @@ def start(module: eqx.Module) -> FitState:
     return FitState(parameters, moments, jnp.int32(0), parameters, worst, zero, jnp.int32(0))
 
 
-def fake_quantise(parameters: PyTree[Array], steps: PyTree[Float[Array, ""]] | None) -> PyTree[Array]:
-    """Parameters rounded to multiples of their steps; gradients pass straight through. None: as they are."""
-    if steps is None:
-        return parameters
-    return jax.tree.map(lambda w, s: w + jax.lax.stop_gradient(jnp.round(w / s) * s - w), parameters, steps)
-
-
-def _loss(
-    parameters: PyTree[Array], static: PyTree[Any], steps: PyTree[Array] | None, inputs: Array, targets: Array
-) -> Float[Array, ""]:
-    module: Trainable = eqx.combine(fake_quantise(parameters, steps), static)
+def _loss(arrays: PyTree[Array], static: PyTree[Any], inputs: Array, targets: Array) -> Float[Array, ""]:
+    module: Trainable = eqx.combine(arrays, static)
     return jnp.mean((module.predict_training(inputs, targets) - targets) ** 2)
 
 
 _LossAndGradient = tuple[Float[Array, ""], PyTree[Array]]
 
 
-def _loss_and_gradient(
-    parameters: PyTree[Array], static: PyTree[Any], steps: PyTree[Array] | None, inputs: Array, targets: Array
-) -> _LossAndGradient:
+def _loss_and_gradient(module: Trainable, inputs: Array, targets: Array) -> _LossAndGradient:
+    """Mean squared error and penalty, and their gradient by the arrays of `module`."""
+    (prepared, penalty), pull_back = eqx.filter_vjp(lambda module: module.prepare(), module)
+    arrays, static = eqx.partition(prepared, eqx.is_inexact_array)
+    error, gradient = _error_and_gradient(arrays, static, inputs, targets)
+    return error + penalty, pull_back((gradient, jnp.ones_like(penalty)))[0]
+
+
+def _error_and_gradient(arrays: PyTree[Array], static: PyTree[Any], inputs: Array, targets: Array) -> _LossAndGradient:
     """Mean squared error and its gradient; point batches block by block."""
     evaluate: Callable[..., _LossAndGradient] = jax.value_and_grad(_loss)
     n_blocks = inputs.shape[0] // POINTS_PER_BLOCK
     if inputs.ndim != 2 or n_blocks < 2:
-        return evaluate(parameters, static, steps, inputs, targets)
+        return evaluate(arrays, static, inputs, targets)
 
     def body(total: _LossAndGradient, block: tuple[Array, Array]) -> tuple[_LossAndGradient, None]:
-        return jax.tree.map(jnp.add, total, evaluate(parameters, static, steps, *block)), None
+        return jax.tree.map(jnp.add, total, evaluate(arrays, static, *block)), None
 
     def cut(points: Array) -> Array:
         return points.reshape(n_blocks, POINTS_PER_BLOCK, points.shape[-1])
 
-    zero = (jnp.float32(0), jax.tree.map(jnp.zeros_like, parameters))
+    zero = (jnp.float32(0), jax.tree.map(jnp.zeros_like, arrays))
     total, _ = jax.lax.scan(body, zero, (cut(inputs), cut(targets)))
     mean: _LossAndGradient = jax.tree.map(lambda x: x / n_blocks, total)
     return mean
@@ -117,11 +117,11 @@ Clock = tuple[Int[Array, ""], Float[Array, ""], PRNGKeyArray]
 
 
 def _one_step(
-    state: FitState, static: PyTree[Any], examples: Examples, steps: PyTree[Array] | None, clock: Clock
+    state: FitState, static: PyTree[Any], examples: Examples, clock: Clock
 ) -> tuple[FitState, Float[Array, ""]]:
     n_steps, peak, key = clock
     inputs, targets = examples.batch(jax.random.fold_in(key, state.step), state.step)
-    loss, gradient = _loss_and_gradient(state.parameters, static, steps, inputs, targets)
+    loss, gradient = _loss_and_gradient(eqx.combine(state.parameters, static), inputs, targets)
     updates, moments = optax.scale_by_adam().update(gradient, state.moments)
     rate = learning_rate(state.step + 1, n_steps, peak)
     moved = jax.tree.map(lambda w, u: w - rate * u, state.parameters, updates)
@@ -137,12 +137,11 @@ def _loop(
     state: FitState,
     static: PyTree[Any],
     examples: Examples,
-    steps: PyTree[Array] | None,
     clock: Clock,
     count: Int[Array, ""],
 ) -> tuple[FitState, Float[Array, ""]]:
     def body(_: Array, carry: tuple[FitState, Array]) -> tuple[FitState, Array]:
-        state, loss = _one_step(carry[0], static, examples, steps, clock)
+        state, loss = _one_step(carry[0], static, examples, clock)
         return state, carry[1] + loss
 
     final: tuple[FitState, Array] = jax.lax.fori_loop(0, count, body, (state, jnp.float32(0)))
@@ -160,7 +159,7 @@ def _judge(state: FitState) -> FitState:
 
 
 def _advance(
-    state: FitState, static: PyTree[Any], examples: Examples, steps: PyTree[Array] | None, clock: Clock, count: int
+    state: FitState, static: PyTree[Any], examples: Examples, clock: Clock, count: int
 ) -> tuple[FitState, float]:
     """`count` steps; returns the new state and the mean loss on the way.
 
@@ -168,32 +167,30 @@ def _advance(
     kernels on CPUs (measured: 7 times slower), so networks of whole frames make one call a step.
     """
     if examples.compiled_loop:
-        state, total = _loop(state, static, examples, steps, clock, jnp.int32(count))
+        state, total = _loop(state, static, examples, clock, jnp.int32(count))
     else:
         total = jnp.float32(0)
         for _ in range(count):
-            state, loss = _single_step(state, static, examples, steps, clock)
+            state, loss = _single_step(state, static, examples, clock)
             total = total + loss
     return state, float(total / count)
 
 
 def fit(
-    module: eqx.Module,
+    module: TrainableT,
     examples: Examples,
     schedule: Schedule,
     *,
-    steps: PyTree[Array] | None = None,
     seed: int = 0,
     state: FitState | None = None,
     deadline: float | None = None,
     watch: Callable[[FitState, float, int, float], bool] | None = None,
-) -> eqx.Module:
+) -> TrainableT:
     """Fits `module` to `examples` and returns it with the best parameters seen.
 
-    `steps`: quantisation step of each parameter array, for quantisation-aware fitting. `state`: where an interrupted
-    fit stood. `deadline` (as of `time.monotonic`): the schedule is shortened so that it ends by then, as its pace is
-    seen to be. `watch(state, loss, n_steps, seconds_left)` is called about once a second, and ends the fit by returning
-    True.
+    `state`: where an interrupted fit stood. `deadline` (as of `time.monotonic`): the schedule is shortened so that it
+    ends by then, as its pace is seen to be. `watch(state, loss, n_steps, seconds_left)` is called about once a second,
+    and ends the fit by returning True.
     """
     state = start(module) if state is None else state
     static = eqx.filter(module, eqx.is_inexact_array, inverse=True)
@@ -205,7 +202,7 @@ def fit(
         count = min(longest, n_steps - int(state.step), interval - int(state.step) % interval)
         begun = time.monotonic()
         clock = (jnp.int32(n_steps), jnp.float32(peak), key)
-        state, loss = _advance(state, static, examples, steps, clock, count)
+        state, loss = _advance(state, static, examples, clock, count)
         seconds = time.monotonic() - begun
         if int(state.step) % interval == 0:
             state = _judge(state)
@@ -222,7 +219,7 @@ def fit(
         longest = max(1, min(int(SECONDS_BETWEEN_REPORTS / max(pace, 1e-6)), 4 * longest))
     state = _judge(state)
     kept = state.best if np.isfinite(float(state.best_loss)) else state.parameters
-    fitted: eqx.Module = eqx.combine(kept, static)
+    fitted: TrainableT = eqx.combine(kept, static)
     return fitted
 
 

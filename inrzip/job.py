@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -14,10 +14,8 @@ from jaxtyping import Array, PyTree
 
 from .checkpoint import Checkpoint, Progressing
 from .examples import Examples
-from .fitting import FitState, Schedule, fit, start
+from .fitting import FitState, Schedule, TrainableT, fit, start
 from .progress import Progress, ProgressCallback
-
-ModuleT = TypeVar("ModuleT", bound=eqx.Module)
 
 LEAST_STEPS = 50
 """Steps of a fit that begins after its user asked to stop."""
@@ -58,22 +56,21 @@ class Job:
     def fit(
         self,
         name: str,
-        module: ModuleT,
+        module: TrainableT,
         examples: Examples,
         schedule: Schedule,
         *,
-        steps: PyTree[Array] | None = None,
         deadline: float | None = None,
         describe: Callable[[float], str] = lambda loss: "",
         within: tuple[float, float] = (0.0, 1.0),
-    ) -> ModuleT:
+    ) -> TrainableT:
         """`inrzip.fitting.fit`, with memory. `describe` turns a loss into words for the progress display; `within` is
         the part of the current share that this fit takes.
         """
         static: Any = eqx.filter(module, eqx.is_inexact_array, inverse=True)
         begin = start(module)
         if name in self.checkpoint.fits and _alike(begin.parameters, self.checkpoint.fits[name]):
-            return cast(ModuleT, eqx.combine(_fill(begin.parameters, self.checkpoint.fits[name]), static))
+            return cast(TrainableT, eqx.combine(_fill(begin.parameters, self.checkpoint.fits[name]), static))
         state, n_steps = begin, schedule.n_steps
         if self.stopping:
             n_steps = min(n_steps, LEAST_STEPS)
@@ -88,11 +85,9 @@ class Job:
                 self.checkpoint.save_if_due(Progressing(name, _leaves(state)))
             return self.stopping and int(state.step) >= LEAST_STEPS
 
-        fitted = fit(
-            module, examples, Schedule(n_steps, schedule.peak), steps=steps, state=state, deadline=deadline, watch=watch
-        )
+        fitted = fit(module, examples, Schedule(n_steps, schedule.peak), state=state, deadline=deadline, watch=watch)
         self.checkpoint.finish_fit(name, _leaves(eqx.filter(fitted, eqx.is_inexact_array)))
-        return cast(ModuleT, fitted)
+        return fitted
 
 
 def _leaves(tree: PyTree[Array]) -> list[np.ndarray]:

@@ -11,7 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Int
 
 from inrzip.architectures.base import POINT_BLOCKS, Config, Grid, Representation, parameters
 from inrzip.codecs.uniform import dequantise, quantise
@@ -148,12 +148,6 @@ def decode_config(architecture: type[Config], cursor: wire.Cursor, grid: Grid) -
     except ValueError as error:
         raise CorruptFile(f"impossible network: {error}") from None
     return config
-
-
-def step_tree(module: eqx.Module, step_sizes: Sequence[float]) -> PyTree[Float[Array, ""]]:
-    """Step sizes arranged as the parameters of `module` are, for quantisation-aware fitting."""
-    arrays = eqx.filter(module, eqx.is_inexact_array)
-    return jax.tree.unflatten(jax.tree.structure(arrays), [jnp.float32(s) for s in step_sizes])
 
 
 def describe(config: Config) -> str:

@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 
 import inrzip
-from inrzip import plan, segment
+from inrzip import plan, psnr_goal
 from inrzip.errors import InrzipError, TargetMissed
 from inrzip.signal import Kind
 from tests.common import (
@@ -96,7 +96,7 @@ def test_psnr_goal_is_reached(tmp_path, monkeypatch):
     pixels = picture(24, 24, 1)
     report, decoded = round_trip(write_png(tmp_path / "a.png", pixels), ".png", settings=SMALL, target_psnr=26)
     assert 26 <= report.quality["psnr_db"] < 32
-    assert (report.note is None) == (report.quality["psnr_db"] <= 26 + segment.PSNR_WINDOW_DB)
+    assert (report.note is None) == (report.quality["psnr_db"] <= 26 + psnr_goal.WINDOW_DB)
     same_psnr(report, pixels, np.asarray(Image.open(decoded))[..., None], 255)
 
 

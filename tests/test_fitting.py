@@ -10,15 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from inrzip.architectures.base import Grid, parameters
+from inrzip.architectures.base import Grid, Representation, parameters
 from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.nerv import NervConfig
 from inrzip.architectures.siren import SirenConfig
 from inrzip.checkpoint import Checkpoint
+from inrzip.constraints import Constrained, Rounded, round_through
 from inrzip.examples import Frames, GridPoints, ScatteredPoints
-from inrzip.fitting import Schedule, fake_quantise, fit, learning_rate, start
+from inrzip.fitting import Schedule, fit, learning_rate, start
 from inrzip.job import LEAST_STEPS, Job
-from inrzip.network import step_tree
 from tests.common import picture
 
 PICTURE = picture(16, 20, 3)
@@ -121,40 +121,63 @@ def test_learning_rate():
     assert (np.diff(rates[:10]) > 0).all() and (np.diff(rates[12:]) < 0).all()
 
 
-def test_fake_quantise_rounds_and_lets_gradients_pass():
-    weights = {"a": jnp.asarray([0.13, -0.26, 1.0])}
-    steps = {"a": jnp.float32(0.1)}
-    np.testing.assert_allclose(fake_quantise(weights, steps)["a"], [0.1, -0.3, 1.0], atol=1e-6)
-    gradient = jax.grad(lambda w: jnp.sum(fake_quantise(w, steps)["a"] * jnp.arange(3.0)))(weights)["a"]
+def test_rounding_lets_gradients_pass():
+    weights, step = jnp.asarray([0.13, -0.26, 1.0]), jnp.float32(0.1)
+    np.testing.assert_allclose(round_through(weights, step), [0.1, -0.3, 1.0], atol=1e-6)
+    gradient = jax.grad(lambda w: jnp.sum(round_through(w, step) * jnp.arange(3.0)))(weights)
     np.testing.assert_allclose(gradient, [0, 1, 2], atol=1e-6)
-    assert fake_quantise(weights, None) is weights
+
+
+def test_rounded_network_has_rounded_parameters_and_fixed_steps():
+    sizes = [0.01 * (1 + i) for i in range(len(parameters(new_module())))]
+    tuned = fit(Rounded(new_module(), sizes), EXAMPLES, Schedule(20, 1e-3))
+    assert not same(tuned.network, new_module())
+    np.testing.assert_allclose(tuned.steps, sizes, rtol=1e-6)
+    prepared, penalty = tuned.prepare()
+    assert float(penalty) == 0
+    for array, size in zip(parameters(prepared), sizes, strict=True):
+        multiples = np.asarray(array, np.float64) / np.float32(size)
+        np.testing.assert_allclose(multiples, np.rint(multiples), atol=1e-3)
 
 
 def test_tuning_helps_a_coarsely_rounded_network():
     module = fit(new_module(), EXAMPLES, Schedule(300, 5e-3))
     sizes = [float(jnp.std(leaf)) / 8 + 1e-6 for leaf in parameters(module)]
-    steps = step_tree(module, sizes)
 
-    def rounded(m):
-        arrays, static = eqx.partition(m, eqx.is_inexact_array)
-        return error_of(eqx.combine(fake_quantise(arrays, steps), static))
+    def error_when_rounded(network):
+        return error_of(Rounded(network, sizes).prepare()[0])
 
-    tuned = fit(module, EXAMPLES, Schedule(150, 1e-3), steps=steps)
-    assert rounded(tuned) < 0.8 * rounded(module)
+    tuned = fit(Rounded(module, sizes), EXAMPLES, Schedule(150, 1e-3)).network
+    assert error_when_rounded(tuned) < 0.8 * error_when_rounded(module)
 
 
-def test_blocks_do_not_change_the_gradient(monkeypatch):
-    """Large batches are evaluated in blocks: the same mean and the same gradient."""
+class Priced(Constrained):
+    """Parameters doubled on their way, at the price of their squares: for tests."""
+
+    network: Representation
+
+    def prepare(self):
+        doubled = jax.tree.map(lambda leaf: 2 * leaf if eqx.is_inexact_array(leaf) else leaf, self.network)
+        return doubled, 1e-3 * sum(jnp.sum(leaf**2) for leaf in parameters(self.network))
+
+
+def test_blocks_and_penalties_in_the_gradient(monkeypatch):
+    """Large batches are evaluated in blocks, and penalties count once: the same mean and gradient as of one formula."""
     from inrzip import fitting
 
     points = jax.random.uniform(jax.random.key(1), (512, 2)) * 15
     values = jax.random.uniform(jax.random.key(2), (512, 3))
-    arrays, static = eqx.partition(new_module(), eqx.is_inexact_array)
-    whole = fitting._loss_and_gradient(arrays, static, None, points, values)
-    monkeypatch.setattr(fitting, "POINTS_PER_BLOCK", 128)
-    blocks = fitting._loss_and_gradient(arrays, static, None, points, values)
-    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(blocks), strict=True):
-        np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-6)
+
+    def formula(module):
+        prepared, penalty = module.prepare()
+        return jnp.mean((prepared.predict(points) - values) ** 2) + penalty
+
+    expected = eqx.filter_value_and_grad(formula)(Priced(new_module()))
+    for size in (1024, 128):
+        monkeypatch.setattr(fitting, "POINTS_PER_BLOCK", size)
+        got = fitting._loss_and_gradient(Priced(new_module()), points, values)
+        for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(got), strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-6)
 
 
 # ---- examples ----

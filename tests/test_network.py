@@ -18,7 +18,6 @@ from inrzip.network import (
     encode_config,
     encode_network,
     quantise_network,
-    step_tree,
 )
 from inrzip.sensitivity import sensitivities
 from inrzip.wire import Cursor
@@ -103,12 +102,6 @@ def test_nan_weights_are_refused():
     broken = jax.tree.map(lambda leaf: leaf * float("nan"), module)
     with pytest.raises(ValueError, match="diverged"):
         quantise_network(broken, STEPS)
-
-
-def test_step_tree_matches_the_parameters():
-    module = CONFIG.build(GRID, jax.random.key(0))
-    tree = step_tree(module, [step_size(i) for i in STEPS])
-    assert [float(step) for step in jax.tree.leaves(tree)] == pytest.approx([step_size(i) for i in STEPS])
 
 
 def test_description_names_every_field():

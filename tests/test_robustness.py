@@ -302,7 +302,7 @@ def test_targets_beyond_reason(tmp_path: Path) -> None:
 def test_level_search_goes_the_right_way() -> None:
     """Finer steps for more quality, and for more bytes."""
     for wanted in (20.0, 30.0, 40.0):
-        level = segment._level_for(lambda level: 30 - 6 * np.log2(level), wanted)
+        level = segment.find_level(lambda level: 30 - 6 * np.log2(level), wanted)
         assert abs(30 - 6 * np.log2(level) - wanted) < 0.1
 
 
