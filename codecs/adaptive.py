@@ -19,7 +19,6 @@ from jaxtyping import Int
 from numpy import ndarray
 
 from inrzip.codecs.range_coder import MAX_TOTAL_BITS, RangeDecoder, RangeEncoder
-from inrzip.codecs.side_numbers import decode_exp_golomb, encode_exp_golomb
 from inrzip.errors import CorruptFile
 from inrzip.priors.integer_tables import (
     MASS_BITS,
@@ -139,7 +138,7 @@ def encode_values(encoder: RangeEncoder, values: Int[ndarray, " n"], model: Tens
     for start, stop in block_ends(len(values)):
         block, cumulative = symbols[start:stop], table.cumulative
         starts = cumulative[block]
-        encoder.encode_block(starts.tolist(), (cumulative[block + 1] - starts).tolist(), TOTAL_BITS)
+        encoder.encode_block(starts, cumulative[block + 1] - starts, TOTAL_BITS)
         _encode_escapes(encoder, bins[start:stop], model.table)
         _encode_low_bits(encoder, low_bits[start:stop], model.shift)
         table.observe(block)
@@ -152,7 +151,7 @@ def decode_values(decoder: RangeDecoder, n: int, model: TensorModel) -> Int[ndar
         table = AdaptiveTable(model.family, model.table, ADAPTATIONS[model.adaptation])
         half = (1 << model.shift) >> 1
         for start, stop in block_ends(n):
-            symbols = np.array(decoder.decode_block(table.cumulative.tolist(), stop - start, TOTAL_BITS), np.int64)
+            symbols = decoder.decode_block(table.cumulative, stop - start, TOTAL_BITS)
             bins = _decode_escapes(decoder, symbols, model.table)
             values[start:stop] += (bins << model.shift) + _decode_low_bits(decoder, stop - start, model.shift) - half
             table.observe(symbols)
@@ -162,19 +161,17 @@ def decode_values(decoder: RangeDecoder, n: int, model: TensorModel) -> Int[ndar
 
 
 def _encode_escapes(encoder: RangeEncoder, bins: Int[ndarray, " n"], table: int) -> None:
-    top, order = limit(table), escape_order(table)
-    for value in bins[np.abs(bins) > top].tolist():
-        encoder.encode_bits(int(value < 0), 1)
-        encode_exp_golomb(encoder, abs(value) - top - 1, order)
+    top = limit(table)
+    beyond = bins[np.abs(bins) > top]
+    encoder.encode_escapes(beyond - np.sign(beyond) * top, escape_order(table))
 
 
 def _decode_escapes(decoder: RangeDecoder, symbols: Int[ndarray, " n"], table: int) -> Int[ndarray, " n"]:
-    top, order = limit(table), escape_order(table)
+    top = limit(table)
     bins = symbols - top
-    for position in np.flatnonzero(symbols > 2 * top).tolist():
-        negative = decoder.decode_bits(1)
-        magnitude = decode_exp_golomb(decoder, order) + top + 1
-        bins[position] = -magnitude if negative else magnitude
+    escaped = np.flatnonzero(symbols > 2 * top)
+    beyond = decoder.decode_escapes(len(escaped), escape_order(table))
+    bins[escaped] = beyond + np.sign(beyond) * top
     return bins
 
 
@@ -183,7 +180,7 @@ def _encode_low_bits(encoder: RangeEncoder, values: Int[ndarray, " n"], n_bits: 
         step = min(n_bits, MAX_TOTAL_BITS)
         n_bits -= step
         digits = (values >> n_bits) & ((1 << step) - 1)
-        encoder.encode_block(digits.tolist(), [1] * len(values), step)
+        encoder.encode_block(digits, np.ones_like(digits), step)
 
 
 def _decode_low_bits(decoder: RangeDecoder, n: int, n_bits: int) -> Int[ndarray, " n"]:
@@ -191,5 +188,5 @@ def _decode_low_bits(decoder: RangeDecoder, n: int, n_bits: int) -> Int[ndarray,
     while n_bits > 0:
         step = min(n_bits, MAX_TOTAL_BITS)
         n_bits -= step
-        values += np.array(decoder.decode_bits_block(n, step), np.int64) << n_bits
+        values += decoder.decode_bits_block(n, step) << n_bits
     return values

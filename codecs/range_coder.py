@@ -3,24 +3,28 @@
 The interval arithmetic is that of Martin, "Range encoding: an algorithm for removing redundancy from a digitised
 message" (1979): a 32-bit range, renormalised a byte at a time. A carry is added straight into the bytes already
 written. The decoder keeps the difference between the code and the bottom of the interval, so it needs no carry.
+
+The loops are in `inrzip.codecs.kernels`; a coder whose own loops are compiled calls its kernels with the `state` here
+and with `room` or `data`, and so codes into the same stream.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import pairwise
 
+import numpy as np
+from jaxtyping import Int, UInt8
+from numpy import ndarray
+
+from inrzip.codecs import kernels
+from inrzip.codecs.kernels import BYTES_PER_SYMBOL, CODE, LENGTH, LOW, MASK, POSITION, RANGE, RANGE_BITS, TOP
 from inrzip.errors import CorruptFile
 
-RANGE_BITS = 32
 # a symbol's interval is at least 2^(24-16) wide, so the rounding of `range >> 16` costs < 0.001 bits a symbol
 MAX_TOTAL_BITS = 16
-_TOP = 1 << RANGE_BITS
-_BOTTOM = 1 << (RANGE_BITS - 8)  # below this the range is renormalised
-_MASK = _TOP - 1
 _LEAD = RANGE_BITS // 8  # bytes that the decoder reads ahead
 _SLACK = 2 * _LEAD  # zero bytes that the decoder may assume past the end
+_ESCAPE_SYMBOLS = 40  # an escape's raw bits are fewer symbols
 _DAMAGED = "the coded weights are damaged or cut short; get the file again"
 
 
@@ -28,33 +32,33 @@ class RangeEncoder:
     """Codes symbols one after the other into bytes; `RangeDecoder` gives them back in the same order.
 
     Probabilities are integer intervals of `2**total_bits`, with `1 <= total_bits <= 16`; every interval must have a
-    size of at least 1.
+    size of at least 1, and lie within: else `ValueError`.
     """
 
     def __init__(self) -> None:
-        self._low = 0
-        self._range = _MASK
-        self._out = bytearray()
+        self.state: Int[ndarray, " 3"] = np.array([0, MASK, 0], np.int64)
+        self._out: UInt8[ndarray, " capacity"] = np.empty(1024, np.uint8)
+
+    def room(self, n_symbols: int) -> UInt8[ndarray, " capacity"]:
+        """The buffer that the bytes are in, with room for so many symbols more."""
+        needed = int(self.state[LENGTH]) + BYTES_PER_SYMBOL * n_symbols
+        if needed > len(self._out):
+            self._out = np.concatenate([self._out, np.empty(needed, np.uint8)])
+        return self._out
 
     def encode(self, start: int, size: int, total_bits: int) -> None:
         """Codes a symbol that occupies `[start, start + size)` of `[0, 2**total_bits)`."""
         self.encode_block((start,), (size,), total_bits)
 
-    def encode_block(self, starts: Sequence[int], sizes: Sequence[int], total_bits: int) -> None:
-        """Codes many symbols, as `encode` does one by one, but several times faster."""
-        low, width, out = self._low, self._range, self._out
-        for start, size in zip(starts, sizes, strict=True):
-            unit = width >> total_bits
-            low += start * unit
-            width = size * unit
-            while width < _BOTTOM:
-                if low > _MASK:
-                    low -= _TOP
-                    _carry(out)
-                out.append(low >> 24)
-                low = (low << 8) & _MASK
-                width <<= 8
-        self._low, self._range = low, width
+    def encode_block(
+        self, starts: Sequence[int] | Int[ndarray, " n"], sizes: Sequence[int] | Int[ndarray, " n"], total_bits: int
+    ) -> None:
+        """Codes many symbols, as `encode` does one by one, but many times faster."""
+        first, size = np.array(starts, np.int64), np.array(sizes, np.int64)
+        if len(first) != len(size):
+            raise ValueError(f"{len(first)} starts of intervals, but {len(size)} sizes")
+        if not kernels.encode_intervals(self.state, self.room(len(first)), first, size, total_bits):
+            raise ValueError(f"an interval does not lie within 2^{total_bits}")
 
     def encode_bits(self, value: int, n: int) -> None:
         """Codes the `n` low bits of `value >= 0` as they are, the highest 16 first. They must be read with one call of
@@ -65,17 +69,20 @@ class RangeEncoder:
             n -= step
             self.encode((value >> n) & ((1 << step) - 1), 1, step)
 
+    def encode_escapes(self, values: Int[ndarray, " n"], order: int) -> None:
+        """Codes int64 numbers other than 0, of less than 33 bits: the sign as a bit, then, as an Exp-Golomb code of
+        that order, the magnitude less 1.
+        """
+        kernels.encode_escapes(self.state, self.room(_ESCAPE_SYMBOLS * len(values)), values, order)
+
     def finish(self) -> bytes:
         """All bytes, the fewest that the decoder needs. The encoder must not be used afterwards."""
-        low, out = self._low, self._out
-        if low > _MASK:
-            low -= _TOP
+        low, emitted = int(self.state[LOW]), int(self.state[LENGTH])
+        tail = _roundest(low, int(self.state[RANGE]))
+        carry, tail = divmod(tail, TOP)
+        out = bytearray(self._out[:emitted].tobytes())
+        if carry:
             _carry(out)
-        tail = _roundest(low, self._range)
-        if tail > _MASK:
-            tail -= _TOP
-            _carry(out)
-        emitted = len(out)
         out += tail.to_bytes(_LEAD, "big")
         shortest = max(0, emitted + _LEAD - _SLACK)  # the decoder reads `emitted + _LEAD` bytes
         while len(out) > shortest and out[-1] == 0:
@@ -111,76 +118,37 @@ class RangeDecoder:
 
     def __init__(self, data: bytes) -> None:
         self._length = len(data)
-        self._data = bytes(data) + bytes(_SLACK)
-        self._position = _LEAD
-        self._code = int.from_bytes(self._data[:_LEAD], "big")
-        self._range = _MASK
+        self.data: UInt8[ndarray, " padded"] = np.frombuffer(bytearray(data) + bytes(_SLACK), np.uint8)
+        self.state: Int[ndarray, " 3"] = np.array([int.from_bytes(self.data[:_LEAD], "big"), MASK, _LEAD], np.int64)
 
     def peek(self, total_bits: int) -> int:
         """The point of `[0, 2**total_bits)` that lies in the next symbol's interval; the symbol stays unread."""
-        point = self._code // (self._range >> total_bits)
+        point = int(self.state[CODE]) // (int(self.state[RANGE]) >> total_bits)
         if point >> total_bits:
             raise CorruptFile(_DAMAGED)
         return point
 
     def consume(self, start: int, size: int, total_bits: int) -> None:
         """Reads past the symbol that occupies `[start, start + size)`, an interval that holds `peek(total_bits)`."""
-        unit = self._range >> total_bits
-        self._code -= start * unit
-        self._range = size * unit
-        while self._range < _BOTTOM:
-            if self._position >= len(self._data):
-                raise CorruptFile(_DAMAGED)
-            self._code = self._code << 8 | self._data[self._position]
-            self._position += 1
-            self._range <<= 8
+        check(kernels.skip_interval(self.state, self.data, start, size, total_bits))
 
     def decode(self, cumulative: Sequence[int], total_bits: int) -> int:
         """The next symbol; `cumulative` holds every symbol's start, in order, and `2**total_bits` at the end."""
-        symbol = bisect_right(cumulative, self.peek(total_bits)) - 1
-        self.consume(cumulative[symbol], cumulative[symbol + 1] - cumulative[symbol], total_bits)
-        return symbol
+        return int(self.decode_block(cumulative, 1, total_bits)[0])
 
-    def decode_block(self, cumulative: Sequence[int], n: int, total_bits: int) -> list[int]:
-        """The next `n` symbols, as `decode` would read them one by one, but several times faster."""
-        sizes = [stop - start for start, stop in pairwise(cumulative)]
-        data, position, code, width = self._data, self._position, self._code, self._range
-        symbols: list[int] = []
-        try:
-            for _ in range(n):
-                unit = width >> total_bits
-                symbol = bisect_right(cumulative, code // unit) - 1
-                width = sizes[symbol] * unit  # IndexError: a code that no encoder writes
-                code -= cumulative[symbol] * unit
-                while width < _BOTTOM:
-                    code = code << 8 | data[position]  # IndexError: past the end
-                    position += 1
-                    width <<= 8
-                symbols.append(symbol)
-        except IndexError:
-            raise CorruptFile(_DAMAGED) from None
-        self._position, self._code, self._range = position, code, width
+    def decode_block(
+        self, cumulative: Sequence[int] | Int[ndarray, " symbols+1"], n: int, total_bits: int
+    ) -> Int[ndarray, " n"]:
+        """The next `n` symbols, as `decode` would read them one by one, but many times faster."""
+        symbols = np.zeros(n, np.int64)
+        starts = np.array(cumulative, np.int64)
+        check(kernels.decode_symbols(self.state, self.data, starts, total_bits, symbols))
         return symbols
 
-    def decode_bits_block(self, n: int, bits: int) -> list[int]:
+    def decode_bits_block(self, n: int, bits: int) -> Int[ndarray, " n"]:
         """The next `n` numbers of `bits` raw bits each, `bits <= 16`."""
-        data, position, code, width = self._data, self._position, self._code, self._range
-        numbers: list[int] = []
-        try:
-            for _ in range(n):
-                width >>= bits
-                number = code // width
-                code -= number * width
-                while width < _BOTTOM:
-                    code = code << 8 | data[position]  # IndexError: past the end
-                    position += 1
-                    width <<= 8
-                numbers.append(number)
-        except IndexError:
-            raise CorruptFile(_DAMAGED) from None
-        if numbers and max(numbers) >> bits:
-            raise CorruptFile(_DAMAGED)
-        self._position, self._code, self._range = position, code, width
+        numbers = np.zeros(n, np.int64)
+        check(kernels.decode_digits(self.state, self.data, bits, numbers))
         return numbers
 
     def decode_bits(self, n: int) -> int:
@@ -189,12 +157,21 @@ class RangeDecoder:
         while n > 0:
             step = min(n, MAX_TOTAL_BITS)
             n -= step
-            point = self.peek(step)
-            self.consume(point, 1, step)
-            value = value << step | point
+            value = value << step | int(self.decode_bits_block(1, step)[0])
         return value
+
+    def decode_escapes(self, n: int, order: int) -> Int[ndarray, " n"]:
+        """The next `n` numbers that `encode_escapes` wrote; their magnitudes are below 2^34."""
+        values = np.zeros(n, np.int64)
+        check(kernels.decode_escapes(self.state, self.data, order, values))
+        return values
 
     def finish(self) -> None:
         """Call after the last symbol: raises `CorruptFile` if bytes are left that no encoder would have written."""
-        if self._position < self._length:
-            raise CorruptFile(_DAMAGED)
+        check(int(self.state[POSITION]) >= self._length)
+
+
+def check(sound: bool) -> None:
+    """Raises `CorruptFile` where a decoding kernel has found damage."""
+    if not sound:
+        raise CorruptFile(_DAMAGED)

@@ -14,7 +14,7 @@ from inrzip.codecs import uniform
 from inrzip.codecs.adaptive import N_SCALES, TensorModel, decode_values, encode_values
 from inrzip.codecs.model_choice import BIT, choose_model, frequency_costs, values_cost
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
-from inrzip.codecs.side_numbers import AdaptiveNumber
+from inrzip.codecs.side_numbers import AdaptiveNumber, encode_exp_golomb
 from inrzip.codecs.weights import decode_tensors, encode_tensors, tensor_costs
 from inrzip.errors import CorruptFile
 from inrzip.priors.integer_tables import Family, limit
@@ -109,7 +109,7 @@ def test_range_coder_length_is_near_the_information() -> None:
     data = encoder.finish()
     information = -np.log2(sizes[symbols] / 65536).sum() / 8
     assert information - 1 <= len(data) <= 1.001 * information + 2
-    assert RangeDecoder(data).decode_block(cumulative, 5000, 16) == symbols.tolist()
+    assert RangeDecoder(data).decode_block(cumulative, 5000, 16).tolist() == symbols.tolist()
 
 
 def test_blocks_give_the_bytes_of_single_symbols() -> None:
@@ -119,6 +119,42 @@ def test_blocks_give_the_bytes_of_single_symbols() -> None:
         one.encode(start, size, 10)
     many.encode_block(starts, sizes, 10)
     assert one.finish() == many.finish()
+
+
+@pytest.mark.parametrize(("start", "size"), [(0, 0), (-1, 3), (5, -1), (1023, 2), (0, 1025)])
+def test_an_impossible_interval_is_refused(start: int, size: int) -> None:
+    with pytest.raises(ValueError, match="interval"):
+        RangeEncoder().encode(start, size, 10)
+    with pytest.raises(ValueError, match="sizes"):
+        RangeEncoder().encode_block([0, 1], [1], 10)
+
+
+@given(st.lists(st.integers(-(1 << 33) + 1, (1 << 33) - 1).filter(bool), max_size=20), st.integers(0, 9))
+def test_escapes_round_trip(values: list[int], order: int) -> None:
+    encoder, single = RangeEncoder(), RangeEncoder()
+    encoder.encode_escapes(np.array(values, np.int64), order)
+    for value in values:
+        single.encode_bits(int(value < 0), 1)
+        encode_exp_golomb(single, abs(value) - 1, order)
+    data = encoder.finish()
+    assert data == single.finish()
+    assert RangeDecoder(data).decode_escapes(len(values), order).tolist() == values
+
+
+@given(st.binary(max_size=40))
+def test_hostile_escapes_end_cleanly(data: bytes) -> None:
+    with pytest.raises(CorruptFile):
+        RangeDecoder(data).decode_escapes(500, 2)
+
+
+def test_a_long_stream_grows_its_buffer() -> None:
+    rng = np.random.default_rng(2)
+    encoder, values = RangeEncoder(), rng.integers(0, 1 << 16, 3000)
+    for part in np.array_split(values, 7):
+        encoder.encode_block(part, np.ones_like(part), 16)
+    data = encoder.finish()
+    assert len(data) >= 6000
+    assert RangeDecoder(data).decode_bits_block(3000, 16).tolist() == values.tolist()
 
 
 def test_an_empty_stream_has_no_bytes() -> None:
