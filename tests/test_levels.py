@@ -56,7 +56,8 @@ def test_levels_round_trip(shape: tuple[int, ...]) -> None:
         predicted += coder.cost(levels, shape)
         coder.encode(encoder, levels, shape)
     data = encoder.finish()
-    assert abs(8 * len(data) - predicted / BIT) < 20 + 0.01 * predicted / BIT  # zero bytes at the end are left out
+    bits = predicted / BIT
+    assert bits - 48 < 8 * len(data) < bits + 10 + 0.01 * bits  # up to four bytes of zeros at the end are left out
     decoder, coder = RangeDecoder(data), LevelsCoder()
     assert [coder.decode(decoder, shape) for _ in written] == written
     decoder.finish()
