@@ -67,6 +67,10 @@ class Config(abc.ABC):
     def check(self, grid: Grid) -> None:
         """Raises ValueError if a field is out of its range: `Config`s are read from files that may be hostile."""
 
+    def learning_rate(self, peak: float) -> float:
+        """Adam's largest learning rate for this network, where its recipe says `peak`."""
+        return peak
+
     def structure(self, grid: Grid) -> Representation:
         """The module with shapes in place of arrays: nothing is allocated."""
         module: Representation = eqx.filter_eval_shape(lambda: self.build(grid, jax.random.key(0)))

@@ -18,6 +18,10 @@ MAX_WIDTH = 4096
 MAX_DEPTH = 64
 SCALE_UNIT = 8
 """Input scales are stored in eighths."""
+RATE_TIMES_WIDTH = 0.2
+"""The largest learning rate of a width is this over the width: wider networks diverge sooner (measured on a photograph:
+one of 131 units at 3e-3 ends at 20.7 dB, at 2e-3 at 28.1 dB).
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +56,9 @@ class SirenConfig(Config):
         return cls(
             settings.pop("width", 0) or solve_width(count, n_parameters, 2, MAX_WIDTH), depth, scales, **settings
         )
+
+    def learning_rate(self, peak: float) -> float:
+        return min(peak, RATE_TIMES_WIDTH / self.width)
 
     def check(self, grid: Grid) -> None:
         if not 1 <= self.width <= MAX_WIDTH or not 1 <= self.depth <= MAX_DEPTH:

@@ -17,7 +17,8 @@ import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
-from inrzip.codecs.weights import decode_tensors, encode_tensors
+from inrzip.codecs.levels import UniformSteps
+from inrzip.codecs.weights import QuantisedTensor, decode_tensors, encode_tensors
 
 REPEATS = 3
 SIZES = (64, 1024, 7569, 66049)
@@ -56,10 +57,11 @@ def report(name: str, values: Int[ndarray, " n"], bits: float, encode_s: float, 
 
 def measure_ours(source: str, values: Int[ndarray, " n"]) -> None:
     """The whole stream of one tensor, with the choice of its model."""
-    data = encode_tensors([values], [192])
-    decoded = decode_tensors(data, [values.shape])[0][0]
+    tensors = [QuantisedTensor(values, UniformSteps(192))]
+    data = encode_tensors(tensors)
+    decoded = decode_tensors(data, [values.shape])[0].integers
     assert np.array_equal(decoded, values)
-    encode_s = best_time(lambda: encode_tensors([values], [192]))
+    encode_s = best_time(lambda: encode_tensors(tensors))
     decode_s = best_time(lambda: decode_tensors(data, [values.shape]))
     report(f"{source}: inrzip", values, 8 * len(data), encode_s, decode_s)
 

@@ -8,11 +8,12 @@ they are written is in `inrzip.codecs.levels_coder`. Numbers of kinds are never 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from numpy import ndarray
 
 from inrzip.codecs import uniform
@@ -44,6 +45,10 @@ class UniformSteps:
     step_index: int
     number: ClassVar[int] = 0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.step_index < N_STEPS:
+            raise ValueError(f"a step index is {self.step_index}; step indices are 0 to {N_STEPS - 1}")
+
     def dequantise(self, integers: Int[ndarray, "*shape"]) -> Float[ndarray, "*shape"]:
         """The float32 nearest to each product."""
         return uniform.dequantise(integers, self.step_index)
@@ -51,25 +56,27 @@ class UniformSteps:
 
 @dataclasses.dataclass(frozen=True)
 class ChannelSteps:
-    """Multiples of a step for each channel along `axis`: the ladder's number `step_index + offsets[channel]`.
+    """Multiples of a step for each channel, or each combination of channels of several axes (NVRC's row x column).
 
-    Offsets are eighths of an octave. They are cheapest in multiples of 8, 4 or 2: steps that are a quarter of an octave
-    off their best cost little (see `inrzip.channel_sensitivity`).
+    An element's step is the ladder's number `step_index` plus an offset for its place along each axis. `offsets` has an
+    entry for each axis of the tensor: an offset for each channel, or nothing where the axis has no part in it. Offsets
+    are eighths of an octave; they are cheapest in multiples of 8, 4 or 2, and steps that are a quarter of an octave off
+    their best cost little (see `inrzip.channel_sensitivity`).
     """
 
     step_index: int
-    axis: int
-    offsets: tuple[int, ...]
+    offsets: tuple[tuple[int, ...], ...]
     number: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        indices = [self.step_index + offset for offset in self.offsets]
-        if self.axis < 0 or not all(0 <= index < N_STEPS for index in (self.step_index, *indices)):
-            raise ValueError(f"steps {self.step_index} + {self.offsets} along axis {self.axis}: not all on the ladder")
+        least = self.step_index + sum(min(offsets, default=0) for offsets in self.offsets)
+        greatest = self.step_index + sum(max(offsets, default=0) for offsets in self.offsets)
+        if not (0 <= self.step_index < N_STEPS and least >= 0 and greatest < N_STEPS):
+            raise ValueError(f"step indices from {least} to {greatest} around {self.step_index}: not all on the ladder")
 
     def dequantise(self, integers: Int[ndarray, "*shape"]) -> Float[ndarray, "*shape"]:
         """The float32 nearest to each product."""
-        products = np.asarray(integers).astype(np.float64) * self.steps(np.ndim(integers))
+        products = np.asarray(integers).astype(np.float64) * self.steps()
         return np.asarray(products, np.float32)
 
     def quantise(self, tensor: Float[ndarray, "*shape"]) -> Int[ndarray, "*shape"]:
@@ -77,13 +84,17 @@ class ChannelSteps:
         wide = np.asarray(tensor, np.float64)
         if np.isnan(wide).any():
             raise ValueError("`tensor` holds NaN, which cannot be quantised; the fit has diverged")
-        nearest = np.rint(wide / self.steps(wide.ndim))
+        nearest = np.rint(wide / self.steps())
         return np.asarray(np.clip(nearest, -MAX_MAGNITUDE, MAX_MAGNITUDE), np.int32)
 
-    def steps(self, rank: int) -> Float[ndarray, "..."]:
-        """The steps as float64, shaped to multiply a tensor of `rank` axes."""
-        sizes = [step_size(self.step_index + offset) for offset in self.offsets]
-        return along(np.array(sizes, np.float64), self.axis, rank)
+    def steps(self) -> Float[ndarray, "..."]:
+        """The steps as float64, shaped to be combined with the tensor."""
+        rank = len(self.offsets)
+        indices = np.full((1,) * rank, self.step_index, np.int64)
+        for axis, offsets in enumerate(self.offsets):
+            if offsets:
+                indices = indices + along(np.array(offsets, np.int64), axis, rank)
+        return step_ladder()[indices]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,11 +117,19 @@ class HalfFloat:
         return nearest_halves(tensor).view(np.uint16).astype(np.int32)
 
 
+@functools.cache
+def step_ladder() -> Float[ndarray, " steps"]:
+    """All steps of the ladder, float64."""
+    ladder = np.array([step_size(index) for index in range(N_STEPS)])
+    ladder.setflags(write=False)
+    return ladder
+
+
 def nearest_halves(values: Float[ndarray, "..."] | Sequence[float]) -> Float[ndarray, "..."]:
     """Float16 values, the greatest ones in place of infinity."""
     return np.clip(np.asarray(values, np.float64), -MAX_HALF, MAX_HALF).astype(np.float16)
 
 
-def along(values: Float[ndarray, " channels"], axis: int, rank: int) -> Float[ndarray, "..."]:
+def along(values: Num[ndarray, " channels"], axis: int, rank: int) -> Num[ndarray, "..."]:
     """`values`, one for each channel along `axis`, shaped to be combined with a tensor of `rank` axes."""
     return values.reshape([-1 if i == axis else 1 for i in range(rank)])

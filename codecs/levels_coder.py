@@ -52,9 +52,10 @@ class LevelsCoder:
         self._kind = levels.number
         self._coders[levels.number].encode(encoder, levels, shape)
 
-    def decode(self, decoder: RangeDecoder, shape: Shape) -> Levels:
-        """Reads the levels of a tensor. Raises `CorruptFile`."""
-        self._kind += self._changes.decode(decoder)
+    def decode(self, decoder: RangeDecoder, shape: Shape, tagged: bool = True) -> Levels:
+        """Reads the levels of a tensor; not `tagged`: in a stream without kinds. Raises `CorruptFile`."""
+        if tagged:
+            self._kind += self._changes.decode(decoder)
         if self._kind not in self._coders:
             raise CorruptFile("the coded weights are of an unknown kind; the file is damaged, or from a newer inrzip")
         return self._coders[self._kind].decode(decoder, shape)
@@ -80,7 +81,9 @@ class UniformCoder:
 
 
 class ChannelCoder:
-    """A step, an axis, a grain (the power of two that divides all offsets), and the offsets in grains."""
+    """A step; for each axis, whether it has offsets, their grain (the power of two that divides them all), and the
+    offsets in grains.
+    """
 
     number: ClassVar[int] = ChannelSteps.number
 
@@ -89,20 +92,29 @@ class ChannelCoder:
         self._offsets = AdaptiveNumber(2 * 256)
 
     def encode(self, encoder: RangeEncoder, levels: ChannelSteps, shape: Shape) -> None:
-        _check_channels(levels.axis, len(levels.offsets), shape)
+        if len(levels.offsets) != len(shape) or not all(
+            len(offsets) in (0, n) for offsets, n in zip(levels.offsets, shape, strict=True)
+        ):
+            raise ValueError(f"offsets for {[len(o) for o in levels.offsets]} channels of a tensor of shape {shape}")
         self._steps.encode_step(encoder, levels.step_index, len(shape))
-        _encode_axis(encoder, levels.axis, len(shape))
-        grain = min((_twos(offset) for offset in levels.offsets if offset), default=0)
-        encoder.encode_bits(grain, _GRAIN_BITS)
-        for offset in levels.offsets:
-            self._offsets.encode(encoder, offset >> grain)
+        for offsets in levels.offsets:
+            encoder.encode_bits(int(bool(offsets)), 1)
+            if offsets:
+                grain = min((_twos(offset) for offset in offsets if offset), default=0)
+                encoder.encode_bits(grain, _GRAIN_BITS)
+                for offset in offsets:
+                    self._offsets.encode(encoder, offset >> grain)
 
     def decode(self, decoder: RangeDecoder, shape: Shape) -> Levels:
         step = self._steps.decode_step(decoder, len(shape))
-        axis = _decode_axis(decoder, len(shape))
+        offsets = tuple(self._decode_offsets(decoder, n) for n in shape)
+        return _sound("a quantisation step", ChannelSteps, step, offsets)
+
+    def _decode_offsets(self, decoder: RangeDecoder, n: int) -> tuple[int, ...]:
+        if not decoder.decode_bits(1):
+            return ()
         grain = decoder.decode_bits(_GRAIN_BITS)
-        offsets = tuple(self._offsets.decode(decoder) << grain for _ in range(shape[axis]))
-        return _sound("a quantisation step", ChannelSteps, step, axis, offsets)
+        return tuple(self._offsets.decode(decoder) << grain for _ in range(n))
 
 
 class CodebookCoder:

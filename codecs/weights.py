@@ -1,87 +1,128 @@
 """The stream of one network: all its quantised tensors in one range-coder stream.
 
-For each tensor, in order: the step index, as the difference to the one before; unless the tensor is empty, its model
-(see `inrzip.codecs.adaptive`); its values. "The one before" is the last tensor of the same rank, since the biases of a
-network resemble each other more than a bias resembles a matrix; where there is none, the last tensor. Shapes are not
-stored: they follow from the network's configuration.
+For each tensor, in order: its levels, that is what its integers stand for (`inrzip.codecs.levels_coder`); which coder
+its integers are in, as the difference to that of the tensor before; what that coder writes. Shapes are not stored: they
+follow from the network's configuration.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from functools import partial
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from numpy import ndarray
 
-from inrzip.codecs.adaptive import decode_values, encode_values
-from inrzip.codecs.model_choice import BIT, choose_model, values_cost
+from inrzip.codecs.bit_counter import cost_of
+from inrzip.codecs.coder import IntegerCoder
+from inrzip.codecs.huffman import HuffmanCoder
+from inrzip.codecs.levels import Levels
+from inrzip.codecs.levels_coder import LevelsCoder
+from inrzip.codecs.model_choice import BIT
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
-from inrzip.codecs.tensor_header import HeaderCoder
-from inrzip.codecs.uniform import N_STEPS
+from inrzip.codecs.raw_coder import RawCoder
+from inrzip.codecs.side_numbers import AdaptiveNumber
+from inrzip.codecs.sparse import SparseCoder
+from inrzip.codecs.tables import AdaptiveTables
+from inrzip.errors import CorruptFile
+
+CODERS: Mapping[int, Callable[[], IntegerCoder]] = {
+    coder.number: coder for coder in (AdaptiveTables, HuffmanCoder, RawCoder, SparseCoder)
+}
+"""Every coder by the number that files hold."""
+
+AUTOMATIC: tuple[Callable[[], IntegerCoder], ...] = (AdaptiveTables,)
+"""The coders of which each tensor gets the cheapest, unless others are asked for."""
+
+TAGGED_FROM = 2
+"""Format version that wrote kinds of levels and coders first. Before, all were `UniformSteps` and `AdaptiveTables`."""
+
+_EXPECTED_CHANGE = 32  # in 1/256: most tensors use the coder of the one before
 
 
-def encode_tensors(tensors: Sequence[Int[ndarray, "..."]], step_indices: Sequence[int]) -> bytes:
-    """The stream of `tensors`, integers of the range of int32, and of the index of each one's quantisation step."""
-    encoder, headers = RangeEncoder(), HeaderCoder()
-    for tensor, step_index in zip(tensors, step_indices, strict=True):
-        values = _flat(tensor)
-        _check_step(step_index)
-        headers.encode_step(encoder, step_index, tensor.ndim)
-        if values.size:
-            model = choose_model(values, partial(headers.model_cost, rank=tensor.ndim))
-            headers.encode_model(encoder, model, tensor.ndim)
-            encode_values(encoder, values, model)
+@dataclasses.dataclass(frozen=True)
+class QuantisedTensor:
+    """A tensor as `integers` (int32, of its shape), and the `levels` that these stand for."""
+
+    integers: Int[ndarray, "*shape"]
+    levels: Levels
+
+    def values(self) -> Float[ndarray, "*shape"]:
+        """What a decoder makes of it, float32."""
+        return self.levels.dequantise(self.integers)
+
+
+def encode_tensors(tensors: Sequence[QuantisedTensor], coders: Iterable[IntegerCoder] | None = None) -> bytes:
+    """The stream of `tensors`, each in that of `coders`, new ones, which takes least; None: of those in `AUTOMATIC`."""
+    encoder, stream = RangeEncoder(), _Stream(make() for make in AUTOMATIC) if coders is None else _Stream(coders)
+    for tensor in tensors:
+        stream.encode(encoder, tensor)
     return encoder.finish()
 
 
-def decode_tensors(data: bytes, shapes: Sequence[tuple[int, ...]]) -> tuple[list[Int[ndarray, "..."]], list[int]]:
-    """The tensors, as int32, and the step indices that `encode_tensors` was given. Raises `CorruptFile`.
+def decode_tensors(data: bytes, shapes: Sequence[tuple[int, ...]], version: int = TAGGED_FROM) -> list[QuantisedTensor]:
+    """The tensors that `encode_tensors` was given; `version` is the file's. Raises `CorruptFile`.
 
     It allocates what `shapes` ask for and a small constant: the caller has checked that they are reasonable.
     """
-    decoder, headers = RangeDecoder(data), HeaderCoder()
-    tensors, step_indices = [], []
-    for shape in shapes:
-        n = math.prod(shape)
-        step_indices.append(headers.decode_step(decoder, len(shape)))
-        values = decode_values(decoder, n, headers.decode_model(decoder, len(shape))) if n else np.zeros(0, np.int32)
-        tensors.append(values.reshape(shape))
+    decoder, stream = RangeDecoder(data), _Stream(make() for make in CODERS.values())
+    tagged = version >= TAGGED_FROM
+    tensors = [stream.decode(decoder, shape, tagged) for shape in shapes]
     decoder.finish()
-    return tensors, step_indices
+    return tensors
 
 
-def tensor_costs(tensors: Sequence[Int[ndarray, "..."]], step_indices: Sequence[int]) -> list[float]:
-    """Bits that each tensor takes in `encode_tensors`, its step and model included. The stream's end adds up to a byte
-    to their sum.
+def tensor_costs(tensors: Sequence[QuantisedTensor], coders: Iterable[IntegerCoder] | None = None) -> list[float]:
+    """Bits that each tensor takes in `encode_tensors`, all that describes it included. The stream's end adds up to a
+    byte to their sum.
     """
-    headers = HeaderCoder()
+    stream = _Stream(make() for make in AUTOMATIC) if coders is None else _Stream(coders)
     costs = []
-    for tensor, step_index in zip(tensors, step_indices, strict=True):
-        values = _flat(tensor)
-        _check_step(step_index)
-        cost = headers.step_cost(step_index, tensor.ndim)
-        headers.observe_step(step_index, tensor.ndim)
-        if values.size:
-            model = choose_model(values, partial(headers.model_cost, rank=tensor.ndim))
-            cost += headers.model_cost(model, tensor.ndim) + values_cost(values, model)
-            headers.observe_model(model, tensor.ndim)
-        costs.append(cost / BIT)
+    for tensor in tensors:
+        costs.append(cost_of(stream, lambda stream, encoder: stream.encode(encoder, tensor)) / BIT)  # noqa: B023
+        stream.encode(RangeEncoder(), tensor)
     return costs
 
 
-def _flat(tensor: Int[ndarray, "..."]) -> Int[ndarray, " n"]:
+class _Stream:
+    """What encoder and decoder learn from tensor to tensor."""
+
+    def __init__(self, coders: Iterable[IntegerCoder]) -> None:
+        self._levels = LevelsCoder()
+        self._coders = {coder.number: coder for coder in coders}
+        self._changes = AdaptiveNumber(_EXPECTED_CHANGE)
+        self._kind = AdaptiveTables.number
+
+    def encode(self, encoder: RangeEncoder, tensor: QuantisedTensor) -> None:
+        integers = _checked(tensor.integers)
+        self._levels.encode(encoder, tensor.levels, integers.shape)
+        kind = min(self._coders, key=lambda kind: self._cost(kind, integers))
+        self._changes.encode(encoder, kind - self._kind)
+        self._kind = kind
+        self._coders[kind].encode(encoder, integers)
+
+    def _cost(self, kind: int, integers: Int[ndarray, "..."]) -> int:
+        if len(self._coders) == 1:
+            return 0
+        change = cost_of(self._changes, lambda changes, encoder: changes.encode(encoder, kind - self._kind))
+        return change + self._coders[kind].cost(integers)
+
+    def decode(self, decoder: RangeDecoder, shape: tuple[int, ...], tagged: bool) -> QuantisedTensor:
+        levels = self._levels.decode(decoder, shape, tagged)
+        if tagged:
+            self._kind += self._changes.decode(decoder)
+        if self._kind not in self._coders:
+            raise CorruptFile("the weights are in an unknown code; the file is damaged, or from a newer inrzip")
+        integers = self._coders[self._kind].decode(decoder, shape)
+        return QuantisedTensor(integers, levels)
+
+
+def _checked(tensor: Int[ndarray, "..."]) -> Int[ndarray, "..."]:
     """The elements as int64; raises `ValueError` unless they are integers of the range of int32."""
     if tensor.dtype.kind not in "iu":
         raise ValueError(f"a tensor is of type {tensor.dtype}; quantise it to integers first")
     info = np.iinfo(np.int32)
     if tensor.size and (int(tensor.min()) < info.min or int(tensor.max()) > info.max):
         raise ValueError("a tensor holds values beyond the range of int32")
-    return tensor.astype(np.int64).ravel()
-
-
-def _check_step(step_index: int) -> None:
-    if not 0 <= step_index < N_STEPS:
-        raise ValueError(f"a step index is {step_index}; step indices are 0 to {N_STEPS - 1}")
+    return tensor.astype(np.int64)

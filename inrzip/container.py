@@ -25,6 +25,7 @@ from .header import (
     INDEXED,
     MAGIC,
     VERSION,
+    VERSIONS,
     Header,
     Index,
     TrackMode,
@@ -280,7 +281,7 @@ def _check_start(start: bytes) -> None:
     version = start[3] >> 4
     if version > VERSION:
         raise CorruptFile(f"was made by a newer inrzip (format {version}; this one reads {VERSION}); update inrzip")
-    if version < VERSION:
+    if version not in VERSIONS:
         raise CorruptFile(f"has format version {version}, which never was; it is damaged, get it again")
 
 

@@ -24,7 +24,9 @@ from .limits import (
 from .signal import SAMPLE_TYPES, Kind, MetaValue, Spec
 
 MAGIC = b"\x8dIZ"
-VERSION = 1
+VERSION = 2
+VERSIONS = (1, 2)
+"""What this package reads; it writes the last. They differ in the weight stream (see `inrzip.codecs.weights`)."""
 FIXED_BYTES = 5  # magic, version and kind, sample type and flags
 
 # Byte 3: version in the high half, then one flag, then the kind.
@@ -56,11 +58,13 @@ class Header:
 
     - `architecture`: the registered number (0 to 255) of the network's architecture; opaque here.
     - `segment_length`: rows of axis 0 that one segment holds, at least 1; more than `spec.shape[0]` is taken as that.
+    - `version`: of the file format.
     """
 
     spec: Spec
     architecture: int
     segment_length: int
+    version: int = VERSION
 
     def __post_init__(self) -> None:
         check_spec(self.spec)
@@ -103,7 +107,7 @@ def encode_header(header: Header, index: Index | None) -> bytes:
     spec = header.spec
     extras = _encode_extras(spec)
     code = CHANNEL_CODES.index(spec.channels) if spec.channels in CHANNEL_CODES else CHANNELS_FOLLOW
-    third = VERSION << 4 | (USUAL_FORMAT if _has_usual_format(spec) else 0) | spec.kind
+    third = header.version << 4 | (USUAL_FORMAT if _has_usual_format(spec) else 0) | spec.kind
     fourth = SAMPLE_TYPES.index(spec.sample_type) << 4 | (INDEXED if index else 0) | (EXTRAS if extras else 0) | code
     body = bytes([spec.channels] if code == CHANNELS_FOLLOW else [])
     body += bytes([len(spec.shape)] if spec.kind == Kind.VOLUME else [])
@@ -183,7 +187,7 @@ def decode_header(head: bytes) -> tuple[Header, Index | None, int]:
     spec, architecture = _decode_spec(head[3], head[4], cursor)
     segment_length = cursor.varint() + 1 if indexed else MAX_DIMENSION
     try:
-        header = Header(spec, architecture, segment_length)
+        header = Header(spec, architecture, segment_length, head[3] >> 4)
     except UnsupportedSignal as error:  # a spec that no writer would have written
         raise CorruptFile(str(error)) from error
     if indexed and header.segment_length != segment_length:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
 
 from inrzip.architectures.base import POINT_BLOCKS, Config, Grid, Representation, parameters
-from inrzip.codecs.uniform import dequantise, quantise
-from inrzip.codecs.weights import decode_tensors, encode_tensors
+from inrzip.codecs.coder import IntegerCoder
+from inrzip.codecs.levels import UniformSteps
+from inrzip.codecs.uniform import quantise
+from inrzip.codecs.weights import TAGGED_FROM, QuantisedTensor, decode_tensors, encode_tensors
 
 from . import wire
 from .errors import CorruptFile, LimitExceeded
@@ -34,20 +35,18 @@ CACHED_STRUCTURES = 64
 BYTES_PER_WEIGHT = 16
 """Memory needed for a weight while decoding."""
 
-Quantised = tuple[list[Int[np.ndarray, "..."]], list[int]]
-"""The integers of each parameter array, and the index of each one's step."""
 
-
-def quantise_network(module: eqx.Module, step_indices: Sequence[int]) -> Quantised:
-    """Every parameter array rounded to its own step."""
+def quantise_network(module: eqx.Module, step_indices: Sequence[int]) -> list[QuantisedTensor]:
+    """Every parameter array rounded to multiples of its own step."""
     arrays = [np.asarray(leaf, np.float32) for leaf in parameters(module)]
-    return [quantise(a, i) for a, i in zip(arrays, step_indices, strict=True)], list(step_indices)
+    pairs = zip(arrays, step_indices, strict=True)
+    return [QuantisedTensor(quantise(array, index), UniformSteps(index)) for array, index in pairs]
 
 
-def dequantise_network(structure: Representation, quantised: Quantised) -> Representation:
+def dequantise_network(structure: Representation, tensors: Sequence[QuantisedTensor]) -> Representation:
     """`structure` (arrays or shapes) with the parameters that the integers stand for."""
     leaves, treedef = jax.tree.flatten(structure)
-    values = iter(dequantise(q, i) for q, i in zip(*quantised, strict=True))
+    values = iter(tensor.values() for tensor in tensors)
     filled = [jnp.asarray(next(values)) if _is_parameter(leaf) else leaf for leaf in leaves]
     return cast(Representation, jax.tree.unflatten(treedef, filled))
 
@@ -56,14 +55,18 @@ def _is_parameter(leaf: Any) -> bool:
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
-def encode_network(config: Config, quantised: Quantised) -> bytes:
-    """The payload: the configuration, then the weight stream."""
-    return encode_config(config) + encode_tensors(*quantised)
+def encode_network(
+    config: Config, tensors: Sequence[QuantisedTensor], coders: Iterable[IntegerCoder] | None = None
+) -> bytes:
+    """The payload: the configuration, then the weight stream in the cheapest of `coders` (None: the usual ones)."""
+    return encode_config(config) + encode_tensors(tensors, coders)
 
 
-def decode_network(payload: bytes, architecture: int, grid: Grid, max_memory: int | None = None) -> Representation:
-    """The network of a payload. Raises CorruptFile, or LimitExceeded if decoding its weights, or evaluating it, would
-    take more than `max_memory` bytes.
+def decode_network(
+    payload: bytes, architecture: int, grid: Grid, max_memory: int | None = None, version: int = TAGGED_FROM
+) -> Representation:
+    """The network of a payload from a file of that format version. Raises CorruptFile, or LimitExceeded if decoding its
+    weights, or evaluating it, would take more than `max_memory` bytes.
     """
     if architecture not in ARCHITECTURES:
         raise CorruptFile(f"architecture {architecture} is unknown; the file may be from a newer inrzip")
@@ -75,9 +78,9 @@ def decode_network(payload: bytes, architecture: int, grid: Grid, max_memory: in
     if n_weights > max_weights(len(stream)):
         raise CorruptFile(f"{n_weights} weights in {len(stream)} bytes cannot be")
     _check_memory(n_weights * BYTES_PER_WEIGHT, max_memory)
-    quantised = decode_tensors(stream, [leaf.shape for leaf in parameters(structure)])
+    tensors = decode_tensors(stream, [leaf.shape for leaf in parameters(structure)], version)
     _check_memory(n_weights * BYTES_PER_WEIGHT + _working_bytes(config, grid), max_memory)
-    return dequantise_network(structure, quantised)
+    return dequantise_network(structure, tensors)
 
 
 def max_weights(n_bytes: int) -> int:

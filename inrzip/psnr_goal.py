@@ -1,6 +1,8 @@
 """One segment to a PSNR: the number of parameters by fits that correct each other, then the steps by fine-tuning.
 
-Short pilot fits come first: they tell, for a part of the price, how quality grows with the number of parameters.
+Cheap pilot fits come first: they tell, for a part of the price, how quality grows with the number of parameters. Those
+of points take as many steps with fewer points in each (fewer steps would not tell: large networks learn slowly at
+first); those of frames take fewer steps.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from .segment import (
     configure,
     find_level,
     fit_network,
+    make_examples,
     module_db,
     quality_db,
     sensible,
@@ -36,17 +39,17 @@ TUNING_GAIN_DB = 0.6
 """What fine-tuning with rounded parameters typically wins back: quantisation aims so much below what was asked for."""
 TUNING_ROUNDS = 3
 
-PILOT_SHARE = 1 / 8
-"""Steps, or time, of a pilot fit, as a part of a whole one's."""
-LEAST_PILOT_STEPS = 150
-GAIN_PER_DOUBLING_OF_STEPS_DB = 0.8
-"""What a fit of twice the steps is expected to be better; corrected by the first whole fit."""
+PILOT_SHARE = 1 / 4
+"""What a pilot fit takes, as a part of a whole one's time; of frames, also of its steps."""
+PILOT_POINTS = 4096
+PILOT_LOSS_DB = {False: 0.9, True: 1.6}
+"""What a pilot fit of points (False) or frames (True) is expected to fall short of a whole one, which corrects it."""
 GAIN_PER_DOUBLING_DB = 2.0
 """What a network of twice the parameters is expected to be better; corrected by the pilots."""
 GAIN_RANGE_DB = (0.7, 5.0)
 """Two fits may be too near each other to tell the gain: it is kept in this range."""
-MAX_PILOTS = 3
-PILOT_TOLERANCE_DB = 1.0
+MAX_PILOTS = 4
+PILOT_TOLERANCE_DB = 0.8
 MAX_FITS = 3
 FIT_SHARE_OF_TIME = 0.5
 LEAST_CHANGE, MOST_CHANGE = -3.0, 2.5
@@ -102,16 +105,15 @@ def encode_to_psnr(task: Task, size: int, psnr_db: float, job: Job) -> Coded:
 
 def _fit_to(task: Task, size: int, wanted_db: float, job: Job) -> FittedNetwork:
     """A fit whose PSNR is `wanted_db`, or nearly: the first of those seen that is near enough, or the nearest."""
-    n_steps = task.schedule.n_steps
-    share = min(1.0, max(PILOT_SHARE, LEAST_PILOT_STEPS / n_steps))
+    pilot_task, share_of_steps = _pilot_task(task)
+    pilot_db = wanted_db - PILOT_LOSS_DB[task.recipe.architecture.frame_wise]
     n_parameters = sensible(task, size * 8 / task.recipe.bits_per_parameter)
     pilots: list[_Seen] = []
-    gain = GAIN_PER_DOUBLING_OF_STEPS_DB * -math.log2(share)
-    while share < 1 and len(pilots) < MAX_PILOTS and not job.stopping:
-        pilot = fit_network(task, n_parameters, job, share, share * FIT_SHARE_OF_TIME)
+    while len(pilots) < MAX_PILOTS and not job.stopping:
+        pilot = fit_network(pilot_task, n_parameters, job, share_of_steps, PILOT_SHARE * FIT_SHARE_OF_TIME)
         pilots.append(_see(task, pilot))
-        n_parameters = _next_count(task, pilots, wanted_db - gain, _gain_per_doubling(pilots))
-        if abs(pilots[-1].db - (wanted_db - gain)) < PILOT_TOLERANCE_DB:
+        n_parameters = _next_count(task, pilots, pilot_db, _gain_per_doubling(pilots))
+        if abs(pilots[-1].db - pilot_db) < PILOT_TOLERANCE_DB:
             break
         if _pointless(task, n_parameters) or configure(task, n_parameters) == pilot.config:
             break
@@ -126,6 +128,15 @@ def _fit_to(task: Task, size: int, wanted_db: float, job: Job) -> FittedNetwork:
         if _pointless(task, n_parameters) or configure(task, n_parameters) == fits[-1].config:
             break
     return min(zip(fits, seen, strict=True), key=lambda pair: abs(pair[1].db - wanted_db))[0]
+
+
+def _pilot_task(task: Task) -> tuple[Task, float]:
+    """The task of a pilot fit, and the part of its schedule to run."""
+    if task.recipe.architecture.frame_wise or task.samples is None:
+        return task, PILOT_SHARE
+    recipe = dataclasses.replace(task.recipe, batch_size=PILOT_POINTS)
+    examples = make_examples(recipe, task.samples, task.spec.low, task.spec.high)
+    return dataclasses.replace(task, name=f"{task.name}/pilot", recipe=recipe, examples=examples), 1.0
 
 
 def _see(task: Task, fitted: FittedNetwork) -> _Seen:

@@ -155,7 +155,8 @@ class Reader:
             grid = Grid((stop - start, *self.spec.shape[1:]), self.spec.channels)
             payload = self._container.segment(index)
             try:
-                self._cached = index, decode_network(payload, header.architecture, grid, self._max_memory)
+                network = decode_network(payload, header.architecture, grid, self._max_memory, header.version)
+                self._cached = index, network
             except InrzipError as error:
                 raise type(error)(f"{self._container.name}: segment {index}: {error}") from error
         return self._cached[1]

@@ -231,3 +231,16 @@ def random_file(spec: Any, architecture: Any, n_parameters: int = 300, segment_l
         steps = [nearest_step_index(0.02)] * len(parameters(module))
         payloads.append(encode_network(config, quantise_network(module, steps)))
     return write_container(header, payloads)
+
+
+def uniform_tensors(integers: Any, steps: Any) -> list[Any]:
+    """Quantised tensors of these integers and step indices."""
+    from inrzip.codecs.levels import UniformSteps
+    from inrzip.codecs.weights import QuantisedTensor
+
+    return [QuantisedTensor(values, UniformSteps(step)) for values, step in zip(integers, steps, strict=True)]
+
+
+def step_indices(tensors: Any) -> list[int]:
+    """The step index of each of these quantised tensors."""
+    return [tensor.levels.step_index for tensor in tensors]

@@ -35,6 +35,7 @@ def weight_digest(source: Path | bytes) -> str:
     """SHA-256 of the integers of all networks of a file, and of their steps, as the entropy decoder gives them."""
     from inrzip import wire
     from inrzip.architectures.base import Grid, parameters
+    from inrzip.codecs.levels import UniformSteps
     from inrzip.codecs.weights import decode_tensors
     from inrzip.container import Container
     from inrzip.network import decode_config
@@ -50,9 +51,9 @@ def weight_digest(source: Path | bytes) -> str:
             cursor = wire.Cursor(payload)
             config = decode_config(ARCHITECTURES[header.architecture], cursor, grid)
             shapes = [leaf.shape for leaf in parameters(config.structure(grid))]
-            tensors, steps = decode_tensors(payload[cursor.position :], shapes)
-            for tensor, step in zip(tensors, steps, strict=True):
-                digest.update(np.int32(step).tobytes() + tensor.astype("<i4").tobytes())
+            for tensor in decode_tensors(payload[cursor.position :], shapes, header.version):
+                step = tensor.levels.step_index if isinstance(tensor.levels, UniformSteps) else 0
+                digest.update(np.int32(step).tobytes() + tensor.integers.astype("<i4").tobytes())
     return digest.hexdigest()
 
 

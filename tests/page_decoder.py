@@ -194,13 +194,17 @@ def read_values(stream: Stream, n: int, scale: int, shape: int, centre: int) -> 
 
 
 def read_tensors(data: bytes, shapes: list[Shape]) -> list[tuple[int, Int[ndarray, "..."]]]:
-    """Step index and integers of every tensor."""
+    """Step index and integers of every tensor, of a file of version 2 whose levels and codes are all of kind 0."""
     stream, last, of_rank = Stream(data), whole("first_before"), dict[int, list[int]]()
-    steps, scales, forms, centres = map(SmallNumber, whole("first_numbers"))
+    steps, scales, forms, centres, level_kinds, code_kinds = map(SmallNumber, whole("first_numbers"))
     tensors = []
     for shape in shapes:
         step, scale, form = of_rank.get(len(shape), last)
+        if level_kinds.read(stream):
+            raise Damaged
         step += steps.read(stream)
+        if code_kinds.read(stream):
+            raise Damaged
         values: list[int] = []
         if math.prod(shape):
             scale += scales.read(stream)
@@ -307,7 +311,7 @@ def siren_values(
 
 def decode_plain_image(data: bytes, sine: Any) -> tuple[list[Int[ndarray, "..."]], Shaped[ndarray, "h w c"]]:
     """A plain file with a SIREN, 8-bit samples and the default range: the integers, and the picture."""
-    assert data[:3] == b"\x8d\x49\x5a" and data[3] == 0x18 and data[4] & 0xFC == 0
+    assert data[:3] == b"\x8d\x49\x5a" and data[3] == 0x28 and data[4] & 0xFC == 0
     assert zlib.crc32(data[:-4]) == struct.unpack("<I", data[-4:])[0]
     height, at = read_varint(data, 5)
     width, at = read_varint(data, at)

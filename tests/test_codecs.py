@@ -1,7 +1,7 @@
 """The range coder, the adaptive integer coder, the quantiser and the stream of a network's weights."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal, localcontext
 
 import numpy as np
@@ -15,9 +15,10 @@ from inrzip.codecs.adaptive import N_SCALES, TensorModel, decode_values, encode_
 from inrzip.codecs.model_choice import BIT, choose_model, frequency_costs, values_cost
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
 from inrzip.codecs.side_numbers import AdaptiveNumber, encode_exp_golomb
-from inrzip.codecs.weights import decode_tensors, encode_tensors, tensor_costs
+from inrzip.codecs.weights import QuantisedTensor, decode_tensors, encode_tensors, tensor_costs
 from inrzip.errors import CorruptFile
 from inrzip.priors.integer_tables import Family, limit
+from tests.common import step_indices, uniform_tensors
 
 EXTREME = 1 << 30
 Draw = Callable[[np.random.Generator, int], ndarray]
@@ -41,11 +42,19 @@ def entropy_bits(values: ndarray) -> float:
     return float(-(counts * np.log2(counts / values.size)).sum())
 
 
+def encode_uniform(tensors: Sequence[ndarray], steps: Sequence[int]) -> bytes:
+    return encode_tensors(uniform_tensors(tensors, steps))
+
+
+def integers_of(tensors: Sequence[QuantisedTensor]) -> list[ndarray]:
+    return [tensor.integers for tensor in tensors]
+
+
 def round_trip(tensors: list[ndarray], steps: list[int]) -> bytes:
-    data = encode_tensors(tensors, steps)
-    decoded, decoded_steps = decode_tensors(data, [tensor.shape for tensor in tensors])
-    assert decoded_steps == steps
-    for tensor, copy in zip(tensors, decoded, strict=True):
+    data = encode_uniform(tensors, steps)
+    decoded = decode_tensors(data, [tensor.shape for tensor in tensors])
+    assert step_indices(decoded) == steps
+    for tensor, copy in zip(tensors, integers_of(decoded), strict=True):
         assert copy.dtype == np.int32 and copy.shape == tensor.shape
         np.testing.assert_array_equal(copy, tensor)
     return data
@@ -174,7 +183,7 @@ def test_reading_far_past_the_end_is_an_error() -> None:
 
 
 def test_bytes_left_over_are_an_error() -> None:
-    data = encode_tensors([integers("gauss", 50)], [100])
+    data = encode_uniform([integers("gauss", 50)], [100])
     with pytest.raises(CorruptFile):
         decode_tensors(data + bytes(8), [(50,)])
 
@@ -258,45 +267,62 @@ def test_constant_tensors_cost_almost_nothing() -> None:
     assert len(round_trip([np.full((256, 256), 12345, np.int32)], [192])) <= 7
 
 
-def test_golden_bytes() -> None:
-    small = [np.array([[3, -1, 0], [0, 2, -5]]), np.array([1, 0, -1]), np.zeros((2, 2), int)]
-    assert round_trip([tensor.astype(np.int32) for tensor in small], [190, 188, 190]).hex() == "64e19387a3470d7c"
-    ramp = [(np.arange(120).reshape(10, 12) * 37 % 41 - 20).astype(np.int32), np.array([100_000, -7], np.int32)]
-    assert round_trip(ramp, [200, 10]).hex() == (
-        "ca8259a67386dfb6f1e542fe940ab9e49ac93c7c76d092d221ef10f92b7eace44ed2a277777f14f7d797d95c40ce29c2"
-        "1ec129b65cafb9726571303e01b523e1fe55b3fabc332c4c73d08ed6b3cd7ae3f9d90a172a1bbcd6f6338c635add204e"
-    )
+SMALL = [np.array([[3, -1, 0], [0, 2, -5]]), np.array([1, 0, -1]), np.zeros((2, 2), int)]
+RAMP = [np.arange(120).reshape(10, 12) * 37 % 41 - 20, np.array([100_000, -7])]
+
+
+@pytest.mark.parametrize(
+    ("tensors", "steps", "first", "second"),
+    [
+        (SMALL, [190, 188, 190], "64e19387a3470d7c", "68e759fc8f1b6bb9"),
+        (
+            RAMP,
+            [200, 10],
+            "ca8259a67386dfb6f1e542fe940ab9e49ac93c7c76d092d221ef10f92b7eace44ed2a277777f14f7d797d95c40ce29c2"
+            "1ec129b65cafb9726571303e01b523e1fe55b3fabc332c4c73d08ed6b3cd7ae3f9d90a172a1bbcd6f6338c635add204e",
+            "c02ea9be0206ff5a8dc5319c03c602b16a386bb85ced952bab7222a524de5b42fa59790487feca107e23db5e7d556e5f"
+            "e266ef6cc1dc027f9e586305d519e552c7675fabe184edce5ecc7c1dae0d4851c1e31f3cedd8b12248f9e97bc872a2b4",
+        ),
+    ],
+)
+def test_golden_bytes(tensors: list[ndarray], steps: list[int], first: str, second: str) -> None:
+    """What format versions 1 and 2 hold: both are read, the second is written."""
+    assert round_trip([tensor.astype(np.int32) for tensor in tensors], steps).hex() == second
+    decoded = decode_tensors(bytes.fromhex(first), [tensor.shape for tensor in tensors], version=1)
+    assert step_indices(decoded) == steps
+    for tensor, copy in zip(tensors, integers_of(decoded), strict=True):
+        np.testing.assert_array_equal(copy, tensor)
 
 
 def test_bytes_do_not_depend_on_dtype_or_layout() -> None:
     tensor = integers("mixed", 600).reshape(20, 30)
-    data = encode_tensors([tensor], [80])
-    assert encode_tensors([tensor.astype(np.int64)], [80]) == data
-    assert encode_tensors([tensor.astype(np.int16)], [80]) == data
-    assert encode_tensors([np.asfortranarray(tensor)], [80]) == data
+    data = encode_uniform([tensor], [80])
+    assert encode_uniform([tensor.astype(np.int64)], [80]) == data
+    assert encode_uniform([tensor.astype(np.int16)], [80]) == data
+    assert encode_uniform([np.asfortranarray(tensor)], [80]) == data
 
 
 @pytest.mark.parametrize(("n", "allowed"), [(1024, 0.035), (7569, 0.0125), (66049, 0.008)])
 @pytest.mark.parametrize("source", SOURCES)
 def test_overhead_over_the_entropy(source: str, n: int, allowed: float) -> None:
     seeds = range(3 if n < 10_000 else 1)
-    written = sum(8 * len(encode_tensors([integers(source, n, seed)], [192])) for seed in seeds)
+    written = sum(8 * len(encode_uniform([integers(source, n, seed)], [192])) for seed in seeds)
     assert written <= (1 + allowed) * sum(entropy_bits(integers(source, n, seed)) for seed in seeds)
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_costs_are_those_of_the_written_bytes(source: str) -> None:
     network = [integers(source, n, n).reshape(-1, 3) for n in (3, 300, 1500, 3000)]
-    costs = tensor_costs(network, [100, 101, 90, 95])
-    assert sum(costs) == pytest.approx(8 * len(encode_tensors(network, [100, 101, 90, 95])), rel=0.005, abs=10)
-    alone = encode_tensors(network[3:], [95])
+    costs = tensor_costs(uniform_tensors(network, [100, 101, 90, 95]))
+    assert sum(costs) == pytest.approx(8 * len(encode_uniform(network, [100, 101, 90, 95])), rel=0.005, abs=10)
+    alone = encode_uniform(network[3:], [95])
     assert costs[3] == pytest.approx(8 * len(alone), rel=0.02)
 
 
 def test_drifting_scales_are_followed() -> None:
     rng = np.random.default_rng(5)
     values = np.rint(rng.laplace(0, 1, 40_000) * np.geomspace(0.5, 20, 40_000)).astype(np.int32)
-    assert 8 * len(encode_tensors([values], [100])) < entropy_bits(values)
+    assert 8 * len(encode_uniform([values], [100])) < entropy_bits(values)
 
 
 @settings(max_examples=150, deadline=None)
@@ -309,7 +335,7 @@ def test_random_bytes_end_cleanly(data: bytes, shape: tuple[int, ...]) -> None:
 @given(st.data())
 def test_damaged_streams_end_cleanly(data: st.DataObject) -> None:
     network = [integers("laplace", 500) << 3, integers("gauss", 40), np.array([EXTREME, 0, -EXTREME], np.int32)]
-    stream = bytearray(encode_tensors(network, [9, 80, 200]))
+    stream = bytearray(encode_uniform(network, [9, 80, 200]))
     for _ in range(data.draw(st.integers(1, 4))):
         stream[data.draw(st.integers(0, len(stream) - 1))] = data.draw(st.integers(0, 255))
     check_hostile(bytes(stream[: data.draw(st.integers(0, len(stream)))]), [tensor.shape for tensor in network])
@@ -317,17 +343,17 @@ def test_damaged_streams_end_cleanly(data: st.DataObject) -> None:
 
 def check_hostile(data: bytes, shapes: list[tuple[int, ...]]) -> None:
     try:
-        decoded, steps = decode_tensors(data, shapes)
+        decoded = decode_tensors(data, shapes)
     except CorruptFile as error:
         assert "\n" not in str(error)
     else:
-        assert [tensor.shape for tensor in decoded] == shapes
-        assert all(tensor.dtype == np.int32 for tensor in decoded)
-        assert all(0 <= step < uniform.N_STEPS for step in steps)
+        assert [tensor.shape for tensor in integers_of(decoded)] == shapes
+        assert all(tensor.dtype == np.int32 for tensor in integers_of(decoded))
+        assert all(np.isfinite(tensor.values()).all() for tensor in decoded)
 
 
 def test_a_truncated_stream_is_an_error() -> None:
-    data = encode_tensors([integers("gauss", 2000)], [100])
+    data = encode_uniform([integers("gauss", 2000)], [100])
     for length in (0, 10, len(data) // 2, len(data) - 10):
         with pytest.raises(CorruptFile):
             decode_tensors(data[:length], [(2000,)])
@@ -335,11 +361,11 @@ def test_a_truncated_stream_is_an_error() -> None:
 
 def test_what_cannot_be_coded_is_refused() -> None:
     with pytest.raises(ValueError, match="int32"):
-        encode_tensors([np.array([1 << 31])], [0])
+        encode_uniform([np.array([1 << 31])], [0])
     with pytest.raises(ValueError, match="quantise"):
-        encode_tensors([np.array([0.5])], [0])
+        encode_uniform([np.array([0.5])], [0])
     with pytest.raises(ValueError, match="step"):
-        encode_tensors([np.array([1])], [uniform.N_STEPS])
+        encode_uniform([np.array([1])], [uniform.N_STEPS])
 
 
 # --- quantiser

@@ -10,6 +10,7 @@ import pytest
 from jaxtyping import Int
 from numpy import ndarray
 
+from tests.common import uniform_tensors
 from tests.page_decoder import (
     PAGE,
     SHAPES,
@@ -106,7 +107,7 @@ def test_weight_stream() -> None:
 
     tensors = _tensors(np.random.default_rng(1))
     steps = [192, 190, 0, 511, 200, 201, 202, 202, 100, 300, 190, 191, 192, 250]
-    decoded = read_tensors(encode_tensors(tensors, steps), [tensor.shape for tensor in tensors])
+    decoded = read_tensors(encode_tensors(uniform_tensors(tensors, steps)), [tensor.shape for tensor in tensors])
     assert [step for step, _ in decoded] == steps
     for (_, mine), theirs in zip(decoded, tensors, strict=True):
         np.testing.assert_array_equal(mine, theirs)
@@ -155,15 +156,14 @@ def test_video_network(name: str) -> None:
     grid = Grid((3, 11, 14), 3)
     config = ARCHITECTURES[number].solve(grid, 1500)
     module = config.build(grid, jax.random.key(0))
-    integers, steps = quantise_network(
-        module, [nearest_step_index(0.003 * (1 + i)) for i in range(len(parameters(module)))]
-    )
-    payload = encode_network(config, (integers, steps))
+    steps = [nearest_step_index(0.003 * (1 + i)) for i in range(len(parameters(module)))]
+    tensors = quantise_network(module, steps)
+    payload = encode_network(config, tensors)
     fields, strides, begin = read_config(payload, number)
     decoded = read_tensors(payload[begin:], from_page(fields, strides, grid.shape, grid.channels))
     assert [step for step, _ in decoded] == steps
-    for (_, mine), theirs in zip(decoded, integers, strict=True):
-        np.testing.assert_array_equal(mine, theirs)
+    for (_, mine), theirs in zip(decoded, tensors, strict=True):
+        np.testing.assert_array_equal(mine, theirs.integers)
 
 
 @pytest.mark.parametrize("sine", [polynomial_sine, np.sin])
@@ -187,8 +187,8 @@ def test_siren_image_file(channels: int, sine: Any) -> None:
     spec = Spec(Kind.IMAGE, grid.shape, channels, "u1", 0.0, 255.0, {"format": ".png"})
     data = write_container(Header(spec, config.number, grid.shape[0]), [encode_network(config, quantised)], [])
     integers, samples = decode_plain_image(data, sine)
-    for mine, theirs in zip(integers, quantised[0], strict=True):
-        np.testing.assert_array_equal(mine, theirs)
+    for mine, theirs in zip(integers, quantised, strict=True):
+        np.testing.assert_array_equal(mine, theirs.integers)
     with Reader(data) as reader:
         expected = reader.render()
     assert expected.std() > 5

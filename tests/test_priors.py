@@ -13,6 +13,7 @@ from inrzip.codecs.weights import encode_tensors
 from inrzip.priors import integer_tables
 from inrzip.priors.integer_tables import Family, cumulative_frequencies, limit, mass_table
 from inrzip.priors.laplace import LaplacePrior
+from tests.common import uniform_tensors
 
 PRIOR = LaplacePrior()
 
@@ -76,7 +77,7 @@ def test_bits_predict_written_bytes(spread: float) -> None:
     weights = np.random.default_rng(3).laplace(0, spread * 0.01, 6000)
     integers = quantise(weights, index)
     predicted = float(PRIOR.bits(jnp.asarray(dequantise(integers, index)), step_size(index)))
-    assert predicted == pytest.approx(8 * len(encode_tensors([integers], [index])), rel=0.02)
+    assert predicted == pytest.approx(8 * len(encode_tensors(uniform_tensors([integers], [index]))), rel=0.02)
 
 
 def test_noisy_values_predict_the_rate_too() -> None:
@@ -85,7 +86,9 @@ def test_noisy_values_predict_the_rate_too() -> None:
     noisy = clean + step * rng.uniform(-0.5, 0.5, 6000).astype(np.float32)
     predicted = float(PRIOR.bits(jnp.asarray(noisy), step, PRIOR.scale(jnp.asarray(clean), step)))
     index = nearest_step_index(step)
-    assert predicted == pytest.approx(8 * len(encode_tensors([quantise(clean, index)], [index])), rel=0.02)
+    assert predicted == pytest.approx(
+        8 * len(encode_tensors(uniform_tensors([quantise(clean, index)], [index]))), rel=0.02
+    )
 
 
 def test_masses_sum_to_one() -> None:
