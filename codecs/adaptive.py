@@ -140,7 +140,7 @@ def encode_values(encoder: RangeEncoder, values: Int[ndarray, " n"], model: Tens
         starts = cumulative[block]
         encoder.encode_block(starts, cumulative[block + 1] - starts, TOTAL_BITS)
         _encode_escapes(encoder, bins[start:stop], model.table)
-        _encode_low_bits(encoder, low_bits[start:stop], model.shift)
+        encode_low_bits(encoder, low_bits[start:stop], model.shift)
         table.observe(block)
 
 
@@ -153,7 +153,7 @@ def decode_values(decoder: RangeDecoder, n: int, model: TensorModel) -> Int[ndar
         for start, stop in block_ends(n):
             symbols = decoder.decode_block(table.cumulative, stop - start, TOTAL_BITS)
             bins = _decode_escapes(decoder, symbols, model.table)
-            values[start:stop] += (bins << model.shift) + _decode_low_bits(decoder, stop - start, model.shift) - half
+            values[start:stop] += (bins << model.shift) + decode_low_bits(decoder, stop - start, model.shift) - half
             table.observe(symbols)
     if n and (values.min() < -(1 << 31) or values.max() >= 1 << 31):
         raise CorruptFile("the coded weights are damaged: a value is out of range; get the file again")
@@ -175,7 +175,8 @@ def _decode_escapes(decoder: RangeDecoder, symbols: Int[ndarray, " n"], table: i
     return bins
 
 
-def _encode_low_bits(encoder: RangeEncoder, values: Int[ndarray, " n"], n_bits: int) -> None:
+def encode_low_bits(encoder: RangeEncoder, values: Int[ndarray, " n"], n_bits: int) -> None:
+    """Codes the `n_bits` low bits of every value as they are."""
     while n_bits > 0:
         step = min(n_bits, MAX_TOTAL_BITS)
         n_bits -= step
@@ -183,7 +184,8 @@ def _encode_low_bits(encoder: RangeEncoder, values: Int[ndarray, " n"], n_bits: 
         encoder.encode_block(digits, np.ones_like(digits), step)
 
 
-def _decode_low_bits(decoder: RangeDecoder, n: int, n_bits: int) -> Int[ndarray, " n"]:
+def decode_low_bits(decoder: RangeDecoder, n: int, n_bits: int) -> Int[ndarray, " n"]:
+    """Reads what `encode_low_bits` wrote of `n` values."""
     values = np.zeros(n, np.int64)
     while n_bits > 0:
         step = min(n_bits, MAX_TOTAL_BITS)

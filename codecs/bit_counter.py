@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
-from inrzip.codecs.model_choice import frequency_costs
+from inrzip.codecs.model_choice import BIT, escape_bits, frequency_costs
 from inrzip.codecs.range_coder import RangeEncoder
 from inrzip.priors.integer_tables import TOTAL_BITS
 
@@ -30,6 +30,10 @@ class BitCounter(RangeEncoder):
         """Counts the symbols whose intervals have `sizes` out of `2**total_bits`."""
         frequencies = np.asarray(sizes, np.int64) << (TOTAL_BITS - total_bits)
         self.cost += int(frequency_costs()[frequencies].sum())
+
+    def encode_escapes(self, values: Int[ndarray, " n"], order: int) -> None:
+        """Counts their raw bits."""
+        self.cost += BIT * int(escape_bits(np.abs(values), order).sum())
 
 
 def cost_of(state: StateT, encode: Callable[[StateT, RangeEncoder], None]) -> int:

@@ -46,14 +46,19 @@ _KEEP_COST = 8 * BIT
 _TOP_TABLES = N_TABLES - STEPS_PER_OCTAVE  # tables from here on are used with low bits left out, too
 
 
-def choose_model(values: Int[ndarray, " n"], side_cost: Callable[[TensorModel], int]) -> TensorModel:
+Price = Callable[[Int[ndarray, " n"], TensorModel], int]
+
+
+def choose_model(
+    values: Int[ndarray, " n"], side_cost: Callable[[TensorModel], int], price: Price | None = None
+) -> TensorModel:
     """The model that codes int64 `values` (at least one) in the fewest bits; `side_cost` is the price of coding the
-    model itself.
+    model itself, `price` that of values under a model: `values_cost`, if left out.
     """
     if values.min() == values.max():
         return TensorModel(CONSTANT, centre=int(values[0]))
     candidates = [model for centre in _centres(values) for model in _scan(values, centre, side_cost)]
-    costs = [side_cost(model) + values_cost(values, model) for model in candidates]
+    costs = [side_cost(model) + (price or values_cost)(values, model) for model in candidates]
     return candidates[int(np.argmin(costs))]
 
 
@@ -64,7 +69,7 @@ def values_cost(values: Int[ndarray, " n"], model: TensorModel) -> int:
     bins, _ = split(values, model)
     symbols = symbols_of(bins, model.table)
     beyond = np.abs(bins) - limit(model.table)
-    cost = BIT * (model.shift * len(values) + int(_escape_bits(beyond[beyond > 0], escape_order(model.table)).sum()))
+    cost = BIT * (model.shift * len(values) + int(escape_bits(beyond[beyond > 0], escape_order(model.table)).sum()))
     table = AdaptiveTable(model.family, model.table, ADAPTATIONS[model.adaptation])
     for start, stop in block_ends(len(values)):
         block = symbols[start:stop]
@@ -157,12 +162,12 @@ def _static_costs() -> Int[ndarray, "families tables classes"]:
 def _table_costs(family: Family, table: int, magnitudes: Int[ndarray, " m"]) -> Int[ndarray, " m"]:
     top = limit(table)
     costs = frequency_costs()[np.diff(cumulative_frequencies(mass_table(family, table)))]
-    escape = costs[-1] + BIT * _escape_bits(np.maximum(1, magnitudes - top), escape_order(table))
+    escape = costs[-1] + BIT * escape_bits(np.maximum(1, magnitudes - top), escape_order(table))
     result: Int[ndarray, " m"] = np.where(magnitudes <= top, costs[np.minimum(top + magnitudes, 2 * top)], escape)
     return result
 
 
-def _escape_bits(beyond: Int[ndarray, " n"], order: int) -> Int[ndarray, " n"]:
+def escape_bits(beyond: Int[ndarray, " n"], order: int) -> Int[ndarray, " n"]:
     """Raw bits of magnitudes that exceed the limit by `beyond >= 1`: the sign and an Exp-Golomb code."""
     return 2 * _bit_length(beyond - 1 + (1 << order)) - order
 
