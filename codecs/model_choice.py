@@ -57,7 +57,7 @@ def choose_model(
     """
     if values.min() == values.max():
         return TensorModel(CONSTANT, centre=int(values[0]))
-    candidates = [model for centre in _centres(values) for model in _scan(values, centre, side_cost)]
+    candidates = [model for centre in centres(values) for model in _scan(values, centre, side_cost)]
     costs = [side_cost(model) + (price or values_cost)(values, model) for model in candidates]
     return candidates[int(np.argmin(costs))]
 
@@ -96,8 +96,8 @@ def frequency_costs() -> Int[ndarray, " frequencies"]:
     return np.concatenate([[TOTAL_BITS * BIT], TOTAL_BITS * BIT - logarithm])
 
 
-def _centres(values: Int[ndarray, " n"]) -> list[int]:
-    """0, and the median where it may be worth its bits."""
+def centres(values: Int[ndarray, " n"]) -> list[int]:
+    """What may be subtracted from all of int64 `values`: 0, and the median where it may be worth its bits."""
     median = int(np.partition(values, len(values) // 2)[len(values) // 2])
     spread = int(np.abs(values - median).sum()) // len(values)
     return [0, median] if 4 * abs(median) > spread else [0]
