@@ -42,7 +42,7 @@ TUNING_ROUNDS = 3
 PILOT_SHARE = 1 / 4
 """What a pilot fit takes, as a part of a whole one's time; of frames, also of its steps."""
 PILOT_POINTS = 4096
-PILOT_LOSS_DB = {False: 0.9, True: 1.6}
+PILOT_LOSS_DB = {False: 1.2, True: 1.6}
 """What a pilot fit of points (False) or frames (True) is expected to fall short of a whole one, which corrects it."""
 GAIN_PER_DOUBLING_DB = 2.0
 """What a network of twice the parameters is expected to be better; corrected by the pilots."""
