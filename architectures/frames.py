@@ -20,6 +20,9 @@ SMALL_FRAME = 30_000
 LARGE_FRAME = 250_000
 """Pixels up to which a frame is made without, and with little, sub-pixel up-sampling in the head."""
 
+STEADY = 2500.0
+LEAST_SHARE_OF_PEAK = 0.3
+
 
 class Conv(eqx.Module):
     """A 2-D convolution on channels-last images, zero-padded to keep the size."""
@@ -99,6 +102,15 @@ class Head(eqx.Module):
 def choose_shuffle(height: int, width: int) -> int:
     """Sub-pixel factor of the head: 1, as in the papers, for small frames."""
     return 1 if height * width <= SMALL_FRAME else 2 if height * width <= LARGE_FRAME else 4
+
+
+def steady_rate(peak: float, channels: int, n_steps: int) -> float:
+    """The largest learning rate for a network of so many channels at its start: less for wide ones in long fits.
+
+    Measured on 66 frames of 360x640 with NeRV of 26 channels: a peak of 1e-2 is 0.5 dB better than 4e-3 after 2,000
+    steps, equal after 9,000, and after 20,000 worse than after 9,000.
+    """
+    return min(peak, max(STEADY / (channels * n_steps), LEAST_SHARE_OF_PEAK * peak))
 
 
 def choose_strides(height: int, width: int, stem: int) -> tuple[int, ...]:

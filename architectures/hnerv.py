@@ -18,7 +18,17 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from .base import Config, FrameRepresentation, Grid, Trainable, solve_width
-from .frames import MAX_CHANNELS, Conv, Head, UpBlock, check_strides, choose_shuffle, choose_strides, stem_shape
+from .frames import (
+    MAX_CHANNELS,
+    Conv,
+    Head,
+    UpBlock,
+    check_strides,
+    choose_shuffle,
+    choose_strides,
+    steady_rate,
+    stem_shape,
+)
 
 STEM_ROWS = 2
 ENCODER_WIDTH = 64
@@ -79,6 +89,9 @@ class HnervConfig(Config):
             return dataclasses.replace(config, channels=channels).n_parameters(grid)
 
         return dataclasses.replace(config, channels=solve_width(count, n_parameters, 2, MAX_CHANNELS // 4))
+
+    def learning_rate(self, peak: float, n_steps: int) -> float:
+        return steady_rate(peak, self.channels, n_steps)
 
     def check(self, grid: Grid) -> None:
         if len(grid.shape) != 3:

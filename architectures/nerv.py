@@ -11,7 +11,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .base import Config, FrameRepresentation, Grid, solve_width
-from .frames import MAX_CHANNELS, Head, UpBlock, check_strides, choose_shuffle, choose_strides, encode_time, stem_shape
+from .frames import (
+    MAX_CHANNELS,
+    Head,
+    UpBlock,
+    check_strides,
+    choose_shuffle,
+    choose_strides,
+    encode_time,
+    steady_rate,
+    stem_shape,
+)
 
 STEM_ROWS = 4
 MAX_FREQUENCIES = 200
@@ -56,6 +66,9 @@ class NervConfig(Config):
         channels = settings.pop("channels", 0) or solve_width(count, n_parameters, 2, MAX_CHANNELS // 4)
         chosen = {"channels": channels, "hidden": 2 * channels, "frequencies": frequencies, "floor": floor} | settings
         return cls(**chosen, shuffle=shuffle, strides=strides)
+
+    def learning_rate(self, peak: float, n_steps: int) -> float:
+        return steady_rate(peak, self.channels, n_steps)
 
     def check(self, grid: Grid) -> None:
         if len(grid.shape) != 3:

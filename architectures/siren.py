@@ -57,7 +57,7 @@ class SirenConfig(Config):
             settings.pop("width", 0) or solve_width(count, n_parameters, 2, MAX_WIDTH), depth, scales, **settings
         )
 
-    def learning_rate(self, peak: float) -> float:
+    def learning_rate(self, peak: float, n_steps: int) -> float:
         return min(peak, RATE_TIMES_WIDTH / self.width)
 
     def check(self, grid: Grid) -> None:
