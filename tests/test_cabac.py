@@ -12,13 +12,14 @@ from inrzip.codecs.cabac import Cabac, start_contexts
 from inrzip.codecs.cabac_kernels import GREATER, NOT_ZERO, PRECISION
 from inrzip.codecs.coder import IntegerCoder
 from inrzip.codecs.model_choice import BIT
+from inrzip.codecs.predictive import DependentPredictive, Predictive
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
 from inrzip.codecs.tables import AdaptiveTables
 from inrzip.errors import CorruptFile
 from inrzip.priors.integer_tables import Family, mass_table
 
 EXTREME = 1 << 30
-CODERS: tuple[Callable[[], IntegerCoder], ...] = (AdaptiveTables, Cabac)
+CODERS: tuple[Callable[[], IntegerCoder], ...] = (AdaptiveTables, Cabac, Predictive, DependentPredictive)
 each_coder = pytest.mark.parametrize("make", CODERS)
 
 
@@ -143,7 +144,7 @@ def check_hostile(make: Callable[[], IntegerCoder], data: bytes, shapes: list[tu
         assert all(tensor.dtype == np.int32 for tensor in decoded)
 
 
-@each_coder
+@pytest.mark.parametrize("make", [AdaptiveTables, Cabac, Predictive])
 @pytest.mark.parametrize(("n", "allowed"), [(1024, 0.03), (7569, 0.012), (66049, 0.008)])
 @pytest.mark.parametrize("source", ["laplace", "normal"])
 def test_overhead_over_the_entropy(make: Callable[[], IntegerCoder], source: str, n: int, allowed: float) -> None:
