@@ -61,6 +61,7 @@ COEFFICIENTS, CONSTANT, LOCALITY, INFORMATION, DEPENDENT, PAIRED, TRACED, SLOPE 
 
 ROUND = 3  # beside the modes of `inrzip.codecs.cabac_kernels`: chooses indices, and prices them
 TARGET_BITS = 16  # after the point of what is rounded, in steps
+SLOPE_BITS = 2 * TARGET_BITS - 12  # of slopes, for costs in 1 / 4096 bit
 
 
 @part
