@@ -8,6 +8,11 @@ but the lower ones of the code's suffix have contexts. A context holds two estim
 
 from __future__ import annotations
 
+import math
+
+from jaxtyping import Float
+from numpy import ndarray
+
 from inrzip.codecs.kernels import CODE, RANGE, Bytes, Integers, State, kernel, part, put, take
 
 PRECISION = 24
@@ -143,3 +148,62 @@ def code_values(
         values[i] = value
         before = 0 if value == 0 else 1 if value > 0 else 2
     return True
+
+
+@part
+def value_price(costs: Integers, contexts: Integers, before: int, value: int) -> int:
+    """What a value would cost after one of the sign `before`, in 1 / 4096 bit; contexts stay as they are."""
+    frequency = frequency_of(contexts, NOT_ZERO + before)
+    if value == 0:
+        return price_of(costs, frequency, 0)
+    cost = price_of(costs, frequency, 1)
+    cost += price_of(costs, frequency_of(contexts, POSITIVE + before), 1 if value > 0 else 0)
+    magnitude = abs(value)
+    for n in range(1, min(magnitude, N_FLAGS) + 1):
+        cost += price_of(costs, frequency_of(contexts, GREATER + n - 1), 1 if magnitude > n else 0)
+    if magnitude > N_FLAGS:
+        number, n = magnitude - N_FLAGS, 0
+        while number >> (n + 1):
+            cost += price_of(costs, frequency_of(contexts, PREFIX + n), 1)
+            n += 1
+        cost += price_of(costs, frequency_of(contexts, PREFIX + n), 0)
+        if n:
+            cost += price_of(costs, frequency_of(contexts, SUFFIX + n), (number >> (n - 1)) & 1)
+            cost += (n - 1) * costs[_HALF]
+    return cost
+
+
+@part
+def price_of(costs: Integers, frequency: int, value: int) -> int:
+    """What a bit costs; `frequency` is that of a 1."""
+    price: int = costs[frequency if value else 65536 - frequency]
+    return price
+
+
+@kernel("void(int64[::1], uint8[::1], int64[::1], int64[::1], int64[::1], float64[::1], float64, int64[::1])")
+def round_values(
+    state: State,
+    data: Bytes,
+    costs: Integers,
+    contexts: Integers,
+    rates: Integers,
+    targets: Float[ndarray, " n"],
+    slope: float,
+    values: Integers,
+) -> None:
+    """Fills `values`: of the two integers beside each target, and 0, that with the least squared error plus `slope`
+    times its price, which is in 1 / 4096 bit. The contexts learn from it before the next one. `state` and `data` are
+    those of pricing.
+    """
+    before = 0
+    for i in range(len(targets)):
+        low = math.floor(targets[i])
+        best, least = 0, math.inf
+        for candidate in (low, low + 1, 0):
+            error = candidate - targets[i]
+            cost = error * error + slope * value_price(costs, contexts, before, candidate)
+            if cost < least:
+                best, least = candidate, cost
+        code_value(PRICE, state, data, costs, contexts, rates, before, best)
+        values[i] = best
+        before = 0 if best == 0 else 1 if best > 0 else 2

@@ -6,9 +6,9 @@ twice as long, but the encoder finds a path through values a single step apart. 
 quantization for neural network compression" (ICIP 2020), and ISO/IEC 15938-17, whose transitions these are.
 
 The best path has the least squared error plus a price for bits (Viterbi's algorithm). NNC gives every survivor its own
-copy of the coder's contexts. Here the predictions and scales that rates follow from are those of the tensor rounded to
-single steps, and then, in a second pass, those of the first pass's path: survivors share them, since an element's
-prediction hardly depends on which of two values beside it a neighbour took.
+copy of the coder's contexts. Here all share the predictions and scales of the tensor rounded to single steps, since
+these hardly depend on which of two values beside it a neighbour took: a second search, with those of the path that the
+first found, gained 0.00 to 0.02 dB (2 to 6 bits a weight; NeRV and HNeRV).
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ squared error, 0.35, but there it makes no difference; at 1 bit a weight, 0.2 is
 """
 STEP_RATIO = 7
 """Steps of the ladder by which a trellis's step is shorter than a uniform quantiser's of about the same error."""
-_PASSES = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,24 +87,19 @@ def quantise_trellis(
     model = choose_predictive(lambda split: view(nearest, split), candidates, lambda _: 0)
     levels = TrellisSteps(step_index, model.split, tensor.shape)
     targets = np.rint(view(steps, model.split).ravel() * (1 << TARGET_BITS)).astype(np.int64)
-    indices, values = np.zeros(wide.size, np.int64), view(nearest, model.split).flatten()
-    for _ in range(_PASSES):
-        expected = Run(model, levels.arranged, values, False).expectations()
-        _find_path(targets, expected, Curve(model.curve), slope, indices)
-        walk(indices, values)
+    expected = Run(model, levels.arranged, view(nearest, model.split).flatten(), False).expectations()
+    indices = _find_path(targets, expected, Curve(model.curve), slope)
     return indices.astype(np.int32).reshape(levels.arranged), levels
 
 
 def _find_path(
-    targets: Int[ndarray, " n"],
-    expected: Int[ndarray, "2 n"],
-    curve: Curve,
-    slope: float,
-    indices: Int[ndarray, " n"],
-) -> None:
-    choices, origins = np.zeros((len(targets), 4), np.int64), np.zeros((len(targets), N_STATES), np.int8)
-    paths = np.zeros((2, N_STATES), np.int64)
+    targets: Int[ndarray, " n"], expected: Int[ndarray, "2 n"], curve: Curve, slope: float
+) -> Int[ndarray, " n"]:
+    n = len(targets)
+    choices, origins = np.zeros((n, 4), np.int64), np.zeros((n, N_STATES), np.int8)
+    paths, indices = np.zeros((2, N_STATES), np.int64), np.zeros(n, np.int64)
     search(tables(curve), expected, targets, round(slope * (1 << SLOPE_BITS)), choices, origins, paths, indices)
+    return indices
 
 
 def dequantise_trellis(indices: Int[ndarray, "*shape"], step_index: int) -> Float[ndarray, "*shape"]:
