@@ -35,6 +35,10 @@ class BitCounter(RangeEncoder):
         """Counts their raw bits."""
         self.cost += BIT * int(escape_bits(np.abs(values), order).sum())
 
+    def encode_with(self, encode: Callable[[], None], price: Callable[[], int]) -> None:
+        """Takes the price."""
+        self.cost += price()
+
 
 def cost_of(state: StateT, encode: Callable[[StateT, RangeEncoder], None]) -> int:
     """What `encode(state, encoder)` would spend, in 1 / 4096 bit; `state` stays as it is."""

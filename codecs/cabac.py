@@ -63,15 +63,8 @@ class Cabac(ModelledCoder):
 
     def write(self, encoder: RangeEncoder, values: Int[ndarray, " n"], model: TensorModel) -> None:
         """Codes values under `model`: the contexts' bits, then the low bits."""
-        if model.scale == CONSTANT:
-            return
-        bins, low_bits = split(values, model)
-        contexts = start_contexts(model.family, model.table)
-        for start in range(0, len(bins), _BLOCK):
-            block = bins[start : start + _BLOCK]
-            before = int(bins[start - 1]) if start else 0
-            _code(ENCODE, encoder.state, encoder.room(MAX_BITS * len(block)), block, model, contexts, before)
-        encode_low_bits(encoder, low_bits, model.shift)
+        if model.scale != CONSTANT:
+            encoder.encode_with(lambda: _write(encoder, values, model), lambda: self.price(values, model))
 
     def read(self, decoder: RangeDecoder, n: int, model: TensorModel) -> Int[ndarray, " n"]:
         """Reads values coded under `model`."""
@@ -86,6 +79,16 @@ class Cabac(ModelledCoder):
         if n and (values.min() < -(1 << 31) or values.max() >= 1 << 31):
             raise CorruptFile("the coded weights are damaged: a value is out of range; get the file again")
         return values.astype(np.int32)
+
+
+def _write(encoder: RangeEncoder, values: Int[ndarray, " n"], model: TensorModel) -> None:
+    bins, low_bits = split(values, model)
+    contexts = start_contexts(model.family, model.table)
+    for start in range(0, len(bins), _BLOCK):
+        block = bins[start : start + _BLOCK]
+        before = int(bins[start - 1]) if start else 0
+        _code(ENCODE, encoder.state, encoder.room(MAX_BITS * len(block)), block, model, contexts, before)
+    encode_low_bits(encoder, low_bits, model.shift)
 
 
 def _code(

@@ -41,7 +41,7 @@ class Predictive:
             return 0
         model = self._choose(values)
         side = self._side_cost(model, values.shape)
-        return side if isinstance(model, int) else side + price(view(values, model.split), model, self._dependent)
+        return side if isinstance(model, int) else side + self._price(values, model)
 
     def encode(self, encoder: RangeEncoder, values: Int[ndarray, "..."]) -> None:
         """Codes an integer tensor, of the range of int32 and of any shape."""
@@ -50,8 +50,13 @@ class Predictive:
         model = self._choose(values)
         self._models.encode(encoder, model, values.shape)
         self._chosen = None
-        if isinstance(model, int):
-            return
+        if not isinstance(model, int):
+            encoder.encode_with(lambda: self._write(encoder, values, model), lambda: self._price(values, model))
+
+    def _price(self, values: Int[ndarray, "..."], model: PredictiveModel) -> int:
+        return price(view(values.astype(np.int64), model.split), model, self._dependent)
+
+    def _write(self, encoder: RangeEncoder, values: Int[ndarray, "..."], model: PredictiveModel) -> None:
         indices = view(values.astype(np.int64), model.split).flatten()
         run = Run(model, view_shape(values.shape, model.split), indices, self._dependent)
         for start in range(0, len(indices), _BLOCK):

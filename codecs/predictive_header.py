@@ -79,7 +79,10 @@ class ModelCoder:
     def decode(self, decoder: RangeDecoder, shape: tuple[int, ...]) -> PredictiveModel | int:
         """Reads what `encode` wrote. Raises `CorruptFile` if there is no such model."""
         if self._equal.decode(decoder):
-            return self._decode_constant(decoder)
+            value = self._decode_constant(decoder)
+            if not -MAX_INDEX - 1 <= value <= MAX_INDEX:
+                raise CorruptFile(_DAMAGED)
+            return value
         before = self._before(shape)
         numbers = {}
         for field, number in self._fields.items():

@@ -10,7 +10,7 @@ and with `room` or `data`, and so codes into the same stream.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -74,6 +74,12 @@ class RangeEncoder:
         that order, the magnitude less 1.
         """
         kernels.encode_escapes(self.state, self.room(_ESCAPE_SYMBOLS * len(values)), values, order)
+
+    def encode_with(self, encode: Callable[[], None], price: Callable[[], int]) -> None:
+        """Calls `encode`, which codes with kernels of its own into this encoder's `state` and `room`; what that spends,
+        in 1 / 4096 bit, is `price()`, for encoders that only count.
+        """
+        encode()
 
     def finish(self) -> bytes:
         """All bytes, the fewest that the decoder needs. The encoder must not be used afterwards."""

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy import ndarray
 
+from inrzip.codecs.bit_counter import cost_of
 from inrzip.codecs.cabac import Cabac, start_contexts
 from inrzip.codecs.cabac_kernels import GREATER, NOT_ZERO, PRECISION
 from inrzip.codecs.coder import IntegerCoder
@@ -96,6 +97,8 @@ def test_prices_are_those_of_the_written_bytes(make: Callable[[], IntegerCoder])
     for tensor in network:
         predicted = coder.cost(tensor) / BIT
         assert coder.cost(tensor) / BIT == predicted  # asking changes nothing
+        counted = cost_of(coder, lambda coder, encoder: coder.encode(encoder, tensor)) / BIT  # noqa: B023
+        assert counted == pytest.approx(predicted, abs=1)
         coder.encode(encoder, tensor)
         written = 8 * int(encoder.state[2])
         assert written - before == pytest.approx(predicted, rel=0.005, abs=24)

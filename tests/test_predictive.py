@@ -155,6 +155,14 @@ def test_impossible_models_are_refused(field: str, value: int) -> None:
         ModelCoder().decode(RangeDecoder(encoder.finish()), (8, 64))
 
 
+@pytest.mark.parametrize("value", [1 << 31, -(1 << 31) - 1, (1 << 34)])
+def test_an_equal_value_beyond_int32_is_refused(value: int) -> None:
+    encoder = RangeEncoder()
+    ModelCoder().encode(encoder, value, (3, 3))
+    with pytest.raises(CorruptFile):
+        Predictive().decode(RangeDecoder(encoder.finish()), (3, 3))
+
+
 def test_every_model_codes_every_tensor() -> None:
     """The encoder may choose badly, but never wrongly."""
     values = np.rint(RNG.laplace(0, 5, (3, 3, 4, 8))).astype(np.int64)
