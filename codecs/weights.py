@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from inrzip.codecs.bit_counter import cost_of
+from inrzip.codecs.cabac import Cabac
 from inrzip.codecs.coder import IntegerCoder
 from inrzip.codecs.huffman import HuffmanCoder
 from inrzip.codecs.levels import Levels
@@ -28,11 +29,11 @@ from inrzip.codecs.tables import AdaptiveTables
 from inrzip.errors import CorruptFile
 
 CODERS: Mapping[int, Callable[[], IntegerCoder]] = {
-    coder.number: coder for coder in (AdaptiveTables, HuffmanCoder, RawCoder, SparseCoder)
+    coder.number: coder for coder in (AdaptiveTables, Cabac, HuffmanCoder, RawCoder, SparseCoder)
 }
 """Every coder by the number that files hold."""
 
-AUTOMATIC: tuple[Callable[[], IntegerCoder], ...] = (AdaptiveTables,)
+AUTOMATIC: tuple[Callable[[], IntegerCoder], ...] = (AdaptiveTables, Cabac)
 """The coders of which each tensor gets the cheapest, unless others are asked for."""
 
 TAGGED_FROM = 2

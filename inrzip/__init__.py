@@ -19,6 +19,7 @@ if _TYPE_CHECKING:
     from .decompression import decompress as decompress
     from .errors import CorruptFile as CorruptFile
     from .errors import InrzipError as InrzipError
+    from .inspection import codec_list as codec_list
     from .inspection import info as info
     from .inspection import recipes as recipes
     from .inspection import verify as verify
@@ -34,7 +35,7 @@ _HOMES = {
     "compression": ("CompressReport", "compress"),
     "decompression": ("DecompressReport", "decompress"),
     "errors": ("CorruptFile", "InrzipError"),
-    "inspection": ("info", "recipes", "verify"),
+    "inspection": ("codec_list", "info", "recipes", "verify"),
     "media": ("read_signal", "write_signal"),
     "reader": ("Reader", "open"),
     "research": ("Fitted", "fit"),

@@ -35,6 +35,7 @@ from .reader import Reader
 from .recipes import Recipe, check_settings, choose_recipe, parse_settings
 from .segment import Task, make_examples
 from .signal import AudioTrack, Kind, ShapeSignal, Signal, Spec
+from .weight_codecs import WeightCodec, choose_codec
 
 EXTENSION = ".inrz"
 FITTING_SHARE = (0.02, 0.95)
@@ -76,6 +77,7 @@ def compress(
     destination: Path | str | None = None,
     *,
     recipe: str | None = None,
+    codec: str | None = None,
     quality: float | None = None,
     target_size: int | None = None,
     target_bpp: float | None = None,
@@ -92,10 +94,10 @@ def compress(
     """Compresses a media file to `destination` (default: its name with `.inrz`), and measures the file that came of it.
 
     `quality` 0 to 100 (default 50), `target_size` in bytes, `target_bpp` in bits for a pixel, voxel or sound sample, or
-    `target_psnr` in dB: at most one. `effort` 1 to 9, or `time_limit` in seconds. `audio`: what becomes of a video's
-    sound. `settings`: fields of the recipe's configuration, see `inrzip recipes`. `stop` is asked about once a second;
-    once it is true, the best so far is written. An interrupted run leaves a `.part` file, from which the same call goes
-    on. Raises InrzipError.
+    `target_psnr` in dB: at most one. `recipe` and `codec`: names that `inrzip recipes` lists. `effort` 1 to 9, or
+    `time_limit` in seconds. `audio`: what becomes of a video's sound. `settings`: fields of the recipe's configuration.
+    `stop` is asked about once a second; once it is true, the best so far is written. An interrupted run leaves a
+    `.part` file, from which the same call goes on. Raises InrzipError.
     """
     source = Path(source)
     output = Path(destination) if destination is not None else source.with_suffix(EXTENSION)
@@ -110,14 +112,15 @@ def compress(
     chosen = choose_recipe(recipe, signal.spec)
     numbers = parse_settings(settings or {})
     check_settings(numbers, chosen)
-    options = (request, chosen, numbers, audio, signal.spec)
+    weight_codec = choose_codec(codec)
+    options = (request, chosen, weight_codec.name, numbers, audio, signal.spec)
     checkpoint = Checkpoint(output, _fingerprint(source, options))
     try:
         job = Job(checkpoint, progress, stop)
         job.tell("reading")
         tracks = _sound(source, signal, audio, request, job)
         deadline = None if time_limit is None else time.monotonic() + time_limit - checkpoint.seconds
-        data, n_parameters, notes = encode_signal(signal, request, chosen, options[2], tracks, job, deadline)
+        data, n_parameters, notes = encode_signal(signal, request, chosen, weight_codec, numbers, tracks, job, deadline)
         with atomic_output(output, overwrite) as temporary:
             temporary.write_bytes(data)
         checkpoint.remove()
@@ -148,6 +151,7 @@ def encode_signal(
     signal: Signal,
     request: plan.Request,
     recipe: Recipe,
+    codec: WeightCodec,
     settings: dict[str, int],
     tracks: list[AudioTrack],
     job: Job,
@@ -165,7 +169,9 @@ def encode_signal(
         low, high = FITTING_SHARE
         job.share = (low + (high - low) * i / len(bounds), low + (high - low) * (i + 1) / len(bounds))
         if i not in job.checkpoint.payloads:
-            task = _task(signal, start, stop, i, request, recipe, settings, _share_of_time(deadline, len(lengths)))
+            task = _task(
+                signal, start, stop, i, request, recipe, codec, settings, _share_of_time(deadline, len(lengths))
+            )
             coded = encode_segment(task, plan.goal(request, size), job)
             job.checkpoint.finish_segment(i, coded.payload, coded.note)
         payloads.append(job.checkpoint.payloads[i])
@@ -207,6 +213,7 @@ def _task(
     index: int,
     request: plan.Request,
     recipe: Recipe,
+    codec: WeightCodec,
     settings: dict[str, int],
     deadline: float | None,
 ) -> Task:
@@ -220,7 +227,7 @@ def _task(
         examples = make_examples(recipe, samples, spec.low, spec.high)
     grid = Grid((stop - start, *spec.shape[1:]), spec.channels)
     schedule = plan.schedule(request, recipe, examples)
-    return Task(f"segment{index}", spec, grid, recipe, settings, examples, samples, schedule, deadline)
+    return Task(f"segment{index}", spec, grid, recipe, codec, settings, examples, samples, schedule, deadline)
 
 
 def _shape_examples(signal: ShapeSignal, recipe: Recipe) -> ScatteredPoints:
@@ -249,7 +256,9 @@ def _sound(source: Path, signal: Signal, mode: AudioMode, request: plan.Request,
     deadline = None if request.time_limit is None else time.monotonic() + SOUND_SHARE * request.time_limit
     inner = Job(Checkpoint(None, ""), None, lambda: job.stopping)
     job.tell("fitting", detail="sound")
-    data, _, _ = encode_signal(sound, mine, choose_recipe(None, sound.spec), {}, [], inner, deadline)
+    data, _, _ = encode_signal(
+        sound, mine, choose_recipe(None, sound.spec), choose_codec(None), {}, [], inner, deadline
+    )
     return [AudioTrack("inr", data)]
 
 

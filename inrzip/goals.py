@@ -18,7 +18,9 @@ from .segment import (
     FittedNetwork,
     Goal,
     Task,
+    bits_per_parameter,
     code,
+    configure,
     find_level,
     fit_network,
     sensible,
@@ -32,6 +34,8 @@ LEAST_SHARE = 0.955
 MAX_ROUNDS = 4
 MAX_COARSER = 100
 COARSER = 1.05
+COUNT_SHARE = 0.4
+"""Of the time left, what each try takes if the number of parameters is to be found."""
 
 
 def encode_segment(task: Task, goal: Goal, job: Job) -> Coded:
@@ -45,35 +49,57 @@ def encode_to_size(task: Task, size: int, job: Job) -> bytes:
     """The payload of a network for a segment, of `size` bytes or a little less. Raises InrzipError if none is so
     small.
     """
-    fitted = fit_network(task, sensible(task, size * 8 / task.recipe.bits_per_parameter), job)
+    if task.codec.fixed_bits:
+        return _encode_by_count(task, size, job)
+    fitted = fit_network(task, sensible(task, size * 8 / bits_per_parameter(task)), job)
     module, level, best = fitted.module, 0.0, None
     aim = size * AIM
     for round_number in range(MAX_ROUNDS):
         job.tell("coding", FIT_SHARE)
-        level = find_level(lambda level: len(code(fitted, module, level)), aim)  # noqa: B023
+        level = find_level(lambda level: len(code(task, fitted, module, level)), aim)  # noqa: B023
         if not job.stopping:
             module = tune(task, fitted, module, level, round_number, job)
-        payload = code(fitted, module, level)
+        payload = code(task, fitted, module, level)
         if len(payload) <= size and (best is None or len(payload) > len(best)):
             best = payload
         if LEAST_SHARE * size <= len(payload) <= size or job.stopping:
             break
         aim *= 0.99 * size / len(payload)
     if best is None:
-        best = _shrink(fitted, module, level, size)
+        best = _shrink(task, fitted, module, level, size)
     if best is None:
-        smallest = code(fitted, module, ZEROING_LEVEL)
+        smallest = code(task, fitted, module, ZEROING_LEVEL)
         raise InrzipError(
             f"a size of {size} bytes for a segment cannot be reached; the smallest network takes {len(smallest)}"
         )
     return best
 
 
-def _shrink(fitted: FittedNetwork, module: Representation, level: float, size: int) -> bytes | None:
+def _shrink(task: Task, fitted: FittedNetwork, module: Representation, level: float, size: int) -> bytes | None:
     """Coarser steps, without fine-tuning, until the payload fits."""
     for _ in range(MAX_COARSER):
-        payload = code(fitted, module, level)
+        payload = code(task, fitted, module, level)
         if len(payload) <= size:
             return payload
         level *= COARSER
     return None
+
+
+def _encode_by_count(task: Task, size: int, job: Job) -> bytes:
+    """For a codec without levels: a network of as many parameters as the size allows, found by trying."""
+    n_parameters = sensible(task, size * 8 / bits_per_parameter(task))
+    best = None
+    for _ in range(MAX_ROUNDS):
+        fitted = fit_network(task, n_parameters, job, share_of_time=COUNT_SHARE)
+        payload = code(task, fitted, fitted.module, 0.0)
+        if len(payload) <= size and (best is None or len(payload) > len(best)):
+            best = payload
+        if LEAST_SHARE * size <= len(payload) <= size or job.stopping:
+            break
+        fewer = sensible(task, n_parameters * AIM * size / len(payload))
+        if configure(task, fewer) == fitted.config:
+            break
+        n_parameters = fewer
+    if best is None:
+        raise InrzipError(f"a size of {size} bytes cannot be reached with --codec {task.codec.name}")
+    return best

@@ -16,6 +16,7 @@ from .network import count_parameters, decode_config, describe
 from .reader import Reader
 from .recipes import ARCHITECTURES, RECIPES
 from .signal import Kind
+from .weight_codecs import CODECS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +28,22 @@ class RecipeInfo:
     summary: str
 
 
+@dataclasses.dataclass(frozen=True)
+class CodecInfo:
+    """One line of what `inrzip recipes` says of `--codec`."""
+
+    name: str
+    summary: str
+
+
 def recipes() -> list[RecipeInfo]:
     """All recipes, by name."""
     return [RecipeInfo(r.name, tuple(k.name.lower() for k in r.kinds), r.summary) for r in RECIPES.values()]
+
+
+def codec_list() -> list[CodecInfo]:
+    """All ways to code weights, by name."""
+    return [CodecInfo(codec.name, codec.summary) for codec in CODECS.values()]
 
 
 def info(source: Path | str) -> dict[str, object]:

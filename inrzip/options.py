@@ -105,7 +105,7 @@ def _compress_parser() -> _Parser:
     parser = _Parser(
         "compress",
         "IN... [-o OUT] [-q 0-100 | --target-size SIZE | --target-bpp BITS | --target-psnr DB]\n"
-        "                       [-e 1-9 | --time T] [--recipe NAME] [--set KEY=VALUE]... [OPTION]...",
+        "                       [-e 1-9 | --time T] [--recipe NAME] [--codec NAME] [--set KEY=VALUE]... [OPTION]...",
         "Fit a small neural network to each input and store it as an .inrz file.",
         _COMPRESS_EXAMPLES,
     )
@@ -117,6 +117,7 @@ def _compress_parser() -> _Parser:
     _add_effort(parser.add_argument_group("how long").add_mutually_exclusive_group())
     how = parser.add_argument_group("how")
     how.add_argument("--recipe", metavar="NAME", help="see `inrzip recipes` (default: chosen by kind)")
+    how.add_argument("--codec", metavar="NAME", help="how weights are coded, see `inrzip recipes` (default: auto)")
     how.add_argument(
         "--set",
         dest="settings",

@@ -19,6 +19,7 @@ from .segment import (
     Coded,
     FittedNetwork,
     Task,
+    bits_per_parameter,
     code,
     configure,
     find_level,
@@ -75,14 +76,14 @@ def encode_to_psnr(task: Task, size: int, psnr_db: float, job: Job) -> Coded:
         module = tune(task, fitted, fitted.module, level, 0, job)
         reached = quality_db(task, fitted, module, level, everything=True)
         advice = f"{psnr_db:g} dB was not reached, only {reached:.2f} dB; try more effort (-e) or time (--time)"
-        return Coded(code(fitted, module, level), None if reached >= psnr_db else advice)
+        return Coded(code(task, fitted, module, level), None if reached >= psnr_db else advice)
     good = fitted.module  # what each round starts from: the last network that was good enough
     aim = max(psnr_db - TUNING_GAIN_DB, min(psnr_db, reachable - 0.5))
     best: bytes | None = None
 
     def keep(module: Representation, level: float) -> float:
         nonlocal good, best
-        payload, reached = code(fitted, module, level), quality_db(task, fitted, module, level, everything=True)
+        payload, reached = code(task, fitted, module, level), quality_db(task, fitted, module, level, everything=True)
         if reached >= psnr_db and (best is None or len(payload) < len(best)):
             good, best = module, payload
         return reached
@@ -99,7 +100,7 @@ def encode_to_psnr(task: Task, size: int, psnr_db: float, job: Job) -> Coded:
         level = find_level(partial(quality_db, task, fitted, module), psnr_db + WINDOW_DB / 2)
         reached = keep(module, level)
     if best is None:
-        return Coded(code(fitted, module, level), f"{psnr_db:g} dB was not reached, only {reached:.2f} dB")
+        return Coded(code(task, fitted, module, level), f"{psnr_db:g} dB was not reached, only {reached:.2f} dB")
     return Coded(best)
 
 
@@ -107,7 +108,7 @@ def _fit_to(task: Task, size: int, wanted_db: float, job: Job) -> FittedNetwork:
     """A fit whose PSNR is `wanted_db`, or nearly: the first of those seen that is near enough, or the nearest."""
     pilot_task, share_of_steps = _pilot_task(task)
     pilot_db = wanted_db - PILOT_LOSS_DB[task.recipe.architecture.frame_wise]
-    n_parameters = sensible(task, size * 8 / task.recipe.bits_per_parameter)
+    n_parameters = sensible(task, size * 8 / bits_per_parameter(task))
     pilots: list[_Seen] = []
     while len(pilots) < MAX_PILOTS and not job.stopping:
         pilot = fit_network(pilot_task, n_parameters, job, share_of_steps, PILOT_SHARE * FIT_SHARE_OF_TIME)
@@ -162,4 +163,4 @@ def _next_count(task: Task, seen: Sequence[_Seen], wanted_db: float, gain_db: fl
 def _pointless(task: Task, n_parameters: int) -> bool:
     """Whether so many parameters would take more than the samples do as they are."""
     raw_bits = 8 * task.grid.n_points * task.grid.channels * task.spec.dtype.itemsize
-    return n_parameters * task.recipe.bits_per_parameter > raw_bits
+    return n_parameters * bits_per_parameter(task) > raw_bits

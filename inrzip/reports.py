@@ -76,6 +76,15 @@ class RecipeInfo(Protocol):
     def summary(self) -> str: ...
 
 
+class CodecInfo(Protocol):
+    """One of what `inrzip.codec_list` returns."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def summary(self) -> str: ...
+
+
 def _quality_text(name: str, value: float) -> str:
     if name == "psnr_db":
         return f"{value:.2f} dB"
@@ -165,11 +174,21 @@ def recipe_facts(recipe: RecipeInfo) -> dict[str, object]:
     return {"name": recipe.name, "kinds": _plain(list(recipe.kinds)), "summary": recipe.summary}
 
 
-def recipes_text(recipes: Iterable[RecipeInfo]) -> str:
-    """One line for each recipe in three aligned columns: its name, the kinds of signal it takes, its summary."""
+def recipes_text(recipes: Iterable[RecipeInfo], codecs: Iterable[CodecInfo]) -> str:
+    """One line for each recipe in aligned columns: its name, the kinds of signal it takes, its summary; likewise for
+    each codec.
+    """
     rows = [(r.name, ", ".join(str(_plain(kind)) for kind in r.kinds), r.summary) for r in recipes]
-    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
-    return "\n".join(f"{name:<{widths[0]}}  {kinds:<{widths[1]}}  {summary}" for name, kinds, summary in rows)
+    codec_rows = [(c.name, c.summary) for c in codecs]
+    parts = [("--recipe", _aligned(rows)), ("--codec", _aligned(codec_rows))]
+    return "\n\n".join(f"{option}\n{text}" for option, text in parts)
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
+    """Rows as lines whose columns, but for the last, have equal widths."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(f"  {line.rstrip()}" for line in lines)
 
 
 def _plain(value: object) -> Any:

@@ -22,6 +22,7 @@ from .progress import ProgressCallback
 from .reader import Reader
 from .recipes import check_settings, choose_recipe
 from .signal import Kind
+from .weight_codecs import choose_codec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,7 @@ def fit(
     recipe: str | None = None,
     *,
     kind: Kind | str = Kind.IMAGE,
+    codec: str | None = None,
     quality: float | None = None,
     target_size: int | None = None,
     target_bpp: float | None = None,
@@ -74,6 +76,6 @@ def fit(
     check_settings(numbers, chosen)
     job = Job(Checkpoint(None, ""), progress, stop)
     deadline = None if time_limit is None else begun + time_limit
-    data, n_parameters, _ = encode_signal(signal, request, chosen, numbers, [], job, deadline)
+    data, n_parameters, _ = encode_signal(signal, request, chosen, choose_codec(codec), numbers, [], job, deadline)
     reader = Reader(data, max_memory=None)
     return Fitted(data, reader, measure(signal, reader, job), n_parameters, time.monotonic() - begun)

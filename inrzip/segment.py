@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped
 
-from inrzip.architectures.base import Config, Grid, Representation, predict
+from inrzip.architectures.base import Config, Grid, Representation, parameters, predict
 from inrzip.codecs.uniform import allocate_steps, step_size
+from inrzip.codecs.weights import QuantisedTensor
 
 from .constraints import Rounded
 from .errors import InrzipError
@@ -23,10 +24,11 @@ from .examples import Examples, Frames, GridPoints
 from .fitting import Schedule
 from .job import Job
 from .metrics import psnr
-from .network import dequantise_network, encode_network, max_weights, quantise_network
+from .network import dequantise_network, encode_network, max_weights
 from .recipes import Recipe
 from .sensitivity import sensitivities
 from .signal import Spec
+from .weight_codecs import WeightCodec
 
 TUNE_SHARE = 0.3
 """Steps of the quantisation-aware fit, as a part of those of the first."""
@@ -60,6 +62,7 @@ class Task:
     spec: Spec
     grid: Grid
     recipe: Recipe
+    codec: WeightCodec
     settings: dict[str, int]
     examples: Examples
     samples: Shaped[np.ndarray, "part ..."] | None
@@ -95,6 +98,11 @@ def make_examples(recipe: Recipe, samples: Shaped[np.ndarray, "part ..."], low: 
     return examples(samples, low, high, recipe.batch_size)
 
 
+def bits_per_parameter(task: Task) -> float:
+    """What a parameter takes, about."""
+    return task.codec.fixed_bits or task.recipe.bits_per_parameter
+
+
 def sensible(task: Task, n_parameters: float) -> int:
     """`n_parameters` within reason: a few at least, and not many for each value that there is to describe."""
     most = MOST_PARAMETERS_PER_VALUE * task.grid.n_points * task.grid.channels
@@ -112,7 +120,7 @@ def configure(task: Task, n_parameters: int) -> Config:
             f"{chosen}: no network can be made for this signal: {error}; set less, or use another --recipe"
         ) from error
     count = config.n_parameters(task.grid)
-    most = max_weights(int(n_parameters * task.recipe.bits_per_parameter / 8))
+    most = max_weights(int(n_parameters * bits_per_parameter(task) / 8))
     if task.settings and count > most:
         raise InrzipError(
             f"the settings make a network of {count} parameters; for this size, at most {most} can be coded"
@@ -166,9 +174,15 @@ def _part_of(deadline: float | None, share: float) -> float | None:
     return now + max(deadline - now, 0.0) * FINAL_SHARE * share
 
 
-def code(fitted: FittedNetwork, module: Representation, level: float) -> bytes:
+def code(task: Task, fitted: FittedNetwork, module: Representation, level: float) -> bytes:
     """The payload of `module`, which has the configuration and sensitivities of `fitted`, quantised at a level."""
-    return encode_network(fitted.config, quantise_network(module, allocate_steps(fitted.sensitivity, level)))
+    tensors = _quantise(task, fitted, module, level)
+    return encode_network(fitted.config, tensors, task.codec.coders(tensors))
+
+
+def _quantise(task: Task, fitted: FittedNetwork, module: Representation, level: float) -> list[QuantisedTensor]:
+    arrays = [np.asarray(leaf, np.float32) for leaf in parameters(module)]
+    return task.codec.quantise(arrays, fitted.sensitivity, level)
 
 
 def find_level(measure: Callable[[float], float], wanted: float) -> float:
@@ -184,8 +198,7 @@ def quality_db(
     task: Task, fitted: FittedNetwork, module: Representation, level: float, everything: bool = False
 ) -> float:
     """PSNR in dB of `module` quantised at a level: over all samples, or over a representative part."""
-    quantised = quantise_network(module, allocate_steps(fitted.sensitivity, level))
-    return module_db(task, dequantise_network(module, quantised), everything)
+    return module_db(task, dequantise_network(module, _quantise(task, fitted, module, level)), everything)
 
 
 def module_db(task: Task, module: Representation, everything: bool = False) -> float:

@@ -106,6 +106,7 @@ def _call_compress(
             path,
             target,
             recipe=opts.recipe,
+            codec=opts.codec,
             quality=opts.quality,
             target_size=opts.target_size,
             target_bpp=opts.target_bpp,
@@ -228,9 +229,12 @@ def _verify(opts: argparse.Namespace) -> int:
 
 def _recipes(opts: argparse.Namespace) -> int:
     def job() -> object:
-        recipes = list(_api().recipes())
-        _say(opts, reports.recipes_text(recipes))
-        return [reports.recipe_facts(recipe) for recipe in recipes]
+        recipes, codecs = list(_api().recipes()), list(_api().codec_list())
+        _say(opts, reports.recipes_text(recipes, codecs))
+        return {
+            "recipes": [reports.recipe_facts(recipe) for recipe in recipes],
+            "codecs": [{"name": codec.name, "summary": codec.summary} for codec in codecs],
+        }
 
     return _finish(opts, [_attempt(opts, "recipes", job)])
 

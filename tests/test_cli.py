@@ -192,6 +192,8 @@ def test_info_verify_recipes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.setattr(inrzip, "verify", lambda source, against: {"against": against}, raising=False)
     known = [info("g", ("image", "video"), "fast"), info("siren", (), "old")]
     monkeypatch.setattr(inrzip, "recipes", lambda: known, raising=False)
+    codecs = [dataclasses.make_dataclass("Codec", ["name", "summary"])("auto", "small")]
+    monkeypatch.setattr(inrzip, "codec_list", lambda: codecs, raising=False)
     assert cli.main(["info", "a.inrz"]) == 0
     expected = "kind:    image\nshape:   512 x 768\nn bytes: 48.9 kB (48,912 bytes)\nrate:    0.33333\nmeta:\n"
     assert capsys.readouterr().out == expected + "  bits: 8\n  a:    none\n"
@@ -200,9 +202,15 @@ def test_info_verify_recipes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert cli.main(["verify", "a.inrz", "--against", "a.png"]) == 0
     assert capsys.readouterr().out == "a.inrz: OK\n  against: a.png\n"
     assert cli.main(["recipes"]) == 0
-    assert capsys.readouterr().out == "g      image, video  fast\nsiren                old\n"
+    assert capsys.readouterr().out == (
+        "--recipe\n  g      image, video  fast\n  siren                old\n\n--codec\n  auto  small\n"
+    )
     assert cli.main(["recipes", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0] == {"name": "g", "kinds": ["image", "video"], "summary": "fast"}
+    assert json.loads(capsys.readouterr().out)["recipes"][0] == {
+        "name": "g",
+        "kinds": ["image", "video"],
+        "summary": "fast",
+    }
 
 
 def test_summaries() -> None:
