@@ -1,21 +1,40 @@
-"""The integer tables that coding starts from, and the differentiable rate of the Laplace prior."""
+"""The integer tables that coding starts from; what every prior promises, and the curves that priors are made of."""
 
 import math
+from collections.abc import Callable
 from decimal import Decimal, localcontext
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpy import ndarray
 
+from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
 from inrzip.codecs.uniform import dequantise, nearest_step_index, quantise, step_size
-from inrzip.codecs.weights import encode_tensors
 from inrzip.priors import integer_tables
+from inrzip.priors.dual_axis import DualAxisPrior
+from inrzip.priors.factorised import FactorisedPrior
+from inrzip.priors.gaussian import GaussianPrior
 from inrzip.priors.integer_tables import Family, cumulative_frequencies, limit, mass_table
 from inrzip.priors.laplace import LaplacePrior
-from tests.common import uniform_tensors
+from inrzip.priors.mixture import MixturePrior
+from inrzip.priors.prior import estimated_bits
+from inrzip.priors.rates import curve_bits, gauss_scale, scale_of_mean
 
-PRIOR = LaplacePrior()
+PRIORS = {
+    "laplace": LaplacePrior(),
+    "gaussian": GaussianPrior(),
+    "mixture": MixturePrior(),
+    "dual axis": DualAxisPrior(),
+    "factorised": FactorisedPrior(),
+}
+SMALL, LARGE = (20, 25), (60, 100)  # few shapes, as each is compiled for
+EXTREME = 1 << 30
+EDGE_SHAPES = [(), (0,), (1,), (3, 0, 2), (7,), (2, 3), (5, 40), (2, 3, 4), (3, 3, 4, 8), (1, 2, 3, 2, 2)]
+CURVES = (Family.LAPLACE, Family.GAUSS)
 
 
 def table_scale(table: int) -> float:
@@ -64,68 +83,208 @@ def test_families_share_the_meaning_of_scale(family: Family, table: int) -> None
     assert mean == pytest.approx(table_scale(table), rel=0.05)
 
 
-def test_table_of_the_prior() -> None:
-    table = PRIOR.table(20)
-    np.testing.assert_array_equal(table, mass_table(Family.LAPLACE, 20))
-    table[0] = 5  # a copy, so that nobody spoils the coder's
-    assert mass_table(Family.LAPLACE, 20)[0] != 5
+# --- every prior
 
 
-@pytest.mark.parametrize("spread", [0.15, 0.5, 2.0, 20.0, 2000.0])
-def test_bits_predict_written_bytes(spread: float) -> None:
+def draw(name: str, shape: tuple[int, ...], spread: float, seed: int = 0) -> ndarray:
+    """Values in steps, unrounded, of the kind that a prior is for."""
+    rng = np.random.default_rng(seed)
+    values = (rng.laplace if name in ("laplace", "factorised") else rng.normal)(0, spread, shape)
+    if name == "mixture":
+        values *= np.where(rng.random(shape) < 0.3, 0.2, 1)
+    if name == "dual axis":
+        values *= rng.lognormal(0, 0.6, shape[-1]) * rng.lognormal(0, 0.6, (shape[-2], 1))
+    return values
+
+
+@partial(jax.jit, static_argnums=0)
+def _initial(name: str, values: jax.Array, step: jax.Array) -> Any:
+    return PRIORS[name].initial(values, step)
+
+
+@partial(jax.jit, static_argnums=0)
+def _bits(name: str, parameters: Any, values: jax.Array, step: jax.Array) -> tuple[jax.Array, Any]:
+    return jax.value_and_grad(PRIORS[name].bits, (0, 1, 2))(parameters, values, step)
+
+
+def evaluate(
+    name: str, tensor: ndarray, step: ndarray | float = 1.0, parameters: Any = None
+) -> tuple[float, tuple[Any, ndarray, ndarray]]:
+    """Bits of a tensor, under the parameters estimated from it if none are given; their gradient by parameters, values
+    and steps.
+    """
+    values = jnp.asarray(tensor, jnp.float32)
+    steps = jnp.asarray(np.broadcast_to(np.float32(step), values.shape[-1:]))
+    bits, gradient = _bits(name, _initial(name, values, steps) if parameters is None else parameters, values, steps)
+    return float(bits), jax.tree.map(np.asarray, gradient)
+
+
+def written_bits(prior: Any, integers: ndarray) -> int:
+    """Of a tensor alone in a stream, which must decode to the same integers."""
+    encoder = RangeEncoder()
+    prior.coder().encode(encoder, integers)
+    data = encoder.finish()
+    decoder = RangeDecoder(data)
+    decoded = prior.coder().decode(decoder, integers.shape)
+    decoder.finish()
+    assert decoded.dtype == np.int32
+    np.testing.assert_array_equal(decoded, integers)
+    return 8 * len(data)
+
+
+@pytest.mark.parametrize("shape", [SMALL, LARGE])
+@pytest.mark.parametrize("spread", [2.0, 20.0, 2000.0])
+@pytest.mark.parametrize("name", PRIORS)
+def test_bits_predict_written_bytes(name: str, spread: float, shape: tuple[int, ...]) -> None:
     index = nearest_step_index(0.01)
-    weights = np.random.default_rng(3).laplace(0, spread * 0.01, 6000)
-    integers = quantise(weights, index)
-    predicted = float(PRIOR.bits(jnp.asarray(dequantise(integers, index)), step_size(index)))
-    assert predicted == pytest.approx(8 * len(encode_tensors(uniform_tensors([integers], [index]))), rel=0.02)
+    integers = quantise(draw(name, shape, spread) * step_size(index), index)
+    predicted, _ = evaluate(name, dequantise(integers, index), step_size(index))
+    assert predicted == pytest.approx(written_bits(PRIORS[name], integers.astype(np.int64)), rel=0.02)
 
 
-def test_noisy_values_predict_the_rate_too() -> None:
-    rng, step = np.random.default_rng(4), 0.25
-    clean = rng.laplace(0, 1.0, 6000).astype(np.float32)
-    noisy = clean + step * rng.uniform(-0.5, 0.5, 6000).astype(np.float32)
-    predicted = float(PRIOR.bits(jnp.asarray(noisy), step, PRIOR.scale(jnp.asarray(clean), step)))
-    index = nearest_step_index(step)
-    assert predicted == pytest.approx(
-        8 * len(encode_tensors(uniform_tensors([quantise(clean, index)], [index]))), rel=0.02
+@pytest.mark.parametrize("spread", [0.3, 0.6])
+@pytest.mark.parametrize("name", [name for name in PRIORS if name != "dual axis"])
+def test_bits_predict_written_bytes_at_low_rates(name: str, spread: float) -> None:
+    integers = np.rint(draw(name, LARGE, spread)).astype(np.int64)
+    predicted, _ = evaluate(name, integers)
+    assert predicted == pytest.approx(written_bits(PRIORS[name], integers), rel=0.02)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_a_channels_own_step_is_its_unit(name: str) -> None:
+    """Steps may be arrays: what counts are the integers."""
+    integers, steps = np.rint(draw(name, SMALL, 5.0)), np.geomspace(0.01, 1, SMALL[1], dtype=np.float32)
+    assert evaluate(name, integers * steps, steps)[0] == pytest.approx(evaluate(name, integers)[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_the_prior_for_the_data_is_the_cheapest(name: str) -> None:
+    values = np.rint(draw(name, LARGE, 6.0))
+    costs = {other: evaluate(other, values)[0] for other in PRIORS}
+    assert costs[name] <= 1.003 * min(costs.values())  # a factorised density is as good as the right curve
+
+
+@pytest.mark.parametrize("shape", EDGE_SHAPES)
+@pytest.mark.parametrize("name", PRIORS)
+def test_edge_cases_round_trip(name: str, shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(1)
+    for value in (0, 1, -1, 1000, EXTREME, -EXTREME, -(1 << 31)):
+        tensor = np.full(shape, value, np.int64)
+        written_bits(PRIORS[name], tensor)
+        if tensor.size > 1:
+            tensor.flat[0] = 3  # one value unlike the rest
+            written_bits(PRIORS[name], tensor)
+    for bound in (1, 3, 50, EXTREME):
+        written_bits(PRIORS[name], rng.integers(-bound, bound + 1, shape))
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_gradients_are_finite(name: str) -> None:
+    rng = np.random.default_rng(2)
+    tensors = [np.zeros(shape) for shape in ((), (0, 3), SMALL)]
+    tensors += [np.full(SMALL, 3.0), rng.normal(0, 4, SMALL)]
+    tensors += [rng.choice([0.0, 1e-8, 0.49999, 0.5, -3.0, 1e6, -1e9], SMALL)]
+    for tensor in tensors:
+        for leaf in jax.tree.leaves(evaluate(name, tensor, 0.7)[1]):
+            assert bool(jnp.isfinite(leaf).all()), tensor
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_larger_values_cost_more_and_larger_steps_less(name: str) -> None:
+    values = np.rint(draw(name, LARGE, 5.0))
+    _, (_, by_value, by_step) = evaluate(name, values)
+    assert float(np.mean(np.asarray(by_value) * np.sign(values) >= 0)) > 0.98
+    assert float(by_step.sum()) < 0
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_no_descent_improves_the_parameters_much(name: str) -> None:
+    values = np.rint(draw(name, LARGE, 4.0))
+    parameters = _initial(name, jnp.asarray(values, jnp.float32), jnp.ones(LARGE[1]))
+    first = least = evaluate(name, values, parameters=parameters)[0]
+    for _ in range(40):
+        bits, (gradient, _, _) = evaluate(name, values, parameters=parameters)
+        least = min(least, bits)
+        parameters = jax.tree.map(lambda p, g: p - 0.3 * g / values.size, parameters, gradient)
+    assert first <= 1.005 * least
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_tensors_without_information(name: str) -> None:
+    assert evaluate(name, np.zeros(LARGE), 0.01)[0] < 40
+    assert evaluate(name, np.zeros((0, 3)), 0.01)[0] == 0.0
+
+
+def test_dual_axes_are_used_only_where_they_pay() -> None:
+    values = np.random.default_rng(3).normal(0, 5, LARGE)
+    scales = np.random.default_rng(4).lognormal(0, 1, LARGE[1])
+    alike, unlike = (
+        _initial("dual axis", jnp.asarray(tensor, jnp.float32), jnp.ones(LARGE[1]))
+        for tensor in (values, values * scales)
     )
+    assert not alike.rows.any() and not alike.columns.any()
+    assert not unlike.rows.any() and unlike.columns.any()
 
 
-def test_masses_sum_to_one() -> None:
-    values = jnp.arange(-2000, 2001) * 0.5
-    for scale in (0.05, 0.5, 3.0, 30.0):
-        bits = jax.vmap(lambda value, scale=scale: PRIOR.bits(value, 0.5, scale))(values)
-        assert float(jnp.sum(2.0**-bits)) == pytest.approx(1.0, abs=2e-5)
+def test_dual_axes_of_laplace_curves() -> None:
+    prior, integers = DualAxisPrior(Family.LAPLACE), np.rint(draw("dual axis", SMALL, 5.0)).astype(np.int64)
+    predicted = jax.jit(partial(estimated_bits, prior))(jnp.asarray(integers, jnp.float32), 1.0)
+    assert float(predicted) == pytest.approx(written_bits(prior, integers), rel=0.02)
 
 
-def test_bits_against_double_precision() -> None:
+# --- curves
+
+
+@pytest.mark.parametrize("family", CURVES)
+@pytest.mark.parametrize("table", [4, 12, 17, 21, 31])
+def test_curves_are_those_of_the_tables(family: Family, table: int) -> None:
+    top = limit(table)
+    masses = mass_table(family, table)[top:-1] / 2**24
+    bits = np.asarray(curve_bits(family, jnp.arange(top + 1.0), jnp.float32(table_scale(table))))
+    likely = masses > 1e-4
+    np.testing.assert_allclose(bits[likely], -np.log2(masses[likely]), rtol=0.005, atol=0.002)
+
+
+@pytest.mark.parametrize("family", CURVES)
+@pytest.mark.parametrize("scale", [0.05, 0.5, 0.99, 1.01, 3.0, 30.0])
+def test_masses_sum_to_one(family: Family, scale: float) -> None:
+    bits = curve_bits(family, jnp.abs(jnp.arange(-1000.0, 1001.0)), jnp.float32(scale))
+    assert float(jnp.sum(2.0**-bits)) == pytest.approx(1.0, abs=2e-5)
+
+
+def test_laplace_bits_against_double_precision() -> None:
     for distance, b in [(0.0, 1.0), (0.3, 1e4), (0.49, 0.1), (0.51, 5.0), (3.0, 0.05), (40.0, 2.0)]:
         low, high = distance - 0.5, distance + 0.5
         if low < 0:
             mass = 1 - 0.5 * (math.exp(low / b) + math.exp(-high / b))
         else:
             mass = 0.5 * math.exp(-low / b) * -math.expm1(-1 / b)
-        assert float(PRIOR.bits(jnp.float32(distance), 1.0, b)) == pytest.approx(-math.log2(mass), rel=3e-4)
+        bits = curve_bits(Family.LAPLACE, jnp.float32(distance), jnp.float32(b))
+        assert float(bits) == pytest.approx(-math.log2(mass), rel=3e-4)
 
 
-def test_gradients_are_finite_and_point_to_the_mean() -> None:
-    values = jnp.array([0.0, 1e-8, 0.49999, 0.5, 0.50001, -3.0, 1e6, -1e20])
-    for scale in (1e-3, 1.0, 1e6):
-        value_gradient = jax.grad(lambda v, scale=scale: PRIOR.bits(v, 1.0, scale))(values)
-        assert bool(jnp.isfinite(value_gradient).all())
-        assert bool((value_gradient * jnp.sign(values) >= 0).all())
-    step_gradient = jax.grad(lambda step: PRIOR.bits(values[:6], step))(0.1)
-    scale_gradient = jax.grad(lambda scale: PRIOR.bits(values[:6], 0.1, scale))(1.0)
-    assert step_gradient < 0 and bool(jnp.isfinite(scale_gradient))
+@pytest.mark.parametrize("family", CURVES)
+def test_the_gradient_is_the_slope(family: Family) -> None:
+    def bits(distance: float) -> jax.Array:
+        return curve_bits(family, jnp.float32(distance), jnp.float32(2.0))
+
+    for distance in (0.2, 0.4, 0.7, 5.0):
+        slope = float(bits(distance + 0.01) - bits(distance - 0.01)) / 0.02
+        assert float(jax.grad(bits)(distance)) == pytest.approx(slope, rel=0.02)
 
 
-def test_the_gradient_is_the_slope() -> None:
-    for value in (0.2, 0.4, 0.7, 5.0):
-        slope = float(PRIOR.bits(jnp.float32(value + 0.01), 1.0, 2.0) - PRIOR.bits(jnp.float32(value - 0.01), 1.0, 2.0))
-        assert float(jax.grad(PRIOR.bits)(jnp.float32(value), 1.0, 2.0)) == pytest.approx(slope / 0.02, rel=0.02)
+def test_a_curve_that_is_not_a_priors_is_refused() -> None:
+    with pytest.raises(ValueError, match="FLAT"):
+        curve_bits(Family.FLAT, jnp.zeros(()), jnp.ones(()))
 
 
-def test_tensors_without_information() -> None:
-    assert float(PRIOR.bits(jnp.zeros((100, 100)), 0.01)) < 1.0
-    assert float(PRIOR.bits(jnp.zeros((0, 3)), 0.01)) == 0.0
-    assert bool(jnp.isfinite(jax.grad(lambda v: PRIOR.bits(v, 0.01))(jnp.zeros(5))).all())
+@pytest.mark.parametrize("table", [8, 12, 15, 17, 21, 26])
+def test_scales_are_found_from_means(table: int) -> None:
+    def moments(family: Family) -> Callable[[int], float]:
+        masses = mass_table(family, table)[:-1] / 2**24
+        return lambda power: float(np.abs(np.arange(len(masses)) - limit(table)) ** power @ masses)
+
+    for family in CURVES:
+        found = float(scale_of_mean(family, jnp.float32(moments(family)(1))))
+        assert found == pytest.approx(table_scale(table), rel=0.05)
+    assert float(gauss_scale(jnp.float32(moments(Family.GAUSS)(2)))) == pytest.approx(table_scale(table), rel=0.07)
