@@ -40,7 +40,7 @@ class Predictive:
         if not values.size:
             return 0
         model = self._choose(values)
-        side = self._side_cost(model, values.shape)
+        side = cost_of(self._models, lambda models, encoder: models.encode(encoder, model, values.shape))
         return side if isinstance(model, int) else side + self._price(values, model)
 
     def encode(self, encoder: RangeEncoder, values: Int[ndarray, "..."]) -> None:
@@ -86,15 +86,12 @@ class Predictive:
         return choose_predictive(
             lambda split: self._meant(view(values, split)),
             (1,) if self._dependent else splits(values.shape),
-            lambda model: self._side_cost(model, values.shape),
+            lambda model: self._models.cost(model, values.shape),
         )
 
     def _meant(self, indices: Int[ndarray, "a b c d"]) -> Int[ndarray, "a b c d"]:
         """What indices stand for, in steps."""
         return indices
-
-    def _side_cost(self, model: PredictiveModel | int, shape: tuple[int, ...]) -> int:
-        return cost_of(self._models, lambda models, encoder: models.encode(encoder, model, shape))
 
 
 class DependentPredictive(Predictive):

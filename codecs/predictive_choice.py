@@ -30,7 +30,7 @@ from inrzip.priors.bell_curves import Curve
 
 View = Int[ndarray, "a b c d"]
 
-_SAMPLE = 1 << 14  # elements priced while searching
+_SAMPLE = 1 << 12  # elements priced while searching
 _LARGEST = 1 << 18  # magnitudes in sums of products, which then stay below 2^63
 _COEFFICIENT_BITS = 8  # about what one costs; a prediction without it must not cost more
 _BITS = 2 / 1.4426950408889634  # n / 2 log2(1 + x) bits are about n x / _BITS
