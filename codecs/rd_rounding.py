@@ -28,6 +28,8 @@ from inrzip.priors.integer_tables import limit
 HIGH_RATE_SLOPE = 2 * math.log(2) / 12
 """What a bit is worth at high rate: there one more divides the mean squared error, 1 / 12, by four."""
 
+_MAX_SLOPE = 1024.0  # far beyond where everything becomes what is predicted
+
 
 def slope_of(importance: float, step_index: int, bit_price: float) -> float:
     """The slope for which `importance * error**2 + bit_price * bits` of a tensor becomes least.
@@ -87,7 +89,7 @@ def round_for_predictive(tensor: Float[ndarray, "*shape"], step_index: int, slop
     steps = view(_in_steps(tensor, step_index), model.split).ravel()
     rounded = np.zeros(nearest.size, np.int64)
     targets = np.rint(steps * (1 << TARGET_BITS)).astype(np.int64)
-    Run(model, shape, rounded, False).round(targets, round(slope * (1 << SLOPE_BITS)))
+    Run(model, shape, rounded, False).round(targets, round(min(slope, _MAX_SLOPE) * (1 << SLOPE_BITS)))
     return unview(rounded.reshape(shape), model.split, nearest.shape).astype(np.int32)
 
 

@@ -36,6 +36,8 @@ squared error, 0.35, but there it makes no difference; at 1 bit a weight, 0.2 is
 STEP_RATIO = 7
 """Steps of the ladder by which a trellis's step is shorter than a uniform quantiser's of about the same error."""
 
+_MAX_SLOPE = 1024.0  # far beyond where everything becomes 0
+
 
 @dataclasses.dataclass(frozen=True)
 class TrellisSteps:
@@ -98,7 +100,16 @@ def _find_path(
     n = len(targets)
     choices, origins = np.zeros((n, 4), np.int64), np.zeros((n, N_STATES), np.int8)
     paths, indices = np.zeros((2, N_STATES), np.int64), np.zeros(n, np.int64)
-    search(tables(curve), expected, targets, round(slope * (1 << SLOPE_BITS)), choices, origins, paths, indices)
+    search(
+        tables(curve),
+        expected,
+        targets,
+        round(min(slope, _MAX_SLOPE) * (1 << SLOPE_BITS)),
+        choices,
+        origins,
+        paths,
+        indices,
+    )
     return indices
 
 

@@ -97,6 +97,12 @@ def search(
                 if paths[old, state] < _UNREACHED and total < paths[new, to]:
                     paths[new, to] = total
                     origins[i, to] = 2 * state + parity
+        least = paths[new, 0]
+        for state in range(1, N_STATES):
+            least = min(least, paths[new, state])
+        for state in range(N_STATES):  # only differences matter, and sums must not overflow
+            if paths[new, state] < _UNREACHED:
+                paths[new, state] -= least
     state = 0
     for other in range(1, N_STATES):
         if paths[n & 1, other] < paths[n & 1, state]:

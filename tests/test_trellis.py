@@ -100,6 +100,13 @@ def test_any_shape(shape: tuple[int, ...]) -> None:
         np.testing.assert_array_equal(copy, indices)
 
 
+def test_an_absurd_price_leaves_what_is_expected() -> None:
+    weights = draw("laplace", 30_000)
+    indices, _ = quantise_trellis(weights, UNIT - 24, 1e9)
+    assert not indices.any()
+    assert not round_for_predictive(weights, UNIT - 24, 1e9).any()
+
+
 def test_extreme_weights() -> None:
     weights = np.array([1e20, -1e20, np.inf, 0.0, 3.0])
     indices, levels = quantise_trellis(weights, UNIT)
