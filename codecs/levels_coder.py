@@ -15,6 +15,7 @@ from inrzip.codecs.minmax import MinMax
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
 from inrzip.codecs.side_numbers import AdaptiveNumber, decode_exp_golomb, encode_exp_golomb
 from inrzip.codecs.tensor_header import HeaderCoder
+from inrzip.codecs.trellis import TrellisSteps
 from inrzip.errors import CorruptFile
 from inrzip.priors.integer_tables import TOTAL_BITS, cumulative_frequencies
 
@@ -41,7 +42,14 @@ class LevelsCoder:
 
     def __init__(self) -> None:
         steps = HeaderCoder()  # shared, so that a step is compared with the one before of whatever kind
-        coders = (UniformCoder(steps), ChannelCoder(steps), CodebookCoder(steps), MinMaxCoder(), HalfFloatCoder())
+        coders = (
+            UniformCoder(steps),
+            ChannelCoder(steps),
+            TrellisCoder(steps),
+            CodebookCoder(steps),
+            MinMaxCoder(),
+            HalfFloatCoder(),
+        )
         self._coders: dict[int, KindCoder] = {coder.number: coder for coder in coders}
         self._changes = AdaptiveNumber(32)
         self._kind = 0
@@ -115,6 +123,27 @@ class ChannelCoder:
             return ()
         grain = decoder.decode_bits(_GRAIN_BITS)
         return tuple(self._offsets.decode(decoder) << grain for _ in range(n))
+
+
+class TrellisCoder:
+    """A step, and the split as the difference to the one before."""
+
+    number: ClassVar[int] = TrellisSteps.number
+
+    def __init__(self, steps: HeaderCoder) -> None:
+        self._steps = steps
+        self._changes = AdaptiveNumber(256)
+        self._split = 1
+
+    def encode(self, encoder: RangeEncoder, levels: TrellisSteps, shape: Shape) -> None:
+        self._steps.encode_step(encoder, levels.step_index, len(shape))
+        self._changes.encode(encoder, levels.split - self._split)
+        self._split = levels.split
+
+    def decode(self, decoder: RangeDecoder, shape: Shape) -> Levels:
+        step = self._steps.decode_step(decoder, len(shape))
+        self._split += self._changes.decode(decoder)
+        return _sound("a split", TrellisSteps, step, self._split, shape)
 
 
 class CodebookCoder:

@@ -14,26 +14,41 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+from inrzip.codecs.axis_tables import AxisTables
 from inrzip.codecs.bit_counter import cost_of
 from inrzip.codecs.cabac import Cabac
 from inrzip.codecs.coder import IntegerCoder
 from inrzip.codecs.huffman import HuffmanCoder
 from inrzip.codecs.levels import Levels
 from inrzip.codecs.levels_coder import LevelsCoder
+from inrzip.codecs.mixture_tables import MixtureTables
 from inrzip.codecs.model_choice import BIT
+from inrzip.codecs.predictive import DependentPredictive, Predictive
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
 from inrzip.codecs.raw_coder import RawCoder
+from inrzip.codecs.shaped_tables import ShapedTables
 from inrzip.codecs.side_numbers import AdaptiveNumber
 from inrzip.codecs.sparse import SparseCoder
 from inrzip.codecs.tables import AdaptiveTables
+from inrzip.codecs.trellis import TrellisSteps
 from inrzip.errors import CorruptFile
 
-CODERS: Mapping[int, Callable[[], IntegerCoder]] = {
-    coder.number: coder for coder in (AdaptiveTables, Cabac, HuffmanCoder, RawCoder, SparseCoder)
-}
+_ALL: tuple[Callable[[], IntegerCoder], ...] = (
+    AdaptiveTables,
+    Cabac,
+    AxisTables,
+    MixtureTables,
+    ShapedTables,
+    HuffmanCoder,
+    RawCoder,
+    SparseCoder,
+    Predictive,
+    DependentPredictive,
+)
+CODERS: Mapping[int, Callable[[], IntegerCoder]] = {make().number: make for make in _ALL}
 """Every coder by the number that files hold."""
 
-AUTOMATIC: tuple[Callable[[], IntegerCoder], ...] = (AdaptiveTables, Cabac)
+AUTOMATIC: tuple[Callable[[], IntegerCoder], ...] = (AdaptiveTables, Cabac, Predictive)
 """The coders of which each tensor gets the cheapest, unless others are asked for."""
 
 TAGGED_FROM = 2
@@ -44,12 +59,19 @@ _EXPECTED_CHANGE = 32  # in 1/256: most tensors use the coder of the one before
 
 @dataclasses.dataclass(frozen=True)
 class QuantisedTensor:
-    """A tensor as `integers` (int32, of its shape), and the `levels` that these stand for."""
+    """A tensor as `integers`, int32 and of its shape (or as its levels arrange them), and the `levels` that these stand
+    for.
+    """
 
-    integers: Int[ndarray, "*shape"]
+    integers: Int[ndarray, "..."]
     levels: Levels
 
-    def values(self) -> Float[ndarray, "*shape"]:
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the tensor."""
+        return self.levels.shape if isinstance(self.levels, TrellisSteps) else self.integers.shape
+
+    def values(self) -> Float[ndarray, "..."]:
         """What a decoder makes of it, float32."""
         return self.levels.dequantise(self.integers)
 
@@ -97,7 +119,7 @@ class _Stream:
 
     def encode(self, encoder: RangeEncoder, tensor: QuantisedTensor) -> None:
         integers = _checked(tensor.integers)
-        self._levels.encode(encoder, tensor.levels, integers.shape)
+        self._levels.encode(encoder, tensor.levels, tensor.shape)
         kind = min(self._coders, key=lambda kind: self._cost(kind, integers))
         self._changes.encode(encoder, kind - self._kind)
         self._kind = kind
@@ -115,7 +137,8 @@ class _Stream:
             self._kind += self._changes.decode(decoder)
         if self._kind not in self._coders:
             raise CorruptFile("the weights are in an unknown code; the file is damaged, or from a newer inrzip")
-        integers = self._coders[self._kind].decode(decoder, shape)
+        arranged = levels.arranged if isinstance(levels, TrellisSteps) else shape
+        integers = self._coders[self._kind].decode(decoder, arranged)
         return QuantisedTensor(integers, levels)
 
 

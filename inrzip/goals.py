@@ -21,8 +21,8 @@ from .segment import (
     bits_per_parameter,
     code,
     configure,
-    find_level,
     fit_network,
+    level_for_size,
     sensible,
     tune,
 )
@@ -56,7 +56,7 @@ def encode_to_size(task: Task, size: int, job: Job) -> bytes:
     aim = size * AIM
     for round_number in range(MAX_ROUNDS):
         job.tell("coding", FIT_SHARE)
-        level = find_level(lambda level: len(code(task, fitted, module, level)), aim)  # noqa: B023
+        level = level_for_size(task, fitted, module, aim)
         if not job.stopping:
             module = tune(task, fitted, module, level, round_number, job)
         payload = code(task, fitted, module, level)

@@ -42,6 +42,7 @@ MIN_PARAMETERS = 12
 MOST_PARAMETERS_PER_VALUE = 2
 """A network with more than this for each sample and channel would be larger than the samples, and take for ever."""
 LEVEL_ROUNDS = 14
+QUICK_ROUNDS = 2
 ZEROING_LEVEL = 2.0**40
 """At this level every parameter is rounded to zero."""
 
@@ -183,6 +184,20 @@ def code(task: Task, fitted: FittedNetwork, module: Representation, level: float
 def _quantise(task: Task, fitted: FittedNetwork, module: Representation, level: float) -> list[QuantisedTensor]:
     arrays = [np.asarray(leaf, np.float32) for leaf in parameters(module)]
     return task.codec.quantise(arrays, fitted.sensitivity, level)
+
+
+def level_for_size(task: Task, fitted: FittedNetwork, module: Representation, wanted: float) -> float:
+    """The level at which the payload takes `wanted` bytes, or nearly: found with the codec's quick measure, if it has
+    one, and its ratio to the true size.
+    """
+    quick = task.codec.quick
+    if quick is None:
+        return find_level(lambda level: len(code(task, fitted, module, level)), wanted)
+    arrays, aim = [np.asarray(leaf, np.float32) for leaf in parameters(module)], wanted
+    for _ in range(QUICK_ROUNDS):
+        level = find_level(lambda level: quick(arrays, fitted.sensitivity, level), aim)
+        aim *= wanted / len(code(task, fitted, module, level))
+    return find_level(lambda level: quick(arrays, fitted.sensitivity, level), aim)
 
 
 def find_level(measure: Callable[[float], float], wanted: float) -> float:

@@ -13,11 +13,13 @@ from inrzip.codecs.coder import IntegerCoder
 from inrzip.codecs.huffman import HuffmanCoder
 from inrzip.codecs.levels import HalfFloat, UniformSteps
 from inrzip.codecs.minmax import quantise_minmax, quantise_pruned
+from inrzip.codecs.predictive import DependentPredictive
 from inrzip.codecs.raw_coder import RawCoder
 from inrzip.codecs.sparse import SparseCoder, prune
 from inrzip.codecs.tables import AdaptiveTables
+from inrzip.codecs.trellis import STEP_RATIO, quantise_trellis
 from inrzip.codecs.uniform import allocate_steps, quantise
-from inrzip.codecs.weights import AUTOMATIC, QuantisedTensor
+from inrzip.codecs.weights import AUTOMATIC, QuantisedTensor, encode_tensors
 
 from .errors import InrzipError
 
@@ -35,6 +37,7 @@ class WeightCodec:
     - `quantise(arrays, sensitivity, level)`: a larger level gives coarser integers (see
       `inrzip.codecs.uniform.allocate_steps`), unless the codec has `fixed_bits`.
     - `coders(tensors)`: what codes these; each tensor gets the cheapest.
+    - `quick(arrays, sensitivity, level)`: bytes that change with the level as the codec's do, found in less time.
     - `fixed_bits`: for a codec without levels, about what a parameter takes. The number of parameters then decides the
       size, and there is no fine-tuning.
     """
@@ -44,11 +47,17 @@ class WeightCodec:
     quantise: Callable[[Arrays, Sequence[float], float], list[QuantisedTensor]]
     coders: Callable[[Sequence[QuantisedTensor]], list[IntegerCoder]]
     fixed_bits: float | None = None
+    quick: Callable[[Arrays, Sequence[float], float], int] | None = None
 
 
 def _uniform(arrays: Arrays, sensitivity: Sequence[float], level: float) -> list[QuantisedTensor]:
     steps = allocate_steps(sensitivity, level)
     return [QuantisedTensor(quantise(a, step), UniformSteps(step)) for a, step in zip(arrays, steps, strict=True)]
+
+
+def _trellis(arrays: Arrays, sensitivity: Sequence[float], level: float) -> list[QuantisedTensor]:
+    steps = [max(0, step - STEP_RATIO) for step in allocate_steps(sensitivity, level)]
+    return [QuantisedTensor(*quantise_trellis(array, step)) for array, step in zip(arrays, steps, strict=True)]
 
 
 def _minmax(arrays: Arrays, sensitivity: Sequence[float], level: float) -> list[QuantisedTensor]:
@@ -63,6 +72,10 @@ def _half(arrays: Arrays, sensitivity: Sequence[float], level: float) -> list[Qu
     return [QuantisedTensor(HalfFloat().quantise(array), HalfFloat()) for array in arrays]
 
 
+def _quick(arrays: Arrays, sensitivity: Sequence[float], level: float) -> int:
+    return len(encode_tensors(_uniform(arrays, sensitivity, level), [AdaptiveTables()]))
+
+
 def _integers(tensors: Sequence[QuantisedTensor]) -> list[np.ndarray]:
     return [tensor.integers for tensor in tensors]
 
@@ -75,6 +88,14 @@ CODECS: Mapping[str, WeightCodec] = {
             "uniform steps by sensitivity; each tensor in the code that takes least",
             _uniform,
             lambda tensors: [make() for make in AUTOMATIC],
+            quick=_quick,
+        ),
+        WeightCodec(
+            "trellis",
+            "trellis-coded steps, predictive coding",
+            _trellis,
+            lambda tensors: [DependentPredictive()],
+            quick=_quick,
         ),
         WeightCodec("tables", "uniform steps; adaptive tables", _uniform, lambda tensors: [AdaptiveTables()]),
         WeightCodec("cabac", "uniform steps; context-adaptive binary coding", _uniform, lambda tensors: [Cabac()]),

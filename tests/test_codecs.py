@@ -15,6 +15,7 @@ from inrzip.codecs.adaptive import N_SCALES, TensorModel, decode_values, encode_
 from inrzip.codecs.model_choice import BIT, choose_model, frequency_costs, values_cost
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
 from inrzip.codecs.side_numbers import AdaptiveNumber, encode_exp_golomb
+from inrzip.codecs.tables import AdaptiveTables
 from inrzip.codecs.weights import QuantisedTensor, decode_tensors, encode_tensors, tensor_costs
 from inrzip.errors import CorruptFile
 from inrzip.priors.integer_tables import Family, limit
@@ -43,7 +44,7 @@ def entropy_bits(values: ndarray) -> float:
 
 
 def encode_uniform(tensors: Sequence[ndarray], steps: Sequence[int]) -> bytes:
-    return encode_tensors(uniform_tensors(tensors, steps))
+    return encode_tensors(uniform_tensors(tensors, steps), [AdaptiveTables()])
 
 
 def integers_of(tensors: Sequence[QuantisedTensor]) -> list[ndarray]:
@@ -313,7 +314,7 @@ def test_overhead_over_the_entropy(source: str, n: int, allowed: float) -> None:
 @pytest.mark.parametrize("source", SOURCES)
 def test_costs_are_those_of_the_written_bytes(source: str) -> None:
     network = [integers(source, n, n).reshape(-1, 3) for n in (3, 300, 1500, 3000)]
-    costs = tensor_costs(uniform_tensors(network, [100, 101, 90, 95]))
+    costs = tensor_costs(uniform_tensors(network, [100, 101, 90, 95]), [AdaptiveTables()])
     assert sum(costs) == pytest.approx(8 * len(encode_uniform(network, [100, 101, 90, 95])), rel=0.005, abs=10)
     alone = encode_uniform(network[3:], [95])
     assert costs[3] == pytest.approx(8 * len(alone), rel=0.02)

@@ -103,11 +103,14 @@ def _tensors(rng: np.random.Generator) -> list[Int[ndarray, "..."]]:
 
 
 def test_weight_stream() -> None:
+    from inrzip.codecs.tables import AdaptiveTables
     from inrzip.codecs.weights import encode_tensors
 
     tensors = _tensors(np.random.default_rng(1))
     steps = [192, 190, 0, 511, 200, 201, 202, 202, 100, 300, 190, 191, 192, 250]
-    decoded = read_tensors(encode_tensors(uniform_tensors(tensors, steps)), [tensor.shape for tensor in tensors])
+    decoded = read_tensors(
+        encode_tensors(uniform_tensors(tensors, steps), [AdaptiveTables()]), [tensor.shape for tensor in tensors]
+    )
     assert [step for step, _ in decoded] == steps
     for (_, mine), theirs in zip(decoded, tensors, strict=True):
         np.testing.assert_array_equal(mine, theirs)
@@ -148,6 +151,7 @@ def test_video_network(name: str) -> None:
     import jax
 
     from inrzip.architectures.base import Grid, parameters
+    from inrzip.codecs.tables import AdaptiveTables
     from inrzip.codecs.uniform import nearest_step_index
     from inrzip.network import encode_network, quantise_network
     from inrzip.recipes import ARCHITECTURES
@@ -158,7 +162,7 @@ def test_video_network(name: str) -> None:
     module = config.build(grid, jax.random.key(0))
     steps = [nearest_step_index(0.003 * (1 + i)) for i in range(len(parameters(module)))]
     tensors = quantise_network(module, steps)
-    payload = encode_network(config, tensors)
+    payload = encode_network(config, tensors, [AdaptiveTables()])
     fields, strides, begin = read_config(payload, number)
     decoded = read_tensors(payload[begin:], from_page(fields, strides, grid.shape, grid.channels))
     assert [step for step, _ in decoded] == steps
@@ -175,6 +179,7 @@ def test_siren_image_file(channels: int, sine: Any) -> None:
     from inrzip import Kind, Reader, Spec
     from inrzip.architectures.base import Grid
     from inrzip.architectures.siren import SirenConfig
+    from inrzip.codecs.tables import AdaptiveTables
     from inrzip.codecs.uniform import nearest_step_index
     from inrzip.container import write_container
     from inrzip.header import Header
@@ -185,7 +190,9 @@ def test_siren_image_file(channels: int, sine: Any) -> None:
     module = config.build(grid, jax.random.key(3))
     quantised = quantise_network(module, [nearest_step_index(0.002 * (1 + i % 3)) for i in range(8)])
     spec = Spec(Kind.IMAGE, grid.shape, channels, "u1", 0.0, 255.0, {"format": ".png"})
-    data = write_container(Header(spec, config.number, grid.shape[0]), [encode_network(config, quantised)], [])
+    data = write_container(
+        Header(spec, config.number, grid.shape[0]), [encode_network(config, quantised, [AdaptiveTables()])], []
+    )
     integers, samples = decode_plain_image(data, sine)
     for mine, theirs in zip(integers, quantised, strict=True):
         np.testing.assert_array_equal(mine, theirs.integers)
