@@ -40,18 +40,27 @@ _compile: Any = functools.partial(cast(Any, numba.njit), _nrt=False)
 
 
 def kernel(signature: str) -> Callable[[Function], Function]:
-    """Compiles a function of integers and arrays of them, and keeps the machine code on disk where that is possible.
+    """Compiles a function of integers and arrays of them when it is first called, and keeps the machine code on disk
+    where that is possible.
 
     The code on disk is made anew when the file of the function changes, but not when that of one of its parts does.
     """
 
-    def compiled(function: Function) -> Function:
-        try:
-            return cast(Function, _compile(signature, cache=True)(function))
-        except (RuntimeError, OSError):  # no folder to keep it in, or no room there
-            return cast(Function, _compile(signature)(function))
+    def lazy(function: Function) -> Function:
+        @functools.cache
+        def compiled() -> Function:
+            try:
+                return cast(Function, _compile(signature, cache=True)(function))
+            except (RuntimeError, OSError):  # no folder to keep it in, or no room there
+                return cast(Function, _compile(signature)(function))
 
-    return compiled
+        @functools.wraps(function)
+        def call(*arguments: object) -> object:
+            return compiled()(*arguments)
+
+        return cast(Function, call)
+
+    return lazy
 
 
 def part(function: Function) -> Function:
