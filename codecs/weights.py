@@ -46,7 +46,11 @@ _ALL: tuple[Callable[[], IntegerCoder], ...] = (
     DependentPredictive,
 )
 CODERS: Mapping[int, Callable[[], IntegerCoder]] = {make().number: make for make in _ALL}
-"""Every coder by the number that files hold."""
+"""Every coder by its number."""
+_ORDER = (0, 8, 9, 1, 5, 6, 7, 2, 3, 4)
+"""A stream names a coder by the distance of its place in this list from that of the coder before: likely changes are
+short.
+"""
 
 AUTOMATIC: tuple[Callable[[], IntegerCoder], ...] = (AdaptiveTables, Cabac, Predictive)
 """The coders of which each tensor gets the cheapest, unless others are asked for."""
@@ -121,22 +125,24 @@ class _Stream:
         integers = _checked(tensor.integers)
         self._levels.encode(encoder, tensor.levels, tensor.shape)
         kind = min(self._coders, key=lambda kind: self._cost(kind, integers))
-        self._changes.encode(encoder, kind - self._kind)
+        self._changes.encode(encoder, _ORDER.index(kind) - _ORDER.index(self._kind))
         self._kind = kind
         self._coders[kind].encode(encoder, integers)
 
     def _cost(self, kind: int, integers: Int[ndarray, "..."]) -> int:
         if len(self._coders) == 1:
             return 0
-        change = cost_of(self._changes, lambda changes, encoder: changes.encode(encoder, kind - self._kind))
+        distance = _ORDER.index(kind) - _ORDER.index(self._kind)
+        change = cost_of(self._changes, lambda changes, encoder: changes.encode(encoder, distance))
         return change + self._coders[kind].cost(integers)
 
     def decode(self, decoder: RangeDecoder, shape: tuple[int, ...], tagged: bool) -> QuantisedTensor:
         levels = self._levels.decode(decoder, shape, tagged)
         if tagged:
-            self._kind += self._changes.decode(decoder)
-        if self._kind not in self._coders:
-            raise CorruptFile("the weights are in an unknown code; the file is damaged, or from a newer inrzip")
+            place = _ORDER.index(self._kind) + self._changes.decode(decoder)
+            if not 0 <= place < len(_ORDER):
+                raise CorruptFile("the weights are in an unknown code; the file is damaged, or from a newer inrzip")
+            self._kind = _ORDER[place]
         arranged = levels.arranged if isinstance(levels, TrellisSteps) else shape
         integers = self._coders[self._kind].decode(decoder, arranged)
         return QuantisedTensor(integers, levels)

@@ -32,7 +32,7 @@ the file.
 """
 CACHED_STRUCTURES = 64
 """Segments of equal shape share what follows from a configuration; this many different ones are remembered."""
-BYTES_PER_WEIGHT = 16
+BYTES_PER_WEIGHT = 32
 """Memory needed for a weight while decoding."""
 
 
