@@ -154,6 +154,8 @@ def tune(
     task: Task, fitted: FittedNetwork, module: Representation, level: float, round_number: int, job: Job
 ) -> Representation:
     """A fit of `module` with rounded parameters; `module` itself if that makes nothing better."""
+    if not task.codec.tuned:
+        return module
     indices = allocate_steps(fitted.sensitivity, level)
     n_steps = max(1, int(task.schedule.n_steps * TUNE_SHARE / (1 + 2 * round_number)))
     tuned = job.fit(

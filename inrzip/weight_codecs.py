@@ -40,6 +40,8 @@ class WeightCodec:
     - `quick(arrays, sensitivity, level)`: bytes that change with the level as the codec's do, found in less time.
     - `fixed_bits`: for a codec without levels, about what a parameter takes. The number of parameters then decides the
       size, and there is no fine-tuning.
+    - `tuned`: whether fitting with weights rounded to the nearest multiples of steps makes a better network. With other
+      quantisers it makes a worse one (measured for the trellis).
     """
 
     name: str
@@ -47,6 +49,7 @@ class WeightCodec:
     quantise: Callable[[Arrays, Sequence[float], float], list[QuantisedTensor]]
     coders: Callable[[Sequence[QuantisedTensor]], list[IntegerCoder]]
     fixed_bits: float | None = None
+    tuned: bool = True
     quick: Callable[[Arrays, Sequence[float], float], int] | None = None
 
 
@@ -95,6 +98,7 @@ CODECS: Mapping[str, WeightCodec] = {
             "trellis-coded steps, predictive coding",
             _trellis,
             lambda tensors: [DependentPredictive()],
+            tuned=False,
             quick=_quick,
         ),
         WeightCodec("tables", "uniform steps; adaptive tables", _uniform, lambda tensors: [AdaptiveTables()]),

@@ -22,12 +22,15 @@ import numpy as np
 
 from inrzip import wire
 from inrzip.architectures.base import Config, Grid, parameters
+from inrzip.codecs.uniform import step_size
+from inrzip.codecs.weights import CODERS
 from inrzip.container import Container, write_container
 from inrzip.errors import CorruptFile, InrzipError
 from inrzip.header import Header
-from inrzip.network import encode_network, quantise_network
+from inrzip.network import encode_network
 from inrzip.recipes import ARCHITECTURES
 from inrzip.signal import SAMPLE_TYPES, AudioTrack, Kind, MetaValue, Spec
+from inrzip.weight_codecs import CODECS
 from tests import fuzz
 
 STEP = 180  # index of the step that all weights are rounded to: 2^(180/8 - 32), a network of some bytes
@@ -70,7 +73,8 @@ def network_files() -> list[bytes]:
     box = (-1.0, 0.0, 1.0, 2.0)
     return [
         _file(Spec(Kind.IMAGE, (13, 17), 3, "u1", 0, 255, {"format": ".png"}), siren, 13),
-        _file(Spec(Kind.IMAGE, (9, 5), 1, "u2", 0, 6e4, {"format": ".tiff"}), siren, 9),
+        *(_file(Spec(Kind.IMAGE, (9, 5), 1, "u2", 0, 6e4, {"format": ".tiff"}), siren, 9, codec=c) for c in CODECS),
+        *(_file(Spec(Kind.IMAGE, (7, 6), 3, "u1", 0, 255), siren, 7, coder=number) for number in (2, 3, 4, 8)),
         sound,
         _file(dataclasses.replace(film, meta={"times": (0, 1, 5, 9, 10, 90_000)}), siren, 4, tracks[:1]),
         _file(dataclasses.replace(film, channels=1), nerv, 3, n_parameters=400),
@@ -86,17 +90,22 @@ def _file(
     segment_length: int,
     tracks: Sequence[AudioTrack] = (),
     n_parameters: int = N_PARAMETERS,
+    codec: str = "auto",
+    coder: int | None = None,
 ) -> bytes:
     header = Header(spec, architecture.number, segment_length)
     bounds = [header.segment_bounds(i) for i in range(header.n_segments)]
     grids = [Grid((stop - start, *spec.shape[1:]), spec.channels) for start, stop in bounds]
-    return write_container(header, [_network(architecture.solve(grid, n_parameters), grid) for grid in grids], tracks)
+    networks = [_network(architecture.solve(grid, n_parameters), grid, codec, coder) for grid in grids]
+    return write_container(header, networks, tracks)
 
 
-def _network(config: Config, grid: Grid) -> bytes:
+def _network(config: Config, grid: Grid, codec: str, coder: int | None) -> bytes:
+    """A random network, as a named codec has it, or with its integers in the code of that number."""
     rng = np.random.default_rng(0)
-    module = jax.tree.map(lambda leaf: rng.normal(0, 0.2, leaf.shape).astype(np.float32), config.structure(grid))
-    return encode_network(config, quantise_network(module, [STEP] * len(parameters(module))))
+    arrays = [rng.normal(0, 0.2, leaf.shape).astype(np.float32) for leaf in parameters(config.structure(grid))]
+    tensors = CODECS[codec].quantise(arrays, [1.0] * len(arrays), step_size(STEP))
+    return encode_network(config, tensors, CODECS[codec].coders(tensors) if coder is None else [CODERS[coder]()])
 
 
 # ---- edits that keep the structure ----
