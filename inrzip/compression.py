@@ -169,7 +169,7 @@ def encode_signal(
         low, high = FITTING_SHARE
         job.share = (low + (high - low) * i / len(bounds), low + (high - low) * (i + 1) / len(bounds))
         if i not in job.checkpoint.payloads:
-            task = _task(
+            task = segment_task(
                 signal, start, stop, i, request, recipe, codec, settings, _share_of_time(deadline, len(lengths))
             )
             coded = encode_segment(task, plan.goal(request, size), job)
@@ -206,7 +206,7 @@ def _segment_budget(header: Header, tracks: list[AudioTrack], size: int, request
     return size - fixed
 
 
-def _task(
+def segment_task(
     signal: Signal,
     start: int,
     stop: int,
@@ -217,6 +217,7 @@ def _task(
     settings: dict[str, int],
     deadline: float | None,
 ) -> Task:
+    """What `inrzip.goals.encode_segment` needs to know of the rows `start` to `stop`."""
     spec = signal.spec
     samples = None
     examples: Examples

@@ -179,11 +179,12 @@ def _part_of(deadline: float | None, share: float) -> float | None:
 
 def code(task: Task, fitted: FittedNetwork, module: Representation, level: float) -> bytes:
     """The payload of `module`, which has the configuration and sensitivities of `fitted`, quantised at a level."""
-    tensors = _quantise(task, fitted, module, level)
+    tensors = quantised(task, fitted, module, level)
     return encode_network(fitted.config, tensors, task.codec.coders(tensors))
 
 
-def _quantise(task: Task, fitted: FittedNetwork, module: Representation, level: float) -> list[QuantisedTensor]:
+def quantised(task: Task, fitted: FittedNetwork, module: Representation, level: float) -> list[QuantisedTensor]:
+    """The arrays of `module` in integers, at a level."""
     arrays = [np.asarray(leaf, np.float32) for leaf in parameters(module)]
     return task.codec.quantise(arrays, fitted.sensitivity, level)
 
@@ -215,7 +216,7 @@ def quality_db(
     task: Task, fitted: FittedNetwork, module: Representation, level: float, everything: bool = False
 ) -> float:
     """PSNR in dB of `module` quantised at a level: over all samples, or over a representative part."""
-    return module_db(task, dequantise_network(module, _quantise(task, fitted, module, level)), everything)
+    return module_db(task, dequantise_network(module, quantised(task, fitted, module, level)), everything)
 
 
 def module_db(task: Task, module: Representation, everything: bool = False) -> float:
