@@ -144,14 +144,7 @@ def compare(signal: Signal, recipe: str, n_parameters: int, effort: int, cache: 
     best = None
     for factor in TUNED_LEVELS:
         level = levels["auto"] * factor
-        module = tune(
-            dataclasses.replace(task, name=f"{task.name}/{i}"),
-            fitted,
-            fitted.module,
-            level,
-            0,
-            Job(Checkpoint(None, ""), None, None),
-        )
+        module = tune(task, fitted, fitted.module, level, 0, new_job())
         if quality_db(task, fitted, module, level, everything=True) >= float_db - LOSS_DB:
             best = module, level
     if best is not None:
