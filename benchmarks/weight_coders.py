@@ -92,6 +92,11 @@ def excerpt(path: Path) -> UInt8[np.ndarray, "frames 80 160 3"]:
     return small
 
 
+def new_job() -> Job:
+    """A job that shows and keeps nothing."""
+    return Job(Checkpoint(None, ""), None, None)
+
+
 def fitted_network(
     signal: Signal, recipe: str, n_parameters: int, effort: int, cache: Path | None
 ) -> tuple[Task, FittedNetwork]:
