@@ -76,7 +76,9 @@ SUMMARY = "48.9 kB  (12.5x smaller, 0.995 bpp)  34.21 dB  in 2 m 05 s"
 
 def test_compress_passes_every_option(calls: Calls, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = photo.with_name("o.inrz")
-    given = "--target-size 50kB --time 1h30m --recipe grid --codec cabac --set a=1 --set b=x=y --audio drop --kind image -f"
+    given = (
+        "--target-size 50kB --time 1h30m --recipe grid --codec cabac --set a=1 --set b=x=y --audio drop --kind image -f"
+    )
     assert cli.main(["compress", *given.split(), str(photo), "-o", str(out)]) == 0
     source, destination, how = calls[0]
     assert (source, destination) == (photo, out)
