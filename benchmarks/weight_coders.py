@@ -1,4 +1,4 @@
-"""`python -m benchmarks.weight_coders IMAGE VIDEO [--cache FOLDER]`: bytes of one fitted network in every code.
+"""`python -m benchmarks.weight_coders IMAGE VIDEO [--recipes NAMES] [--cache FOLDER]`: bytes of one fitted network in every code.
 
 Three networks are fitted once in floating point: a SIREN to IMAGE; NeRV and HNeRV to an excerpt of VIDEO (every 4th
 frame, the centre 640x1280, averaged 8x8). Each is then quantised in several ways, as coarsely as 0.1 dB of loss
@@ -163,6 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("image", type=Path)
     parser.add_argument("video", type=Path)
     parser.add_argument("--cache", type=Path, help="folder in which fitted networks are kept")
+    parser.add_argument("--recipes", default="siren,nerv,hnerv", help="which of the three networks")
     options = parser.parse_args(arguments)
     prepare()
     if options.cache is not None:
@@ -170,6 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     image = media.read_signal(options.image)
     video = array_signal(excerpt(options.video), Kind.VIDEO, Path("excerpt.npy"), None)
     for recipe, n_parameters, effort in NETWORKS:
+        if recipe not in options.recipes.split(","):
+            continue
         compare(image if recipe == "siren" else video, recipe, n_parameters, effort, options.cache)
     return 0
 
