@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from jaxtyping import Int
 from numpy import ndarray
 
-from tests.common import uniform_tensors
+from tests.common import step_indices, uniform_tensors
 from tests.page_decoder import (
     PAGE,
     SHAPES,
+    Damaged,
     Shape,
     Stream,
+    Tensor,
     decode_plain_image,
     polynomial_sine,
     read_config,
     read_tensors,
     read_values,
 )
+
+if TYPE_CHECKING:
+    from inrzip.codecs.coder import IntegerCoder
+    from inrzip.codecs.weights import QuantisedTensor
 
 
 def network_examples() -> list[Any]:
@@ -102,18 +109,220 @@ def _tensors(rng: np.random.Generator) -> list[Int[ndarray, "..."]]:
     return [np.rint(values).astype(np.int32) for values in drawn]
 
 
-def test_weight_stream() -> None:
-    from inrzip.codecs.tables import AdaptiveTables
+def check(tensors: Sequence[QuantisedTensor], coders: Iterable[IntegerCoder] | None = None) -> list[Tensor]:
+    """Codes tensors, and has them decoded from the page."""
     from inrzip.codecs.weights import encode_tensors
 
-    tensors = _tensors(np.random.default_rng(1))
+    return check_stream(encode_tensors(tensors, coders), tensors)
+
+
+def check_stream(data: bytes, tensors: Sequence[QuantisedTensor]) -> list[Tensor]:
+    decoded = read_tensors(data, [tensor.shape for tensor in tensors])
+    for mine, theirs in zip(decoded, tensors, strict=True):
+        assert mine.levels == theirs.levels.number
+        np.testing.assert_array_equal(mine.integers, theirs.integers)
+        np.testing.assert_array_equal(mine.weights, theirs.values(), strict=True)
+    return decoded
+
+
+def _uniform() -> list[QuantisedTensor]:
     steps = [192, 190, 0, 511, 200, 201, 202, 202, 100, 300, 190, 191, 192, 250]
-    decoded = read_tensors(
-        encode_tensors(uniform_tensors(tensors, steps), [AdaptiveTables()]), [tensor.shape for tensor in tensors]
-    )
-    assert [step for step, _ in decoded] == steps
-    for (_, mine), theirs in zip(decoded, tensors, strict=True):
-        np.testing.assert_array_equal(mine, theirs)
+    return uniform_tensors(_tensors(np.random.default_rng(1)), steps)
+
+
+def test_default_codes() -> None:
+    """What the encoder chooses of its own accord, in one stream."""
+    rng = np.random.default_rng(2)
+    smooth = np.cumsum(np.cumsum(rng.normal(0, 4, (12, 12, 2, 3)), 0), 1)
+    several = [np.rint(smooth).astype(np.int32), _sparse_and_wide(rng)]
+    tensors = [*_uniform(), *uniform_tensors(several, [192, 192])]
+    assert {tensor.code for tensor in check(tensors)} == {0, 1, 8}
+
+
+def test_version_1() -> None:
+    """Streams without kinds."""
+    from inrzip.codecs.range_coder import RangeEncoder
+    from inrzip.codecs.tables import AdaptiveTables
+    from inrzip.codecs.tensor_header import HeaderCoder
+    from inrzip.codecs.weights import decode_tensors
+
+    encoder, steps, values, tensors = RangeEncoder(), HeaderCoder(), AdaptiveTables(), _uniform()
+    for tensor, step in zip(tensors, step_indices(tensors), strict=True):
+        steps.encode_step(encoder, step, tensor.integers.ndim)
+        values.encode(encoder, tensor.integers.astype(np.int64))
+    data, shapes = encoder.finish(), [tensor.shape for tensor in tensors]
+    for mine, theirs in zip(read_tensors(data, shapes, 1), decode_tensors(data, shapes, 1), strict=True):
+        np.testing.assert_array_equal(mine.integers, theirs.integers)
+        np.testing.assert_array_equal(mine.weights, theirs.values())
+
+
+def _sparse_and_wide(rng: np.random.Generator) -> Int[ndarray, "..."]:
+    """Mostly zeros, with scales that change in runs: what contexts learn best."""
+    scales = np.repeat([0.05, 3.0, 0.05, 60.0], 500)
+    values: Int[ndarray, "..."] = np.rint(rng.laplace(0, 1, 2000) * scales).astype(np.int32)
+    return values
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_every_code(number: int) -> None:
+    """All kinds of tensors in each code."""
+    from inrzip.codecs.weights import CODERS
+
+    assert {tensor.code for tensor in check(_uniform(), [CODERS[number]()])} == {number}
+
+
+def test_every_code_is_on_the_page() -> None:
+    from inrzip.codecs.levels_coder import LevelsCoder
+    from inrzip.codecs.weights import AUTOMATIC, CODERS
+
+    rows = re.findall(r"^\| (\d?) ?\| ?([a-z -]*?) ?\| \| (\d+) \| ([\w ]+) \|$", PAGE, re.M)
+    assert {int(kind) for kind, *_ in rows if kind} == set(LevelsCoder()._coders)
+    assert [int(row[2]) for row in rows] == sorted(CODERS)
+    for name in [*(row[1] for row in rows if row[1]), *(row[3] for row in rows)]:
+        assert re.search(rf"^### {name[:10]}.* \((levels|codes?) ", PAGE, re.M | re.I), name
+    first, second, third = (make().number for make in AUTOMATIC)
+    assert f"chooses among codes {first}, {second} and {third}" in PAGE
+
+
+def test_codes_that_learn_between_tensors() -> None:
+    """Many codes in one stream, each with what it remembers; common Huffman tables; an escape."""
+    from inrzip.codecs.huffman import HuffmanCoder
+    from inrzip.codecs.sparse import SparseCoder
+    from inrzip.codecs.weights import CODERS
+
+    rng = np.random.default_rng(3)
+    alike = [np.rint(rng.laplace(0, 3, (6, n))).astype(np.int32) for n in range(8, 60, 5)]
+    tensors = uniform_tensors(alike, range(100, 111))
+    check(tensors, [HuffmanCoder.surveying(alike)])
+    check(tensors, [SparseCoder.surveying(alike)])
+    many = uniform_tensors([rng.integers(-(10**6), 10**6, 4200).astype(np.int32)], [5])
+    check(many, [HuffmanCoder()])
+    pruned = [np.where(rng.random(values.shape) < 0.8, 0, values) for values in alike]
+    mixed = uniform_tensors([*alike, *pruned, *_tensors(rng)[:8]], range(30))
+    assert len({tensor.code for tensor in check(mixed, [make() for make in CODERS.values()])}) > 3
+
+
+def test_axis_tables() -> None:
+    """Offsets of rows and of columns, in all grains."""
+    from inrzip.codecs.axis_tables import AxisTables
+
+    rng, tensors = np.random.default_rng(4), []
+    for shape in ((3, 3, 6, 50), (6, 200), (30, 30), (450, 4)):
+        scales = 2.0 ** (rng.normal(3, 1.5, (shape[-2], 1)) + rng.normal(0, 1.5, shape[-1]))
+        tensors.append(np.rint(rng.normal(0, 1, shape) * scales).astype(np.int32))
+    check(uniform_tensors(tensors, [100] * 4), [AxisTables()])
+
+
+def test_mixtures_and_shapes() -> None:
+    """Two curves in one, and curves with corrections, of tensors with low bits, too."""
+    from inrzip.codecs.mixture_tables import MixtureTables
+    from inrzip.codecs.shaped_tables import ShapedTables
+
+    rng, tensors = np.random.default_rng(5), []
+    for size in (0.2, 5.0, 400.0, 1e6):
+        scales = np.where(rng.random(1200) < 0.7, 0.15, 1) * size
+        tensors.append(np.rint(rng.normal(0, scales)).astype(np.int32))
+        tensors.append(np.rint(rng.choice([-1, 1], 600) * rng.normal(size, size / 5, 600)).astype(np.int32))
+    check(uniform_tensors(tensors, [100] * 8), [MixtureTables()])
+    check(uniform_tensors(tensors, [100] * 8), [ShapedTables()])
+
+
+def test_predictive_views() -> None:
+    """Splits, every curve, and values far from their predictions."""
+    from inrzip.codecs.predictive import DependentPredictive, Predictive
+
+    rng = np.random.default_rng(6)
+    kernel = np.cumsum(np.cumsum(rng.normal(0, 9, (6, 6, 3, 5)), 0), 1)
+    split = kernel.reshape(3, 2, 3, 2, 3, 5)[:, ::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5).reshape(3, 3, 3, 20)
+    outliers = rng.normal(0, 0.6, (2, 2, 2, 5, 9))
+    outliers[0, 1, 0] += 1e9
+    drawn = [split, outliers, rng.normal(0, 2, (20, 20)), rng.laplace(0, 2, (20, 20)), np.array(7.0)]
+    tensors = uniform_tensors([np.rint(values).astype(np.int32) for values in drawn], [100] * 5)
+    check(tensors, [Predictive()])
+    check(tensors, [DependentPredictive()])
+
+
+def test_trellis() -> None:
+    """Levels 2 with codes 8, 9 and 0, with and without splits, and with quantisers of large integers."""
+    from inrzip.codecs.levels import UniformSteps
+    from inrzip.codecs.predictive import DependentPredictive, Predictive
+    from inrzip.codecs.tables import AdaptiveTables
+    from inrzip.codecs.trellis import TrellisSteps, quantise_trellis
+    from inrzip.codecs.weights import QuantisedTensor
+
+    rng, tensors = np.random.default_rng(7), []
+    for shape, split in (((3, 3, 3, 16), 2), ((3, 3, 2, 18), 3), ((12, 20), 1), ((7,), 1), ((2, 1, 3, 2, 4), 2)):
+        for size in (0.7, 20.0, 4e8):
+            tensors.append(QuantisedTensor(*quantise_trellis(rng.normal(0, size, shape), 256, split=split)))
+    tensors.append(QuantisedTensor(np.zeros((0, 1, 1, 3), np.int32), TrellisSteps(255, 1, (0, 1, 1, 3))))
+    tensors.append(QuantisedTensor(np.array([3, -4], np.int32), UniformSteps(250)))
+    assert {tensor.code for tensor in check(tensors, [DependentPredictive()])} == {9}
+    assert {tensor.code for tensor in check(tensors, [Predictive()])} == {8}
+    assert 9 in {tensor.code for tensor in check(tensors, [DependentPredictive(), AdaptiveTables()])}
+
+
+def test_other_levels() -> None:
+    """Levels 1, 3, 4 and 5, from all that their classes take, in one stream with levels 0."""
+    from inrzip.codecs.codebook import Codebook
+    from inrzip.codecs.levels import ChannelSteps, HalfFloat, UniformSteps
+    from inrzip.codecs.minmax import MinMax, quantise_minmax, quantise_pruned
+    from inrzip.codecs.weights import QuantisedTensor
+
+    rng = np.random.default_rng(8)
+    floats = rng.normal(0, 1, (40, 3, 5)).astype(np.float32)
+    small = rng.integers(-3, 4, (40, 3, 5)).astype(np.int32)
+    books = ((-9, -2, 0, 1, 5, 700, 701), (-300, 4, 6, 7, 9, 10, 11), (-3, -2, -1, 1, 3, 4, 2**30))
+    homes = np.array([2, 1, 2])
+    groups = rng.integers(0, 3, 40)
+    places = np.stack([rng.integers(-homes[group], 7 - homes[group], (3, 5)) for group in groups]).astype(np.int32)
+    pruned = np.where(rng.random(floats.shape) < 0.5, 0, floats).astype(np.float32)
+    offsets = rng.integers(-9, 9, 40) * 4, rng.integers(-9, 9, 5)
+    tensors = [
+        QuantisedTensor(small, ChannelSteps(190, (tuple(offsets[0].tolist()), (), tuple(offsets[1].tolist())))),
+        QuantisedTensor(small[0, 0], ChannelSteps(192, ((0,) * 5,))),
+        QuantisedTensor(small[0, 0, 0], ChannelSteps(192, ())),
+        QuantisedTensor(small, UniformSteps(200)),
+        QuantisedTensor(places, Codebook(180, 0, books, tuple(groups.tolist()))),
+        QuantisedTensor(places[groups == 0], Codebook(181, 0, books[:1], ())),
+        QuantisedTensor(HalfFloat().quantise(floats * 1e-4), HalfFloat()),
+        QuantisedTensor(*quantise_minmax(floats * np.linspace(1, 9, 5, dtype=np.float32), 6)),
+        QuantisedTensor(*quantise_minmax(floats[0, 0], 8)),
+        QuantisedTensor(*quantise_pruned(pruned, 5)),
+        QuantisedTensor(small[0], MinMax(0, (0.5, -2.0, 0.0), (0.25, 0.0, 3.0), pruned=True)),
+        QuantisedTensor(np.zeros((2, 0), np.int32), MinMax(1, (), ())),
+        QuantisedTensor(small[1], ChannelSteps(195, ((1, 2, 3), ()))),
+    ]
+    assert {tensor.levels for tensor in check(tensors)} == {0, 1, 3, 4, 5}
+
+
+def test_damage_is_damage_on_the_page() -> None:
+    """Streams with changed bytes: where the package finds no damage, the page means the same tensors; else none."""
+    from inrzip.codecs.predictive import DependentPredictive
+    from inrzip.codecs.trellis import quantise_trellis
+    from inrzip.codecs.weights import CODERS, QuantisedTensor, decode_tensors, encode_tensors
+    from inrzip.errors import CorruptFile
+
+    rng, n_sound = np.random.default_rng(9), 0
+    values = rng.laplace(0, 3, (3, 8))
+    tensors = uniform_tensors([np.rint(values).astype(np.int32), np.array([5, -700], np.int32)], [190, 180])
+    trellis = [QuantisedTensor(*quantise_trellis(values, 250)), tensors[1]]
+    streams = [(tensors, encode_tensors(tensors, [make()])) for make in CODERS.values()]
+    for coded, stream in [*streams, (trellis, encode_tensors(trellis, [DependentPredictive()]))]:
+        shapes = [tensor.shape for tensor in coded]
+        for _ in range(40):
+            damaged = bytearray(stream)
+            damaged[rng.integers(len(damaged))] ^= 1 << rng.integers(8)
+            try:
+                sound = [(tensor, tensor.values()) for tensor in decode_tensors(bytes(damaged), shapes)]
+            except CorruptFile:
+                with pytest.raises(Damaged):
+                    read_tensors(bytes(damaged), shapes)
+                continue
+            n_sound += 1
+            for mine, (theirs, weights) in zip(read_tensors(bytes(damaged), shapes), sound, strict=True):
+                np.testing.assert_array_equal(mine.integers, theirs.integers)
+                np.testing.assert_array_equal(mine.weights, weights)
+    assert n_sound > 20
 
 
 @pytest.mark.parametrize("adaptation", range(4))
@@ -151,7 +360,6 @@ def test_video_network(name: str) -> None:
     import jax
 
     from inrzip.architectures.base import Grid, parameters
-    from inrzip.codecs.tables import AdaptiveTables
     from inrzip.codecs.uniform import nearest_step_index
     from inrzip.network import encode_network, quantise_network
     from inrzip.recipes import ARCHITECTURES
@@ -162,12 +370,10 @@ def test_video_network(name: str) -> None:
     module = config.build(grid, jax.random.key(0))
     steps = [nearest_step_index(0.003 * (1 + i)) for i in range(len(parameters(module)))]
     tensors = quantise_network(module, steps)
-    payload = encode_network(config, tensors, [AdaptiveTables()])
+    payload = encode_network(config, tensors)
     fields, strides, begin = read_config(payload, number)
-    decoded = read_tensors(payload[begin:], from_page(fields, strides, grid.shape, grid.channels))
-    assert [step for step, _ in decoded] == steps
-    for (_, mine), theirs in zip(decoded, tensors, strict=True):
-        np.testing.assert_array_equal(mine, theirs.integers)
+    assert [tensor.shape for tensor in tensors] == from_page(fields, strides, grid.shape, grid.channels)
+    check_stream(payload[begin:], tensors)
 
 
 @pytest.mark.parametrize("sine", [polynomial_sine, np.sin])
@@ -179,7 +385,6 @@ def test_siren_image_file(channels: int, sine: Any) -> None:
     from inrzip import Kind, Reader, Spec
     from inrzip.architectures.base import Grid
     from inrzip.architectures.siren import SirenConfig
-    from inrzip.codecs.tables import AdaptiveTables
     from inrzip.codecs.uniform import nearest_step_index
     from inrzip.container import write_container
     from inrzip.header import Header
@@ -190,12 +395,10 @@ def test_siren_image_file(channels: int, sine: Any) -> None:
     module = config.build(grid, jax.random.key(3))
     quantised = quantise_network(module, [nearest_step_index(0.002 * (1 + i % 3)) for i in range(8)])
     spec = Spec(Kind.IMAGE, grid.shape, channels, "u1", 0.0, 255.0, {"format": ".png"})
-    data = write_container(
-        Header(spec, config.number, grid.shape[0]), [encode_network(config, quantised, [AdaptiveTables()])], []
-    )
-    integers, samples = decode_plain_image(data, sine)
-    for mine, theirs in zip(integers, quantised, strict=True):
-        np.testing.assert_array_equal(mine, theirs.integers)
+    data = write_container(Header(spec, config.number, grid.shape[0]), [encode_network(config, quantised)], [])
+    tensors, samples = decode_plain_image(data, sine)
+    for mine, theirs in zip(tensors, quantised, strict=True):
+        np.testing.assert_array_equal(mine.integers, theirs.integers)
     with Reader(data) as reader:
         expected = reader.render()
     assert expected.std() > 5
