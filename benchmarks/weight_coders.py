@@ -1,4 +1,4 @@
-"""`python -m benchmarks.weight_coders IMAGE VIDEO [--recipes NAMES] [--cache FOLDER]`: bytes of one fitted network in every code.
+"""`python -m benchmarks.weight_coders IMAGE VIDEO [--recipes NAMES] [--cache FOLDER]`: a network in every code.
 
 Three networks are fitted once in floating point: a SIREN to IMAGE; NeRV and HNeRV to an excerpt of VIDEO (every 4th
 frame, the centre 640x1280, averaged 8x8). Each is then quantised in several ways, as coarsely as 0.1 dB of loss
