@@ -73,14 +73,15 @@ def network_files() -> list[bytes]:
     box = (-1.0, 0.0, 1.0, 2.0)
     return [
         _file(Spec(Kind.IMAGE, (13, 17), 3, "u1", 0, 255, {"format": ".png"}), siren, 13),
-        *(_file(Spec(Kind.IMAGE, (9, 5), 1, "u2", 0, 6e4, {"format": ".tiff"}), siren, 9, codec=c) for c in CODECS),
-        *(_file(Spec(Kind.IMAGE, (7, 6), 3, "u1", 0, 255), siren, 7, coder=number) for number in (2, 3, 4, 8)),
+        _file(Spec(Kind.IMAGE, (9, 5), 1, "u2", 0, 6e4, {"format": ".tiff"}), siren, 9),
         sound,
         _file(dataclasses.replace(film, meta={"times": (0, 1, 5, 9, 10, 90_000)}), siren, 4, tracks[:1]),
         _file(dataclasses.replace(film, channels=1), nerv, 3, n_parameters=400),
         _file(film, hnerv, 3, tracks, n_parameters=500),
         _file(Spec(Kind.VOLUME, (7, 3, 4, 2), 1, "f4", -1, 5), siren, 3),
         _file(Spec(Kind.SHAPE, (12, 12, 12), 1, "f4", -0.1, 0.1, {"box": box, "format": ".obj"}), siren, 12),
+        *(_file(Spec(Kind.IMAGE, (9, 5), 1, "u1", 0, 255), siren, 9, codec=name) for name in CODECS),
+        *(_file(Spec(Kind.IMAGE, (7, 6), 3, "u1", 0, 255), siren, 7, coder=number) for number in (2, 3, 4, 8)),
     ]
 
 
