@@ -29,6 +29,11 @@ class Examples(eqx.Module):
     compiled_loop: eqx.AbstractClassVar[bool]
     """Whether many steps are compiled as one loop (see `inrzip.fitting`)."""
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps over which losses must be averaged to be compared: 1 where every batch stands for all items."""
+        return 1
+
     @abc.abstractmethod
     def items(self, index: Int[Array, " batch"]) -> tuple[Array, Array]:
         """(inputs, targets) of the items numbered `index`. Inputs are what `predict` of the representation takes."""

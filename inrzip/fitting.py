@@ -35,8 +35,9 @@ LEAST_JUDGED = 4
 """Steps whose mean loss is trusted to find the best parameters."""
 JUDGEMENTS = 50
 MOST_JUDGED = 500
-"""The parameters are compared with the best so many times in a fit, or after so many steps. That is at fixed steps, not
-where the clock happens to end a call, so that a fit has the same result however fast it runs.
+"""The parameters are compared with the best so many times in a fit, or after so many steps, in whole epochs: else the
+best would be those that met the easiest frames. That is at fixed steps, not where the clock happens to end a call, so
+that a fit has the same result however fast it runs.
 """
 
 
@@ -195,8 +196,10 @@ def fit(
     state = start(module) if state is None else state
     static = eqx.filter(module, eqx.is_inexact_array, inverse=True)
     key = jax.random.key(seed)
-    n_steps, peak = schedule.n_steps, schedule.peak
-    interval = min(max(LEAST_JUDGED, n_steps // JUDGEMENTS), MOST_JUDGED)
+    epoch = examples.steps_per_epoch
+    scheduled = _whole(schedule.n_steps, epoch) or schedule.n_steps
+    n_steps, peak = scheduled, schedule.peak
+    interval = max(_whole(min(max(LEAST_JUDGED, n_steps // JUDGEMENTS), MOST_JUDGED), epoch), epoch)
     longest, pace = 1, None
     while int(state.step) < n_steps:
         count = min(longest, n_steps - int(state.step), interval - int(state.step) % interval)
@@ -211,16 +214,22 @@ def fit(
             continue
         pace = seconds / count if pace == 0 else PACE_MEMORY * pace + (1 - PACE_MEMORY) * seconds / count
         if deadline is not None:
-            n_steps = min(schedule.n_steps, int(state.step) + max(int((deadline - time.monotonic()) / pace), 0))
+            n_steps = min(scheduled, int(state.step) + max(int((deadline - time.monotonic()) / pace), 0))
         if not np.isfinite(loss) or loss > SPIKE * float(state.best_loss):
             state, peak = _recover(state), peak / 2
         if watch is not None and watch(state, loss, n_steps, (n_steps - int(state.step)) * pace):
             break
         longest = max(1, min(int(SECONDS_BETWEEN_REPORTS / max(pace, 1e-6)), 4 * longest))
-    state = _judge(state)
+    if 2 * int(state.n_recent) >= interval:
+        state = _judge(state)
     kept = state.best if np.isfinite(float(state.best_loss)) else state.parameters
     fitted: TrainableT = eqx.combine(kept, static)
     return fitted
+
+
+def _whole(n_steps: int, epoch: int) -> int:
+    """The multiple of `epoch` at or below `n_steps`."""
+    return n_steps // epoch * epoch
 
 
 def _recover(state: FitState) -> FitState:
