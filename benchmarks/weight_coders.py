@@ -2,8 +2,9 @@
 
 Three networks are fitted once in floating point: a SIREN to IMAGE; NeRV and HNeRV to an excerpt of VIDEO (every 4th
 frame, the centre 640x1280, averaged 8x8). Each is then quantised in several ways, as coarsely as 0.1 dB of loss
-allows, and written in every code: whole files, decoded again, measured on what came out. With fine-tuning, the level is
-the coarsest of a few whose network ends within 0.1 dB. The table is Markdown on stdout.
+allows, and written in several codes: whole files, decoded again, measured on what came out. With fine-tuning, the
+level is the coarsest of a few whose network ends within 0.1 dB. The table is Markdown on stdout. The names of ways to
+integers are those of `--codec`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import equinox as eqx
@@ -29,7 +29,7 @@ from inrzip.codecs.cabac import Cabac
 from inrzip.codecs.coder import IntegerCoder
 from inrzip.codecs.huffman import HuffmanCoder
 from inrzip.codecs.mixture_tables import MixtureTables
-from inrzip.codecs.predictive import DependentPredictive, Predictive
+from inrzip.codecs.predictive import Predictive
 from inrzip.codecs.raw_coder import RawCoder
 from inrzip.codecs.shaped_tables import ShapedTables
 from inrzip.codecs.sparse import SparseCoder
@@ -45,7 +45,7 @@ from inrzip.media.samples import array_signal
 from inrzip.network import encode_network
 from inrzip.reader import Reader
 from inrzip.recipes import RECIPES
-from inrzip.segment import FittedNetwork, Task, find_level, fit_network, module_db, quality_db, quantised, tune
+from inrzip.segment import FittedNetwork, Task, as_it_is, find_level, fit_network, module_db, quantised
 from inrzip.sensitivity import sensitivities
 from inrzip.signal import Kind, Signal
 from inrzip.weight_codecs import CODECS, choose_codec
@@ -53,8 +53,8 @@ from inrzip.weight_codecs import CODECS, choose_codec
 LOSS_DB = 0.1
 NETWORKS = (("siren", 27_000, 4), ("nerv", 46_000, 6), ("hnerv", 50_000, 6))
 """Recipe, parameters, effort of the fit."""
-TUNED_LEVELS = (1.0, 1.4, 2.0, 2.8)
-"""Levels tried with fine-tuning, as multiples of the one that loses 0.1 dB without."""
+TUNED_LEVELS = (2.8, 2.0, 1.4, 1.0)
+"""Levels tried with fine-tuning, as multiples of the one that loses 0.1 dB without. The first that will do counts."""
 Tensors = Sequence[QuantisedTensor]
 Coders = Callable[[Tensors], list[IntegerCoder]]
 
@@ -75,9 +75,35 @@ CODERS: dict[str, Coders] = {
     "predictive": lambda tensors: [Predictive()],
     "auto": CODECS["auto"].coders,
 }
-TRELLIS_CODERS: dict[str, Coders] = {"predictive": lambda tensors: [DependentPredictive()]}
 HALF_CODERS: dict[str, Coders] = {"raw": CODERS["raw"]}
 PRUNED_CODERS: dict[str, Coders] = {name: CODERS[name] for name in ("Huffman", "sparse Huffman", "auto")}
+AUTO: dict[str, Coders] = {"auto": CODERS["auto"]}
+UNTUNED: dict[str, dict[str, Coders]] = {
+    "auto": CODERS,
+    "trellis": {"predictive": CODECS["trellis"].coders},
+    "channels": AUTO,
+    "outputs": AUTO,
+    "codebook": AUTO,
+}
+"""Ways to integers without fitting, and the codes shown for each."""
+TUNED: dict[str, dict[str, Coders]] = {
+    "auto": CODERS,
+    **{name: AUTO for name in ("channels", "learned", "codebook")},
+    **{
+        name: {"its own": CODECS[name].coders} | AUTO
+        for name in (
+            "laplace",
+            "gaussian",
+            "mixture",
+            "dual-axis",
+            "factorised",
+            "entropy-penalised",
+            "consistent-entropy",
+        )
+    },
+    "few-bits": AUTO,
+}
+"""Ways with fine-tuning."""
 
 
 def excerpt(path: Path) -> UInt8[np.ndarray, "frames 80 160 3"]:
@@ -134,26 +160,34 @@ def compare(signal: Signal, recipe: str, n_parameters: int, effort: int, cache: 
     print(f"\n## {recipe}: {fitted.config}, {float_db:.2f} dB in floating point\n")
     print("| quantised | code | file bytes | bits/weight | PSNR (dB) | seconds to code |\n|---|---|---|---|---|---|")
 
-    def quality(task: Task, level: float) -> float:
-        return quality_db(task, fitted, fitted.module, level, everything=True)
+    def as_codec(name: str) -> tuple[Task, FittedNetwork]:
+        codec = CODECS[name]
+        sensitivity = codec.survey(fitted.module, task.examples)
+        return dataclasses.replace(task, codec=codec), dataclasses.replace(fitted, sensitivity=sensitivity)
 
-    for codec, coders in (("half", HALF_CODERS), ("huffman", CODERS), ("pruned", PRUNED_CODERS)):
-        named = dataclasses.replace(task, codec=CODECS[codec])
-        report(codec, signal, fitted, quantised(named, fitted, fitted.module, 0.0), coders)
-    levels = {}
-    for codec, coders in (("auto", CODERS), ("trellis", TRELLIS_CODERS)):
-        named = dataclasses.replace(task, codec=CODECS[codec])
-        levels[codec] = level = find_level(partial(quality, named), float_db - LOSS_DB)
-        name = "uniform" if codec == "auto" else codec
-        report(f"{name}, {LOSS_DB} dB", signal, fitted, quantised(named, fitted, fitted.module, level), coders)
-    best = None
-    for factor in TUNED_LEVELS:
-        level = levels["auto"] * factor
-        module = tune(task, fitted, fitted.module, level, 0, new_job())
-        if quality_db(task, fitted, module, level, everything=True) >= float_db - LOSS_DB:
-            best = module, level
-    if best is not None:
-        report("uniform, fine-tuned", signal, fitted, quantised(task, fitted, *best), CODERS)
+    for name, coders in (("half", HALF_CODERS), ("huffman", CODERS), ("pruned", PRUNED_CODERS)):
+        report(name, signal, fitted, as_it_is(*as_codec(name), fitted.module, 1.0).tensors, coders)
+    levels: dict[str, float] = {}
+    for name, coders in UNTUNED.items():
+        named = as_codec(name)
+        levels[name] = _level_for(named, float_db - LOSS_DB)
+        report(f"{name}, {LOSS_DB} dB", signal, fitted, as_it_is(*named, fitted.module, levels[name]).tensors, coders)
+    for name, coders in TUNED.items():
+        named = as_codec(name)
+        begun = time.perf_counter()
+        for factor in TUNED_LEVELS:
+            level = levels.get(name, levels["auto"]) * factor
+            found = quantised(*named, fitted.module, level, 0, new_job())
+            if found.db(task, everything=True) >= float_db - LOSS_DB or name == "few-bits":
+                seconds = time.perf_counter() - begun
+                print(f"fine-tuned {name}: {seconds:.0f} s, level x {factor}", file=sys.stderr, flush=True)
+                report(f"{name}, fine-tuned", signal, fitted, found.tensors, coders)
+                break
+
+
+def _level_for(named: tuple[Task, FittedNetwork], wanted_db: float) -> float:
+    task, fitted = named
+    return find_level(lambda level: as_it_is(task, fitted, fitted.module, level).db(task, everything=True), wanted_db)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -53,6 +53,14 @@ class UniformSteps:
         """The float32 nearest to each product."""
         return uniform.dequantise(integers, self.step_index)
 
+    def quantise(self, tensor: Float[ndarray, "*shape"]) -> Int[ndarray, "*shape"]:
+        """The nearest integers."""
+        return uniform.quantise(tensor, self.step_index)
+
+    def steps(self) -> Float[ndarray, ""]:
+        """The step as float64."""
+        return np.asarray(step_size(self.step_index))
+
 
 @dataclasses.dataclass(frozen=True)
 class ChannelSteps:

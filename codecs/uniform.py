@@ -93,6 +93,11 @@ def allocate_steps(sensitivity: Sequence[float], level: float) -> list[int]:
     return [nearest_step_index(level / math.sqrt(value) if value > 0 else math.inf) for value in sensitivity]
 
 
+def bit_price(level: float) -> float:
+    """The mean squared error that a bit is worth where steps are those of `allocate_steps` at `level`: its lambda."""
+    return level**2 * math.log(2) / 6
+
+
 @functools.cache
 def _ladder() -> list[float]:
     return [step_size(index) for index in range(N_STEPS)]

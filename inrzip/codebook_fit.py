@@ -15,7 +15,6 @@ abstract and reviews, so the details are ours).
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,10 +28,10 @@ from inrzip.architectures.base import Representation, Trainable, parameters
 from inrzip.architectures.siren import Siren
 from inrzip.codecs.codebook import MAX_CODEWORDS, Codebook
 from inrzip.codecs.levels import UniformSteps, step_ladder
-from inrzip.codecs.uniform import STEPS_PER_OCTAVE, quantise
+from inrzip.codecs.uniform import STEPS_PER_OCTAVE, bit_price, quantise
 from inrzip.codecs.weights import QuantisedTensor
 
-from .constraints import Constrained, round_through
+from .constraints import Quantising, round_through
 
 LEAST_ELEMENTS = 512
 """Tensors with fewer elements keep uniform steps: codewords would cost more than they save."""
@@ -79,7 +78,7 @@ class Plan:
         return max(0, self.step_index - FINENESS)
 
 
-class LearnedCodebooks(Constrained):
+class LearnedCodebooks(Quantising):
     """A network whose arrays take their values from codebooks that are fitted along with them.
 
     `codewords[t]` holds those of each group, in `WORD_UNIT`; it is empty for a tensor with uniform steps.
@@ -136,7 +135,7 @@ def start_codebooks(
             words = np.stack([_lloyd(rows[groups == group], grid) for group in range(groups.max() + 1)])
         plans.append(plan)
         codewords.append(jnp.asarray(WORD_UNIT * words, jnp.float32))
-    return LearnedCodebooks(network, codewords, tuple(plans), PRICE_SHARE * level**2 * math.log(2) / 6)
+    return LearnedCodebooks(network, codewords, tuple(plans), PRICE_SHARE * bit_price(level))
 
 
 def group_channels(rows: Float[np.ndarray, "channels weights"], n_groups: int) -> Int[np.ndarray, " channels"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -11,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from inrzip.architectures.base import Representation, Trainable
+from inrzip.codecs.weights import QuantisedTensor
 
 
 class Constrained(Trainable):
@@ -27,15 +29,26 @@ class Constrained(Trainable):
         return self.network
 
 
+class Quantising(Constrained):
+    """A network that is fitted together with the levels that its arrays are rounded to."""
+
+    @abc.abstractmethod
+    def quantised(self) -> list[QuantisedTensor]:
+        """The arrays as they are rounded now, and the levels, as they are coded."""
+
+
 class Rounded(Constrained):
-    """Each parameter array rounded to multiples of its step; gradients pass straight through (Bengio et al., 2013)."""
+    """Each parameter array rounded to multiples of its step, or steps; gradients pass straight through (Bengio et al.,
+    2013).
+    """
 
     network: Representation
-    steps: list[Float[Array, ""]]
+    steps: list[Float[Array, "..."]]
 
-    def __init__(self, network: Representation, steps: Sequence[float]):
+    def __init__(self, network: Representation, steps: Sequence[float | Float[np.ndarray, "..."]]):
+        """`steps`: one for each array, or as many as can be broadcast to its shape."""
         self.network = network
-        self.steps = [jnp.float32(step) for step in steps]
+        self.steps = [jnp.asarray(step, jnp.float32) for step in steps]
 
     def prepare(self) -> tuple[Trainable, Float[Array, ""]]:
         arrays, static = eqx.partition(self.network, eqx.is_inexact_array)

@@ -13,18 +13,20 @@ from .job import Job
 from .psnr_goal import encode_to_psnr
 from .segment import (
     FIT_SHARE,
+    MIN_PARAMETERS,
     ZEROING_LEVEL,
     Coded,
     FittedNetwork,
     Goal,
     Task,
+    as_it_is,
     bits_per_parameter,
-    code,
     configure,
     fit_network,
     level_for_size,
+    payload,
+    quantised,
     sensible,
-    tune,
 )
 
 AIM = 0.985
@@ -34,6 +36,8 @@ LEAST_SHARE = 0.955
 MAX_ROUNDS = 4
 MAX_COARSER = 100
 COARSER = 1.05
+FEWER = 0.97
+"""A network that is too large for the number of parameters to tell is followed by one of so many times as many."""
 COUNT_SHARE = 0.4
 """Of the time left, what each try takes if the number of parameters is to be found."""
 
@@ -52,23 +56,21 @@ def encode_to_size(task: Task, size: int, job: Job) -> bytes:
     if task.codec.fixed_bits:
         return _encode_by_count(task, size, job)
     fitted = fit_network(task, sensible(task, size * 8 / bits_per_parameter(task)), job)
-    module, level, best = fitted.module, 0.0, None
-    aim = size * AIM
+    module, level, aim, best = fitted.module, 0.0, size * AIM, None
     for round_number in range(MAX_ROUNDS):
         job.tell("coding", FIT_SHARE)
         level = level_for_size(task, fitted, module, aim)
-        if not job.stopping:
-            module = tune(task, fitted, module, level, round_number, job)
-        payload = code(task, fitted, module, level)
-        if len(payload) <= size and (best is None or len(payload) > len(best)):
-            best = payload
-        if LEAST_SHARE * size <= len(payload) <= size or job.stopping:
+        found = quantised(task, fitted, module, level, round_number, job)
+        module, data = found.module, payload(task, fitted, found)
+        if len(data) <= size and (best is None or len(data) > len(best)):
+            best = data
+        if LEAST_SHARE * size <= len(data) <= size or job.stopping:
             break
-        aim *= 0.99 * size / len(payload)
+        aim *= 0.99 * size / len(data)
     if best is None:
         best = _shrink(task, fitted, module, level, size)
     if best is None:
-        smallest = code(task, fitted, module, ZEROING_LEVEL)
+        smallest = payload(task, fitted, as_it_is(task, fitted, module, ZEROING_LEVEL))
         raise InrzipError(
             f"a size of {size} bytes for a segment cannot be reached; the smallest network takes {len(smallest)}"
         )
@@ -78,9 +80,9 @@ def encode_to_size(task: Task, size: int, job: Job) -> bytes:
 def _shrink(task: Task, fitted: FittedNetwork, module: Representation, level: float, size: int) -> bytes | None:
     """Coarser steps, without fine-tuning, until the payload fits."""
     for _ in range(MAX_COARSER):
-        payload = code(task, fitted, module, level)
-        if len(payload) <= size:
-            return payload
+        data = payload(task, fitted, as_it_is(task, fitted, module, level))
+        if len(data) <= size:
+            return data
         level *= COARSER
     return None
 
@@ -89,17 +91,18 @@ def _encode_by_count(task: Task, size: int, job: Job) -> bytes:
     """For a codec without levels: a network of as many parameters as the size allows, found by trying."""
     n_parameters = sensible(task, size * 8 / bits_per_parameter(task))
     best = None
-    for _ in range(MAX_ROUNDS):
+    for round_number in range(MAX_ROUNDS):
         fitted = fit_network(task, n_parameters, job, share_of_time=COUNT_SHARE)
-        payload = code(task, fitted, fitted.module, 0.0)
-        if len(payload) <= size and (best is None or len(payload) > len(best)):
-            best = payload
-        if LEAST_SHARE * size <= len(payload) <= size or job.stopping:
+        data = payload(task, fitted, quantised(task, fitted, fitted.module, 1.0, round_number, job))
+        if len(data) <= size and (best is None or len(data) > len(best)):
+            best = data
+        if LEAST_SHARE * size <= len(data) <= size or job.stopping:
             break
-        fewer = sensible(task, n_parameters * AIM * size / len(payload))
-        if configure(task, fewer) == fitted.config:
+        n_parameters = sensible(task, n_parameters * AIM * size / len(data))
+        while configure(task, n_parameters) == fitted.config and len(data) > size and n_parameters > MIN_PARAMETERS:
+            n_parameters = sensible(task, FEWER * n_parameters)
+        if configure(task, n_parameters) == fitted.config:
             break
-        n_parameters = fewer
     if best is None:
         raise InrzipError(f"a size of {size} bytes cannot be reached with --codec {task.codec.name}")
     return best

@@ -31,7 +31,7 @@ from inrzip.codecs.weights import QuantisedTensor
 from inrzip.priors.laplace import LaplacePrior
 from inrzip.priors.prior import Prior, estimated_bits
 
-from .constraints import Constrained
+from .constraints import Quantising
 
 LAPLACE = LaplacePrior()
 SEARCHED = 24
@@ -62,7 +62,7 @@ class Range:
         return Range(self.low >> bits, self.high >> bits, self.axes)
 
 
-class LearnedSteps(Constrained):
+class LearnedSteps(Quantising):
     """A network whose arrays are rounded with steps that are fitted along with them.
 
     `exponents[t]` holds, for each of the array's `axes`, `unit[t]` times each channel's part of the index of its step
@@ -122,8 +122,7 @@ class LearnedSteps(Constrained):
         """The arrays as they are rounded now."""
         tensors = []
         for array, within, levels in zip(parameters(self.network), self.ranges, self._levels(), strict=True):
-            steps = step_ladder()[levels.step_index] if isinstance(levels, UniformSteps) else levels.steps()
-            nearest = np.clip(np.floor(np.asarray(array, np.float64) / steps + 0.5), within.low, within.high)
+            nearest = np.clip(np.floor(np.asarray(array, np.float64) / levels.steps() + 0.5), within.low, within.high)
             tensors.append(QuantisedTensor(nearest.astype(np.int32), levels))
         return tensors
 

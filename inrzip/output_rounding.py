@@ -21,8 +21,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from inrzip.architectures.base import Representation, parameters
-from inrzip.codecs.levels import ChannelSteps, UniformSteps, step_ladder
-from inrzip.codecs.uniform import MAX_MAGNITUDE, quantise
+from inrzip.codecs.levels import ChannelSteps, UniformSteps
+from inrzip.codecs.uniform import MAX_MAGNITUDE
 from inrzip.codecs.weights import QuantisedTensor
 
 from .layer_inputs import Layer, LayerProbe
@@ -50,20 +50,20 @@ def round_outputs(
     layer's weight or bias are rounded to the nearest. `inputs`: some ten thousand points, or a few frames.
     """
     arrays = [np.asarray(array, np.float32) for array in parameters(module)]
-    tensors = [QuantisedTensor(_nearest(array, level), level) for array, level in zip(arrays, levels, strict=True)]
+    tensors = [QuantisedTensor(level.quantise(array), level) for array, level in zip(arrays, levels, strict=True)]
     probe = LayerProbe(module, inputs)
     current = list(arrays)
     for place, (layer, exact) in enumerate(zip(probe.layers, probe.inputs_of(module), strict=True)):
         found = probe.inputs_of(_with_arrays(module, current))[place]
         weight = _elements(arrays[layer.weight], layer)
-        steps = _elements(np.broadcast_to(_steps(levels[layer.weight]), arrays[layer.weight].shape), layer)
+        steps = _elements(np.broadcast_to(levels[layer.weight].steps(), arrays[layer.weight].shape), layer)
         integers = np.zeros(arrays[layer.weight].size, np.int32)
         integers[layer.elements.ravel()] = _round_layer(weight, exact, found, steps, price).ravel()
         _replace(tensors, current, layer.weight, integers.reshape(arrays[layer.weight].shape))
         if layer.bias is not None:
             missing = exact @ weight - found @ _elements(current[layer.weight], layer)
             bias = arrays[layer.bias] + missing.mean(axis=0).reshape(arrays[layer.bias].shape)
-            _replace(tensors, current, layer.bias, _nearest(bias, levels[layer.bias]))
+            _replace(tensors, current, layer.bias, levels[layer.bias].quantise(bias))
     return tensors
 
 
@@ -118,17 +118,6 @@ def _bits(integers: Float[np.ndarray, "..."]) -> Callable[[Float[np.ndarray, "..
     ratio = math.exp(-math.asinh(0.5 / max(float(np.abs(integers).mean()), LEAST_MEAN)))
     zero, one, more = -math.log2(1 - ratio), -math.log2(ratio * (1 - ratio**2) / 2), -2 * math.log2(ratio)
     return lambda numbers: np.where(numbers == 0, zero, one + more * (np.abs(numbers) - 1))
-
-
-def _steps(levels: Steps) -> Float[np.ndarray, "..."]:
-    """The steps, shaped to be combined with the tensor."""
-    return step_ladder()[[levels.step_index]] if isinstance(levels, UniformSteps) else levels.steps()
-
-
-def _nearest(array: Float[np.ndarray, "*shape"], levels: Steps) -> Int[np.ndarray, "*shape"]:
-    if isinstance(levels, UniformSteps):
-        return quantise(array, levels.step_index)
-    return levels.quantise(array)
 
 
 def _elements(array: Float[np.ndarray, "..."], layer: Layer) -> Float[np.ndarray, "inputs outputs"]:

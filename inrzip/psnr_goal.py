@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from functools import partial
 
 from inrzip.architectures.base import Representation
 
@@ -18,17 +17,18 @@ from .job import Job
 from .segment import (
     Coded,
     FittedNetwork,
+    Quantised,
     Task,
+    as_it_is,
     bits_per_parameter,
-    code,
     configure,
     find_level,
     fit_network,
     make_examples,
     module_db,
-    quality_db,
+    payload,
+    quantised,
     sensible,
-    tune,
 )
 
 WINDOW_DB = 0.4
@@ -72,36 +72,38 @@ def encode_to_psnr(task: Task, size: int, psnr_db: float, job: Job) -> Coded:
     fitted = _fit_to(task, size, psnr_db + HEADROOM_DB, job)
     reachable = module_db(task, fitted.module)
     if reachable < psnr_db:
-        level = find_level(partial(quality_db, task, fitted, fitted.module), reachable - 0.05)
-        module = tune(task, fitted, fitted.module, level, 0, job)
-        reached = quality_db(task, fitted, module, level, everything=True)
+        level = _level_for_db(task, fitted, fitted.module, reachable - 0.05)
+        result = quantised(task, fitted, fitted.module, level, 0, job)
+        reached = result.db(task, everything=True)
         advice = f"{psnr_db:g} dB was not reached, only {reached:.2f} dB; try more effort (-e) or time (--time)"
-        return Coded(code(task, fitted, module, level), None if reached >= psnr_db else advice)
+        return Coded(payload(task, fitted, result), None if reached >= psnr_db else advice)
     good = fitted.module  # what each round starts from: the last network that was good enough
     aim = max(psnr_db - TUNING_GAIN_DB, min(psnr_db, reachable - 0.5))
     best: bytes | None = None
 
-    def keep(module: Representation, level: float) -> float:
+    def keep(result: Quantised) -> float:
         nonlocal good, best
-        payload, reached = code(task, fitted, module, level), quality_db(task, fitted, module, level, everything=True)
-        if reached >= psnr_db and (best is None or len(payload) < len(best)):
-            good, best = module, payload
+        data, reached = payload(task, fitted, result), result.db(task, everything=True)
+        if reached >= psnr_db and (best is None or len(data) < len(best)):
+            good, best = result.module, data
         return reached
 
     for round_number in range(TUNING_ROUNDS):
-        level = find_level(partial(quality_db, task, fitted, good), aim)
-        module = tune(task, fitted, good, level, round_number, job)
-        reached = keep(module, level)
+        result = quantised(task, fitted, good, _level_for_db(task, fitted, good, aim), round_number, job)
+        reached = keep(result)
         if psnr_db <= reached <= psnr_db + WINDOW_DB or job.stopping:
             break
         aim += psnr_db + WINDOW_DB / 2 - reached
     else:  # no round hit the window: coarser steps without fine-tuning come down to it gently
-        module = good
-        level = find_level(partial(quality_db, task, fitted, module), psnr_db + WINDOW_DB / 2)
-        reached = keep(module, level)
+        result = as_it_is(task, fitted, good, _level_for_db(task, fitted, good, psnr_db + WINDOW_DB / 2))
+        reached = keep(result)
     if best is None:
-        return Coded(code(task, fitted, module, level), f"{psnr_db:g} dB was not reached, only {reached:.2f} dB")
+        return Coded(payload(task, fitted, result), f"{psnr_db:g} dB was not reached, only {reached:.2f} dB")
     return Coded(best)
+
+
+def _level_for_db(task: Task, fitted: FittedNetwork, module: Representation, wanted: float) -> float:
+    return find_level(lambda level: as_it_is(task, fitted, module, level).db(task), wanted)
 
 
 def _fit_to(task: Task, size: int, wanted_db: float, job: Job) -> FittedNetwork:

@@ -1,7 +1,7 @@
 """Fine-tuning for rate and distortion at once: rounded weights, priced by a prior's bits.
 
 The loss is the mean squared error and `price` for each bit that the prior expects. At high rate, the steps of
-`allocate_steps(sensitivity, level)` are optimal where a bit is worth `level^2 ln 2 / 6` of error (see there), so that
+`allocate_steps(sensitivity, level)` are optimal where a bit is worth `bit_price(level)` of error, so that
 one level drives both. Fitting while rounding makes coarse steps cheaper than that: see `PRICE_SHARE`.
 
 Two published schemes are choices of options:
@@ -19,7 +19,6 @@ its variance and without random draws.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,12 +29,14 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from inrzip.architectures.base import Representation, Trainable, parameters
-from inrzip.codecs.uniform import MIN_EXPONENT, N_STEPS, STEPS_PER_OCTAVE, allocate_steps
+from inrzip.codecs.uniform import MIN_EXPONENT, N_STEPS, STEPS_PER_OCTAVE, allocate_steps, bit_price
+from inrzip.codecs.weights import QuantisedTensor
 from inrzip.priors.factorised import FactorisedPrior
 from inrzip.priors.gaussian import GaussianPrior
 from inrzip.priors.prior import Prior
 
-from .constraints import Constrained, round_through
+from .constraints import Quantising, round_through
+from .network import quantise_network
 
 PRICE_SHARE = 0.4
 """What a bit is worth, as a part of what it is worth at high rate: the slope of the error over bits, as measured after
@@ -71,7 +72,7 @@ ENTROPY_PENALISED = RateOptions(FactorisedPrior(), learn_prior=True, learn_steps
 CONSISTENT_ENTROPY = RateOptions(learn_steps=True, smooth=True, target_bits=CONSISTENT_TARGET)
 
 
-class RateTuned(Constrained):
+class RateTuned(Quantising):
     """A network whose arrays are rounded and priced. Steps, and the prior's parameters, are fitted along with it if the
     options say so.
 
@@ -103,6 +104,9 @@ class RateTuned(Constrained):
         indices = [np.rint(float(p) / unit) for p, unit in zip(self.positions, self.units, strict=True)]
         return [int(np.clip(index, 0, N_STEPS - 1)) for index in indices]
 
+    def quantised(self) -> list[QuantisedTensor]:
+        return quantise_network(self.network, self.step_indices())
+
     def _steps(self) -> list[Float[Array, ""]]:
         steps = []
         for position, unit in zip(self.positions, self.units, strict=True):
@@ -123,7 +127,7 @@ def rate_tuned(
     network: Representation, sensitivity: Sequence[float], level: float, options: RateOptions = DEFAULT
 ) -> RateTuned:
     """What to fit in order to fine-tune `network` at a level, as `allocate_steps` takes both. What is then to be coded
-    is the result's `network`, with the steps of `step_indices()`.
+    is the result, `quantised()`.
     """
     arrays, indices = parameters(network), allocate_steps(sensitivity, level)
     initial = jax.jit(options.prior.initial)
@@ -134,7 +138,7 @@ def rate_tuned(
         [jnp.float32(index * unit) for index, unit in zip(indices, units, strict=True)],
         [initial(w, step) if options.learn_prior else () for w, step in zip(arrays, steps, strict=True)],
         units,
-        options.price_share * level**2 * math.log(2) / 6,
+        options.price_share * bit_price(level),
         options,
     )
 

@@ -14,11 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped
 
-from inrzip.architectures.base import Config, Grid, Representation, parameters, predict
-from inrzip.codecs.uniform import allocate_steps, step_size
+from inrzip.architectures.base import Config, Grid, Representation, predict
 from inrzip.codecs.weights import QuantisedTensor
 
-from .constraints import Rounded
+from .constraints import Quantising
 from .errors import InrzipError
 from .examples import Examples, Frames, GridPoints
 from .fitting import Schedule
@@ -26,9 +25,8 @@ from .job import Job
 from .metrics import psnr
 from .network import dequantise_network, encode_network, max_weights
 from .recipes import Recipe
-from .sensitivity import sensitivities
 from .signal import Kind, Spec
-from .weight_codecs import WeightCodec
+from .weight_codecs import Sensitivity, WeightCodec
 
 TUNE_SHARE = 0.3
 """Steps of the quantisation-aware fit, as a part of those of the first."""
@@ -94,7 +92,19 @@ class FittedNetwork:
 
     config: Config
     module: Representation
-    sensitivity: list[float]
+    sensitivity: Sensitivity
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantised:
+    """A network and what it is in integers."""
+
+    module: Representation
+    tensors: list[QuantisedTensor]
+
+    def db(self, task: Task, everything: bool = False) -> float:
+        """PSNR in dB of what the integers stand for: over all samples, or over a representative part."""
+        return module_db(task, dequantise_network(self.module, self.tensors), everything)
 
 
 def make_examples(recipe: Recipe, samples: Shaped[np.ndarray, "part ..."], low: float, high: float) -> Examples:
@@ -152,27 +162,29 @@ def fit_network(
         within=(0.0, FIT_SHARE),
     )
     finished = fitted.finish(task.samples, task.spec.low, task.spec.high)
-    return FittedNetwork(config, finished, sensitivities(finished, task.examples))
+    return FittedNetwork(config, finished, task.codec.survey(finished, task.examples))
 
 
-def tune(
+def quantised(
     task: Task, fitted: FittedNetwork, module: Representation, level: float, round_number: int, job: Job
-) -> Representation:
-    """A fit of `module` with rounded parameters; `module` itself if that makes nothing better."""
-    if not task.codec.tuned:
-        return module
-    indices = allocate_steps(fitted.sensitivity, level)
+) -> Quantised:
+    """`module` in integers at a level, after the codec's fine-tuning unless the user wants to stop."""
+    if task.codec.constrain is None or job.stopping:
+        return as_it_is(task, fitted, module, level)
     n_steps = max(1, int(task.schedule.n_steps * TUNE_SHARE / (1 + 2 * round_number)))
     tuned = job.fit(
         f"{task.name}/{fitted.config}/tune{round_number}",
-        Rounded(module, [step_size(i) for i in indices]),
+        task.codec.constrain(module, fitted.sensitivity, level),
         task.examples,
         Schedule(n_steps, fitted.config.learning_rate(task.schedule.peak, task.schedule.n_steps) * TUNE_PEAK),
         deadline=_part_of(task.deadline, 1.0),
         describe=lambda loss: f"{task.db(loss):.2f} dB (quantised)",
         within=(FIT_SHARE, 1.0),
     )
-    return max(tuned.network, module, key=lambda candidate: quality_db(task, fitted, candidate, level))
+    if isinstance(tuned, Quantising):
+        return Quantised(tuned.network, tuned.quantised())
+    both = as_it_is(task, fitted, tuned.network, level), as_it_is(task, fitted, module, level)
+    return max(both, key=lambda result: result.db(task))
 
 
 def _part_of(deadline: float | None, share: float) -> float | None:
@@ -182,30 +194,30 @@ def _part_of(deadline: float | None, share: float) -> float | None:
     return now + max(deadline - now, 0.0) * FINAL_SHARE * share
 
 
-def code(task: Task, fitted: FittedNetwork, module: Representation, level: float) -> bytes:
-    """The payload of `module`, which has the configuration and sensitivities of `fitted`, quantised at a level."""
-    tensors = quantised(task, fitted, module, level)
-    return encode_network(fitted.config, tensors, task.codec.coders(tensors))
+def as_it_is(task: Task, fitted: FittedNetwork, module: Representation, level: float) -> Quantised:
+    """`module` in integers at a level, without fine-tuning."""
+    tensors = task.codec.quantise(module, fitted.sensitivity, level)
+    if task.codec.polish is not None:
+        tensors = task.codec.polish(module, task.examples, tensors)
+    return Quantised(module, tensors)
 
 
-def quantised(task: Task, fitted: FittedNetwork, module: Representation, level: float) -> list[QuantisedTensor]:
-    """The arrays of `module` in integers, at a level."""
-    arrays = [np.asarray(leaf, np.float32) for leaf in parameters(module)]
-    return task.codec.quantise(arrays, fitted.sensitivity, level)
+def payload(task: Task, fitted: FittedNetwork, result: Quantised) -> bytes:
+    """What a file holds of a network that has the configuration of `fitted`."""
+    return encode_network(fitted.config, result.tensors, task.codec.coders(result.tensors))
 
 
 def level_for_size(task: Task, fitted: FittedNetwork, module: Representation, wanted: float) -> float:
     """The level at which the payload takes `wanted` bytes, or nearly: found with the codec's quick measure, if it has
     one, and its ratio to the true size.
     """
-    quick = task.codec.quick
+    quick, aim = task.codec.quick, wanted
     if quick is None:
-        return find_level(lambda level: len(code(task, fitted, module, level)), wanted)
-    arrays, aim = [np.asarray(leaf, np.float32) for leaf in parameters(module)], wanted
+        return find_level(lambda level: len(payload(task, fitted, as_it_is(task, fitted, module, level))), wanted)
     for _ in range(QUICK_ROUNDS):
-        level = find_level(lambda level: quick(arrays, fitted.sensitivity, level), aim)
-        aim *= wanted / len(code(task, fitted, module, level))
-    return find_level(lambda level: quick(arrays, fitted.sensitivity, level), aim)
+        level = find_level(lambda level: quick(module, fitted.sensitivity, level), aim)
+        aim *= wanted / len(payload(task, fitted, as_it_is(task, fitted, module, level)))
+    return find_level(lambda level: quick(module, fitted.sensitivity, level), aim)
 
 
 def find_level(measure: Callable[[float], float], wanted: float) -> float:
@@ -215,13 +227,6 @@ def find_level(measure: Callable[[float], float], wanted: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if measure(2.0**middle) > wanted else (low, middle)
     return float(2.0**high)
-
-
-def quality_db(
-    task: Task, fitted: FittedNetwork, module: Representation, level: float, everything: bool = False
-) -> float:
-    """PSNR in dB of `module` quantised at a level: over all samples, or over a representative part."""
-    return module_db(task, dequantise_network(module, quantised(task, fitted, module, level)), everything)
 
 
 def module_db(task: Task, module: Representation, everything: bool = False) -> float:

@@ -18,10 +18,11 @@ from typing import Any
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from inrzip import wire
-from inrzip.architectures.base import Config, Grid, parameters
+from inrzip.architectures.base import Config, Grid
 from inrzip.codecs.uniform import step_size
 from inrzip.codecs.weights import CODERS
 from inrzip.container import Container, write_container
@@ -104,8 +105,12 @@ def _file(
 def _network(config: Config, grid: Grid, codec: str, coder: int | None) -> bytes:
     """A random network, as a named codec has it, or with its integers in the code of that number."""
     rng = np.random.default_rng(0)
-    arrays = [rng.normal(0, 0.2, leaf.shape).astype(np.float32) for leaf in parameters(config.structure(grid))]
-    tensors = CODECS[codec].quantise(arrays, [1.0] * len(arrays), step_size(STEP))
+    module = config.build(grid, jax.random.key(0))
+    leaves, treedef = jax.tree.flatten(module)
+    leaves = [jnp.asarray(rng.normal(0, 0.2, leaf.shape), jnp.float32) for leaf in leaves]
+    module = jax.tree.unflatten(treedef, leaves)
+    sensitivity = [np.ones(leaf.shape) for leaf in leaves] if codec == "channels" else [1.0] * len(leaves)
+    tensors = CODECS[codec].quantise(module, sensitivity, step_size(STEP))
     return encode_network(config, tensors, CODECS[codec].coders(tensors) if coder is None else [CODERS[coder]()])
 
 

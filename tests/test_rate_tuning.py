@@ -1,4 +1,4 @@
-"""Fitting with a price for bits: fine-tuning with rounded weights, and the first fit."""
+"""Fine-tuning with rounded weights and a price for bits."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ import numpy as np
 import pytest
 
 from inrzip.architectures.base import Grid, Representation, Trainable, parameters, predict
-from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.siren import SirenConfig
 from inrzip.codecs.range_coder import RangeEncoder
 from inrzip.codecs.uniform import allocate_steps, quantise, step_size
 from inrzip.constraints import Rounded
 from inrzip.examples import GridPoints
 from inrzip.fitting import Schedule, TrainableT, fit, start
-from inrzip.priced_fit import PRICE_SHARE, priced
 from inrzip.priors.dual_axis import DualAxisPrior
 from inrzip.priors.gaussian import GaussianPrior
 from inrzip.priors.laplace import LaplacePrior
@@ -164,42 +162,7 @@ def test_tensors_that_do_not_matter_become_zeros(network: Representation) -> Non
 
 
 def test_the_wrapper_itself_is_no_network(network: Representation, sensitivity: list[float]) -> None:
-    for module in (rate_tuned(network, sensitivity, LEVEL), priced(network, 1e-3)):
-        with pytest.raises(TypeError, match="prepare"):
-            module.predict_training(jnp.zeros((1, 2)), jnp.zeros((1, 3)))
-        assert isinstance(module.finish(None, 0, 1), Representation)
-
-
-# --- the first fit
-
-
-def bits_at_equal_steps(network: Representation) -> float:
-    return sum(w.size * float(jnp.log2(jnp.mean(jnp.abs(w)))) for w in parameters(network))
-
-
-def test_a_first_fit_with_a_price_has_smaller_weights(network: Representation) -> None:
-    module = CONFIG.build(GRID, jax.random.key(0))
-    small = fit(priced(module, error_of(network), 4.0), EXAMPLES, Schedule(400, 5e-3)).finish(None, 0, 255)
-    n_weights = sum(w.size for w in parameters(network))
-    assert bits_at_equal_steps(small) < bits_at_equal_steps(network) - 0.1 * n_weights
-    assert error_of(small) < 2 * error_of(network)
-
-
-def test_only_what_is_coded_is_priced() -> None:
-    """Not HNeRV's encoder, which no file holds."""
-    grid = Grid((2, 10, 10), 3)
-    decoder = HnervConfig.solve(grid, 2000).build(grid, jax.random.key(0))
-    training = decoder.training_module(jax.random.key(1))
-    module = priced(training, 0.01)
-    assert module.price == pytest.approx(PRICE_SHARE * 0.01 / sum(w.size for w in parameters(decoder)))
-    gradient = penalty_and_gradient(module)[1]
-    encoder, priced_decoder = gradient.inner.encoder, gradient.inner.decoder  # type: ignore[attr-defined]
-    assert not any(leaf.any() for leaf in jax.tree.leaves(encoder))
-    assert any(leaf.any() for leaf in jax.tree.leaves(priced_decoder))
-
-
-def test_a_bit_costs_its_price(network: Representation) -> None:
-    """Halving all weights saves a bit each."""
-    halved = jax.tree.map(lambda leaf: leaf / 2 if eqx.is_inexact_array(leaf) else leaf, network)
-    difference = prepare(priced(network, 0.01))[1] - prepare(priced(halved, 0.01))[1]
-    assert float(difference) == pytest.approx(PRICE_SHARE * 0.01, rel=0.1)  # of the smallest weights, less
+    module = rate_tuned(network, sensitivity, LEVEL)
+    with pytest.raises(TypeError, match="prepare"):
+        module.predict_training(jnp.zeros((1, 2)), jnp.zeros((1, 3)))
+    assert isinstance(module.finish(None, 0, 1), Representation)
