@@ -12,19 +12,9 @@ from jaxtyping import Int
 from numpy import ndarray
 
 from tests.common import step_indices, uniform_tensors
-from tests.page_decoder import (
-    PAGE,
-    SHAPES,
-    Damaged,
-    Shape,
-    Stream,
-    Tensor,
-    decode_plain_image,
-    polynomial_sine,
-    read_config,
-    read_tensors,
-    read_values,
-)
+from tests.page_decoder import SHAPES, Tensor, decode_plain_image, polynomial_sine, read_config, read_tensors
+from tests.page_stream import PAGE, Damaged, Shape, Stream
+from tests.page_tables import read_values
 
 if TYPE_CHECKING:
     from inrzip.codecs.coder import IntegerCoder
