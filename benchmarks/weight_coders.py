@@ -81,6 +81,7 @@ AUTO: dict[str, Coders] = {"auto": CODERS["auto"]}
 UNTUNED: dict[str, dict[str, Coders]] = {
     "auto": CODERS,
     "trellis": {"predictive": CODECS["trellis"].coders},
+    "priced": {"predictive": CODECS["priced"].coders},
     "channels": AUTO,
     "outputs": AUTO,
     "codebook": AUTO,

@@ -15,10 +15,11 @@ from inrzip.architectures.siren import Siren
 from inrzip.codecs.cabac import Cabac
 from inrzip.codecs.coder import IntegerCoder
 from inrzip.codecs.huffman import HuffmanCoder
-from inrzip.codecs.levels import HalfFloat
+from inrzip.codecs.levels import HalfFloat, UniformSteps
 from inrzip.codecs.minmax import quantise_minmax, quantise_pruned
-from inrzip.codecs.predictive import DependentPredictive
+from inrzip.codecs.predictive import DependentPredictive, Predictive
 from inrzip.codecs.raw_coder import RawCoder
+from inrzip.codecs.rd_rounding import HIGH_RATE_SLOPE, round_for_predictive
 from inrzip.codecs.sparse import SparseCoder, prune
 from inrzip.codecs.tables import AdaptiveTables
 from inrzip.codecs.trellis import STEP_RATIO, quantise_trellis
@@ -115,6 +116,11 @@ def _trellis(network: Representation, sensitivity: Sensitivity, level: float) ->
     return [QuantisedTensor(*quantise_trellis(array, step)) for array, step in pairs]
 
 
+def _by_price(network: Representation, sensitivity: Sensitivity, level: float) -> Tensors:
+    pairs = zip(_arrays(network), allocate_steps(sensitivity, level), strict=True)
+    return [QuantisedTensor(round_for_predictive(a, i, HIGH_RATE_SLOPE), UniformSteps(i)) for a, i in pairs]
+
+
 def _channels(network: Representation, sensitivity: Sensitivity, level: float) -> Tensors:
     levels = [channel_steps(elements, level) for elements in sensitivity]
     pairs = zip(_arrays(network), levels, strict=True)
@@ -200,6 +206,13 @@ CODECS: Mapping[str, WeightCodec] = {
             quick=_quick,
         ),
         WeightCodec("trellis", "trellis-coded steps, predictive coding", _trellis, _predictive, quick=_quick),
+        WeightCodec(
+            "priced",
+            "uniform steps; rounding that asks the coder for its bits (DeepCABAC), without fine-tuning",
+            _by_price,
+            lambda _: [Predictive()],
+            quick=_quick,
+        ),
         WeightCodec(
             "channels",
             "uniform steps for each channel, by its sensitivity",
