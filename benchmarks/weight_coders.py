@@ -89,7 +89,7 @@ UNTUNED: dict[str, dict[str, Coders]] = {
 """Ways to integers without fitting, and the codes shown for each."""
 TUNED: dict[str, dict[str, Coders]] = {
     "auto": CODERS,
-    **{name: AUTO for name in ("channels", "learned", "codebook")},
+    **{name: AUTO for name in ("channels", "learned")},
     **{
         name: {"its own": CODECS[name].coders} | AUTO
         for name in (
@@ -103,6 +103,7 @@ TUNED: dict[str, dict[str, Coders]] = {
         )
     },
     "few-bits": AUTO,
+    "codebook": AUTO,
 }
 """Ways with fine-tuning."""
 
