@@ -1,0 +1,224 @@
+"""The report: one HTML file that holds all it shows."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from collections.abc import Mapping, Sequence
+
+from inrzip.signal import Kind
+from inrzip.units import format_duration, format_size
+
+from . import plots
+from .curves import Comparison, Curve
+from .measuring import MAIN_METRIC, RATE_UNIT, WORDS
+from .page import PAGE_SCRIPT, PAGE_STYLE
+from .published import PublishedCurve
+
+KIND_WORDS: Mapping[Kind, str] = {
+    Kind.IMAGE: "Images",
+    Kind.VIDEO: "Video",
+    Kind.AUDIO: "Sound",
+    Kind.SHAPE: "Shapes",
+    Kind.VOLUME: "Volumes",
+}
+LESS_IS_BETTER = ("lsd", "chamfer-percent", "hausdorff-percent", "max-error")
+WIDEST_BAR = 46  # % of a table cell
+LARGEST_BAR_RATE = 200.0  # % of BD-rate that fills it
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """A picture in a row of pictures: its caption in two lines, and its URL."""
+
+    title: str
+    detail: str
+    url: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What one item looks like: the original first, then every method near the same bytes."""
+
+    item: str
+    shown: tuple[Shown, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """All about one kind."""
+
+    kind: Kind
+    item_words: tuple[str, ...]
+    curves: tuple[Curve, ...]
+    comparisons: tuple[Comparison, ...]
+    published: tuple[PublishedCurve, ...]
+    rows: tuple[Row, ...]
+
+
+def page(title: str, meta: Mapping[str, str], sections: Sequence[Section], notes: Sequence[str]) -> str:
+    """The whole file."""
+    facts = "".join(f"<dt>{_text(key)}</dt><dd>{_text(value)}</dd>" for key, value in meta.items())
+    warnings = "".join(f"<li>{_text(note)}</li>" for note in notes)
+    links = "".join(f'<a href="#{s.kind.name.lower()}">{KIND_WORDS[s.kind]}</a>' for s in sections)
+    body = "".join(section_html(section) for section in sections)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{PAGE_STYLE}</style></head><body><header><h1>{_text(title)}</h1><nav>{links}</nav></header><main>"
+        f"{f'<ul class=notes>{warnings}</ul>' if notes else ''}{body}"
+        f"<section><h2>How this was made</h2><dl>{facts}</dl>{_definitions()}</section></main>"
+        f"<script>{PAGE_SCRIPT}</script></body></html>\n"
+    )
+
+
+def section_html(section: Section) -> str:
+    """One kind: headline, plots, deltas, pictures, every number."""
+    lossy = [curve for curve in section.curves if not curve.lossless and curve.nodes]
+    parts = [f'<section id="{section.kind.name.lower()}"><h2>{KIND_WORDS[section.kind]}</h2>']
+    parts.append(f"<p class=items>{_text('; '.join(section.item_words))}</p>")
+    if lossy:
+        main = MAIN_METRIC[section.kind]
+        others = dict.fromkeys(name for curve in lossy for node in curve.nodes for name in node.metrics)
+        parts.append(_headline(section))
+        parts.append(f"<figure class=main>{plots.rd_plot(lossy, main, section.published)}</figure>")
+        parts.append(_comparison_table(section, plots.colours(section.curves)))
+        small = [plots.rd_plot(lossy, name) for name in others if name != main]
+        parts.append("<div class=grid>" + "".join(f"<figure>{svg}</figure>" for svg in small) + "</div>")
+    parts.append(_lossless_table(section))
+    parts += [_row_html(row) for row in section.rows]
+    parts.append(_node_table(section))
+    parts.append(_settings_table(section))
+    return "".join(parts) + "</section>"
+
+
+def _headline(section: Section) -> str:
+    """The finding in a sentence: where the best of ours stands against the anchor."""
+    ours = {curve.name for curve in section.curves if curve.ours}
+    found = [c for c in section.comparisons if c.rate is not None and c.codec in ours]
+    if not found:
+        return ""
+    best = min(found, key=lambda c: c.rate.value if c.rate else 0.0)
+    assert best.rate is not None
+    low, high = best.rate.overlap
+    word = "more" if best.rate.value >= 0 else "less"
+    return (
+        f"<p class=headline><b>{_text(best.codec)}</b> takes <b>{abs(best.rate.value):.0f} %</b> {word} bytes than "
+        f"<b>{_text(best.anchor)}</b> at equal PSNR ({low:.1f} to {high:.1f} dB).</p>"
+    )
+
+
+def _comparison_table(section: Section, palette: Mapping[str, str]) -> str:
+    if not section.comparisons:
+        return ""
+    rows = []
+    ranked = sorted(section.comparisons, key=lambda c: c.rate.value if c.rate else float("inf"))
+    for found in ranked:
+        name = f'<td><i style="background:{palette[found.codec]}"></i>{_text(found.codec)}</td>'
+        mean = "" if found.item_mean is None else f"{found.item_mean:+.1f} % ({found.n_items})"
+        if found.rate is None or found.psnr is None:
+            rows.append(f"<tr>{name}<td colspan=3 class=none>{_text(found.problem)}</td><td>{mean}</td><td></td></tr>")
+            continue
+        bar = _bar(found.rate.value)
+        low, high = found.rate.overlap
+        used = f"{found.rate.n_codec} and {found.rate.n_anchor} points, {low:.1f} to {high:.1f} dB"
+        used += f" ({100 * found.rate.share:.0f} % of both)"
+        used += f", {found.rate.n_dropped} left out" if found.rate.n_dropped else ""
+        rows.append(
+            f"<tr>{name}<td class=bar>{bar}</td><td class=n>{found.rate.value:+.1f} %</td>"
+            f"<td class=n>{found.psnr.value:+.2f} dB</td><td class=n>{mean}</td><td>{used}</td></tr>"
+        )
+    anchor = _text(section.comparisons[0].anchor)
+    return (
+        f"<table><caption>Against {anchor}: negative rates and positive dB are better</caption><tr><th>method</th>"
+        "<th></th><th>BD-rate</th><th>BD-PSNR</th><th>mean of items' BD-rates</th><th>points and overlap</th></tr>"
+        + "".join(rows)
+        + "</table>"
+    )
+
+
+def _bar(value: float) -> str:
+    """A bar from the middle: to the left saves, to the right costs."""
+    width = min(abs(value) / LARGEST_BAR_RATE, 1.0) * WIDEST_BAR
+    side = "right:50%;background:#2b8a3e" if value < 0 else "left:50%;background:#d6336c"
+    return f'<span style="{side};width:{width:.1f}%"></span>'
+
+
+def _lossless_table(section: Section) -> str:
+    curves = sorted((c for c in section.curves if c.lossless and c.nodes), key=lambda c: c.nodes[0].bytes)
+    if not curves:
+        return ""
+    rows = "".join(
+        f"<tr><td>{_text(c.name)}</td><td class=n>{c.nodes[0].bytes:,.0f}</td><td class=n>{c.nodes[0].rate:.3f}</td>"
+        f"<td class=n>{len(c.items)}</td></tr>"
+        for c in curves
+    )
+    unit = plots.RATE_WORDS[RATE_UNIT[section.kind]]
+    return (
+        "<table><caption>Without loss (decoded and compared)</caption><tr><th>method</th><th>mean bytes</th>"
+        f"<th>{unit}</th><th>items</th></tr>{rows}</table>"
+    )
+
+
+def _row_html(row: Row) -> str:
+    figures = "".join(
+        f'<figure><img src="{shown.url}" alt="{_text(shown.title)}"><figcaption><b>{_text(shown.title)}</b>'
+        f"<br>{_text(shown.detail)}</figcaption></figure>"
+        for shown in row.shown
+    )
+    return f"<h3>{_text(row.item)} <small>at about equal bytes; hold the pointer on one for the original</small></h3><div class=row>{figures}</div>"
+
+
+def _node_table(section: Section) -> str:
+    """Every point of every curve, folded away."""
+    names = list(dict.fromkeys(n for curve in section.curves for node in curve.nodes for n in node.metrics))
+    head = "".join(f"<th>{_text(name)}</th>" for name in names)
+    rows = []
+    for curve in section.curves:
+        for node in curve.nodes:
+            figures = "".join(
+                f"<td class=n>{node.metrics[n]:.4g}</td>" if n in node.metrics else "<td></td>" for n in names
+            )
+            rows.append(
+                f"<tr><td>{_text(curve.name)}</td><td class=n>{node.quality:g}</td><td class=n>{node.bytes:,.0f}</td>"
+                f"<td class=n>{node.rate:.4f}</td>{figures}<td class=n>{format_duration(node.encode_seconds)}</td>"
+                f"<td class=n>{format_duration(node.decode_seconds)}</td></tr>"
+            )
+    unit = RATE_UNIT[section.kind]
+    return (
+        "<details><summary>Every point (means over the items; items.csv has each item)</summary><div class=wide><table>"
+        f"<tr><th>method</th><th>quality</th><th>bytes</th><th>{unit}</th>{head}<th>encode</th><th>decode</th></tr>"
+        + "".join(rows)
+        + "</table></div></details>"
+    )
+
+
+def _settings_table(section: Section) -> str:
+    rows = [f"<tr><td>{_text(curve.name)}</td><td>{_text(curve.settings)}</td></tr>" for curve in section.curves]
+    for paper in section.published:
+        rows.append(
+            f"<tr><td>{_text(paper.name)} (published)</td><td>{_text(paper.scope)}; {_text(paper.source)}</td></tr>"
+        )
+    return (
+        "<details><summary>Settings and sources</summary><table><tr><th>method</th><th>settings</th></tr>"
+        + "".join(rows)
+        + "</table></details>"
+    )
+
+
+def _definitions() -> str:
+    words = "; ".join(f"<b>{_text(name)}</b>: {_text(text)}" for name, text in WORDS.items())
+    return (
+        "<p class=fine>Rates are bytes of whole files. Distortions are of what was decoded from them. Curves are means "
+        "over the items at each quality point; BD-rate and BD-PSNR are by PCHIP over the logarithm of the rate, of these "
+        f"mean curves; points that another beats in both are left out. {words}.</p>"
+    )
+
+
+def size_and_db(n_bytes: int, db: float) -> str:
+    """ "24.3 kB, 31.64 dB"; "lossless" in place of the stand-in for an infinite PSNR."""
+    return f"{format_size(n_bytes)}, " + (f"{db:.2f} dB" if db < 500 else "lossless")
+
+
+def _text(value: str) -> str:
+    return html.escape(value, quote=True)

@@ -1,0 +1,171 @@
+"""Runs points one after the other; what is finished is kept on disk and never run again.
+
+A file in the cache is named by a hash of all that it depends on: the item's content, the method with its settings, the
+version of its library and code, and the quality. What was measured of it also depends on the code of the metrics.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from inrzip.files import atomic_output
+from inrzip.units import format_duration
+
+from .items import Item
+from .measuring import Point, distortion, rate_of
+from .methods import CannotCode, Method, NotInstalled, identity, source_hash
+from .ours import ROOT, OutOfTime
+
+METRIC_SOURCES = ("benchmarks/metrics.py", "benchmarks/measuring.py", "inrzip/metrics.py", "inrzip/shape_metrics.py")
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One point to be measured."""
+
+    item: Item
+    method: Method
+    quality: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """Points measured, why others could not be ((method, reason) pairs), and how many were left for want of time."""
+
+    points: list[Point]
+    refused: list[tuple[str, str]]
+    n_left: int
+
+
+class Cache:
+    """Files and measurements in a folder."""
+
+    def __init__(self, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._digests: dict[int, str] = {}
+        self._identities: dict[str, str] = {}
+        self._metrics = source_hash(*(ROOT / name for name in METRIC_SOURCES))[:12]
+
+    def _key(self, task: Task) -> str:
+        digest = self._digests.setdefault(id(task.item), task.item.digest())
+        name = self._identities.setdefault(task.method.name, identity(task.method))
+        return hashlib.sha256(repr((digest, name, task.quality)).encode()).hexdigest()[:32]
+
+    def _places(self, task: Task) -> tuple[Path, Path]:
+        key = self._key(task)
+        return self._folder / f"{key}.bin", self._folder / f"{key}-{self._metrics}.json"
+
+    def file(self, task: Task) -> bytes | None:
+        """The compressed file, if there is one."""
+        place = self._places(task)[0]
+        return place.read_bytes() if place.is_file() else None
+
+    def point(self, task: Task) -> Point | None:
+        """The measurement, if it was made and its file is still there. A damaged one counts as missing."""
+        place = self._places(task)[1]
+        try:
+            stored = json.loads(place.read_text())
+            point = Point(**{**stored, "item": task.item.name, "method": task.method.name})
+        except (OSError, ValueError, TypeError):
+            return None
+        file = self.file(task)
+        return point if file is not None and len(file) == point.bytes else None
+
+    def keep_file(self, task: Task, data: bytes) -> None:
+        with atomic_output(self._places(task)[0], overwrite=True) as temporary:
+            temporary.write_bytes(data)
+
+    def keep_point(self, task: Task, point: Point) -> None:
+        with atomic_output(self._places(task)[1], overwrite=True) as temporary:
+            temporary.write_text(json.dumps(dataclasses.asdict(point)))
+
+
+def measure(task: Task, cache: Cache) -> Point:
+    """The point, from the cache if it is there. Raises CannotCode, OutOfTime, and InrzipError."""
+    known = cache.point(task)
+    if known is not None:
+        return known
+    begun = time.perf_counter()
+    data = task.method.encode(task.item, task.quality)
+    encoded = time.perf_counter()
+    decoded = task.method.decode(data, task.item)
+    finished = time.perf_counter()
+    exact, relative_mse, figures = distortion(task.item, decoded)
+    point = Point(
+        task.item.name,
+        task.method.name,
+        task.quality,
+        len(data),
+        rate_of(task.item, len(data)),
+        exact,
+        relative_mse,
+        figures,
+        encoded - begun,
+        finished - encoded,
+    )
+    cache.keep_file(task, data)
+    cache.keep_point(task, point)
+    return point
+
+
+def make_tasks(items: Sequence[Item], methods: Sequence[Method]) -> list[Task]:
+    """Every method with every item of its kind at every quality; a whole curve before the next."""
+    return [Task(item, m, quality) for m in methods for quality in m.ladder for item in items if item.kind == m.kind]
+
+
+def run(tasks: Sequence[Task], cache: Cache, deadline: float | None, tell: Callable[[str], None]) -> Outcome:
+    """Measures `tasks` in order until `deadline` (of `time.monotonic`); finished ones count whatever the time."""
+    points: list[Point] = []
+    refused: dict[tuple[str, str], None] = {}
+    seconds: dict[str, list[float]] = {}
+    n_left, absent = 0, set()
+    for i, task in enumerate(tasks):
+        if task.method.name in absent:
+            continue
+        try:
+            known = cache.point(task)
+            if known is None and deadline is not None and time.monotonic() > deadline:
+                n_left += 1
+                continue
+            begun = time.monotonic()
+            label = f"{task.method.name} {task.quality:g} {task.item.name}"
+            tell(f"{i + 1}/{len(tasks)} {label}{_time_left(tasks[i:], seconds)}")
+            points.append(known or measure(task, cache))
+            if known is None:
+                seconds.setdefault(task.method.name, []).append(time.monotonic() - begun)
+        except NotInstalled as error:
+            absent.add(task.method.name)
+            refused[task.method.name, f"not installed: {error}"] = None
+        except CannotCode as error:
+            refused[task.method.name, f"{task.item.name}: {error}"] = None
+        except OutOfTime:
+            n_left += 1
+    return Outcome(points, list(refused), n_left)
+
+
+def _time_left(tasks: Sequence[Task], seconds: dict[str, list[float]]) -> str:
+    """What remains, by the mean of each method's points so far, or of all; nothing while none is known."""
+    spent = [second for each in seconds.values() for second in each]
+    if not spent:
+        return ""
+    overall = sum(spent) / len(spent)
+    means = {name: sum(each) / len(each) for name, each in seconds.items()}
+    return f", {format_duration(sum(means.get(task.method.name, overall) for task in tasks))} left"
+
+
+def stderr_teller(shown: bool = True) -> Callable[[str], None]:
+    """Prints one line over and over on a terminal, and one for each change elsewhere."""
+    terminal = sys.stderr.isatty()
+
+    def tell(line: str) -> None:
+        if shown:
+            print(f"\r\x1b[K{line}" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
+
+    return tell
