@@ -1,7 +1,8 @@
 """Bjontegaard deltas: how much more rate one codec takes than another at equal quality, and how much quality it gains.
 
-Quality is interpolated by PCHIP (a monotone cubic, as in JVET's sheets) over the logarithm of the rate, or the reverse,
-and the mean difference over the common interval is the delta. With four points a curve, differences under 1 % are noise.
+Quality is interpolated by PCHIP (a monotone cubic, as in JVET's sheets) over the logarithm of the rate, or the
+reverse, and the mean difference over the common interval is the delta. With four points a curve, differences under 1 %
+are noise.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Curve:
 
 
 def make_curve(method: Method, items: Sequence[Item], points: Sequence[Point]) -> Curve:
-    """The method's mean curve. Only qualities that every item has count, as means over other items are not comparable."""
+    """The method's mean curve. Only qualities that every item has count: means over other items are not comparable."""
     names = [item.name for item in items if item.kind == method.kind]
     mine = [point for point in points if point.method == method.name]
     able = [name for name in names if any(point.item == name for point in mine)]
@@ -107,19 +107,23 @@ def compare(anchor: Curve, codec: Curve, points: Sequence[Point]) -> Comparison:
         warnings.simplefilter("ignore")  # the report prints how many points were used
         each = []
         for name in dict.fromkeys(point.item for point in points):
-            pairs = [_item_pairs(curve, name, points) for curve in (anchor, codec)]
+            own = [_item_pairs(curve, name, points) for curve in (anchor, codec)]
             try:
-                each.append(bd.bd_rate(pairs[0], pairs[1]).value)
+                each.append(bd.bd_rate(own[0], own[1]).value)
             except ValueError:
                 continue
         mean = float(np.mean(each)) if each else None
         if anchor.items != codec.items:
             return Comparison(anchor.name, codec.name, None, None, mean, len(each), "measured on other items")
+        pairs = anchor.pairs(), codec.pairs()
         try:
-            rate, gain = bd.bd_rate(anchor.pairs(), codec.pairs()), bd.bd_psnr(anchor.pairs(), codec.pairs())
+            gain: bd.Delta | None = bd.bd_psnr(*pairs)
+        except ValueError:
+            gain = None
+        try:
+            return Comparison(anchor.name, codec.name, bd.bd_rate(*pairs), gain, mean, len(each))
         except ValueError as error:
-            return Comparison(anchor.name, codec.name, None, None, mean, len(each), str(error))
-    return Comparison(anchor.name, codec.name, rate, gain, mean, len(each))
+            return Comparison(anchor.name, codec.name, None, gain, mean, len(each), str(error))
 
 
 def _item_pairs(curve: Curve, item: str, points: Sequence[Point]) -> list[bd.Point]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from inrzip.metrics import psnr
+from inrzip.metrics import LOSSLESS_DB, psnr
 from inrzip.shape_metrics import compare
 from inrzip.signal import Kind
 
@@ -126,7 +126,7 @@ def _shape_figures(item: Item, decoded: Content) -> dict[str, float]:
         raise ValueError(f"{item.name}: decoded to samples, not to a mesh")
     quality = compare(item.mesh, decoded)
     return {
-        "surface-psnr": min(quality.psnr, metrics.LOSSLESS_DB),
+        "surface-psnr": min(quality.psnr, LOSSLESS_DB),
         "chamfer-percent": quality.chamfer_percent,
         "hausdorff-percent": quality.hausdorff_percent,
         "normal-consistency": quality.normal_consistency,

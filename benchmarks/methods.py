@@ -29,8 +29,8 @@ class Method:
     - `name`: as on the command line and in reports; `settings`: what was chosen, in words, for the report.
     - `ladder`: quality points by rising size, in the method's own units. A lossless method has one.
     - `encode`: a whole file at one of them: it holds all that its decoder needs. Raises `CannotCode`.
-    - `decode`: that file's samples or mesh. The item tells only what players of such files know otherwise: the layout of
-      the array, and for sound where it begins, as lossy codecs delay it.
+    - `decode`: that file's samples or mesh. The item tells only what players of such files know otherwise: the
+      layout of the array, and for sound where it begins, as lossy codecs delay it.
     - `version`: of the library. Raises `NotInstalled`.
     - `ours`: whether this is one of `inrzip`'s recipes.
     """

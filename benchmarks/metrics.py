@@ -134,8 +134,9 @@ def _halved(values: Float[ndarray, "h w"]) -> Float[ndarray, "p q"]:
 
 
 def audio_psnr(original: Shaped[ndarray, "n c"], decoded: Shaped[ndarray, "n c"], peak: float) -> float:
-    """PSNR in dB as the papers define it (COIN++, RECOMBINER): the wave from -1 to 1 is mapped to 0 to 1 and the peak is
-    1. That is the whole span of the samples as peak, so 6.02 dB more than with the largest amplitude as peak.
+    """PSNR in dB as the papers define it (COIN++, RECOMBINER): the wave from -1 to 1 is mapped to 0..1, the peak is 1.
+
+    So the peak is the whole span of the samples: 6.02 dB more than with the largest amplitude as peak.
     """
     return psnr(mse(original, decoded), peak)
 

@@ -7,13 +7,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import inrzip
 from inrzip import plan
 from inrzip.checkpoint import Checkpoint
 from inrzip.compilation import prepare
 from inrzip.compression import encode_signal
+from inrzip.errors import InrzipError
 from inrzip.job import Job
 from inrzip.progress import Progress
+from inrzip.reader import Reader
 from inrzip.recipes import RECIPES, Recipe
 from inrzip.signal import Kind
 from inrzip.weight_codecs import WeightCodec, choose_codec
@@ -40,7 +41,7 @@ def _parse(text: str) -> tuple[Recipe, WeightCodec]:
     """Recipe and codec of "recipe" or "recipe:codec". Raises InrzipError for names that do not exist."""
     recipe, _, codec = text.partition(":")
     if recipe not in RECIPES:
-        raise inrzip.InrzipError(f"recipe {recipe!r} does not exist; there are {', '.join(RECIPES)}")
+        raise InrzipError(f"recipe {recipe!r} does not exist; there are {', '.join(RECIPES)}")
     return RECIPES[recipe], choose_codec(codec or None)
 
 
@@ -81,7 +82,7 @@ def recipe_method(
         return data
 
     def decode(data: bytes, item: Item) -> Content:
-        with inrzip.open(data, max_memory=None) as reader:
+        with Reader(data, max_memory=None) as reader:
             return reader.mesh() if item.kind == Kind.SHAPE else reader.render()
 
     name = f"{text} -e {effort}"

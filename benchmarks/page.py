@@ -19,17 +19,18 @@ small, .items, .fine, .none { color: var(--soft); } small { font-weight: normal;
 figure { margin: 0; } svg { width: 100%; height: auto; }
 .main { max-width: 900px; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(330px, 1fr)); gap: 1rem; margin-top: 1rem; }
-.row { display: flex; gap: .8rem; overflow-x: auto; padding-bottom: .6rem; }
-.row figure { flex: 0 0 auto; width: 260px; } .row img { width: 100%; display: block; border-radius: 4px; }
+.row { display: grid; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr)); gap: .9rem; }
+.row img { width: 100%; display: block; border-radius: 4px; }
 .row figure:first-child img { outline: 2px solid #adb5bd; }
 figcaption { font-size: .85rem; line-height: 1.35; margin-top: .3rem; }
 table { border-collapse: collapse; margin: 1rem 0; font-size: .88rem; width: 100%; }
 caption { text-align: left; color: var(--soft); padding-bottom: .3rem; }
 th { text-align: left; font-weight: 600; } th, td { padding: .28rem .6rem; border-bottom: 1px solid #f1f3f5; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td i { display: inline-block; width: .75em; height: .75em; border-radius: 50%; margin-right: .5em; }
-td.bar { position: relative; width: 170px; background: linear-gradient(#ced4da, #ced4da) 50% 0 / 1px 100% no-repeat; }
-td.bar span { position: absolute; top: 25%; height: 50%; border-radius: 2px; }
+.bar { position: relative; width: 170px; height: 1.2em; 
+  background: linear-gradient(#ced4da, #ced4da) 50% 0 / 1px 100% no-repeat; }
+div.bar span { position: absolute; top: 25%; height: 50%; border-radius: 2px; }
 details { margin-top: .9rem; } summary { cursor: pointer; color: #1864ab; } .wide { overflow-x: auto; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; font-size: .9rem; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }

@@ -113,7 +113,7 @@ def _decode(encoder: Encoder, data: bytes, item: Item) -> Shaped[ndarray, "n c"]
     import av
 
     channels = item.spec.channels
-    with av.open(io.BytesIO(data), format="ogg" if encoder is OPUS else None) as source:
+    with av.open(io.BytesIO(data), "r", format="ogg" if encoder is OPUS else None) as source:
         resampler = av.AudioResampler("fltp", "mono" if channels == 1 else "stereo")
         frames = [piece for frame in source.decode(audio=0) for piece in resampler.resample(frame)]
     sound = np.concatenate([frame.to_ndarray().T for frame in frames]).astype(np.float64)
@@ -161,7 +161,7 @@ def _flac_decode(data: bytes, item: Item) -> Shaped[ndarray, "n c"]:
 
     wide = item.spec.sample_type == "i3"
     samples, _ = soundfile.read(io.BytesIO(data), dtype="int32" if wide else "int16", always_2d=True)
-    return samples >> 8 if wide else samples
+    return np.asarray(samples >> 8 if wide else samples)
 
 
 def _method(name: str, settings: str, encoder: Encoder) -> Method:

@@ -7,6 +7,7 @@ import importlib.metadata
 import io
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Shaped
@@ -23,7 +24,6 @@ TOLERANCES = (0.3, 0.15, 0.08, 0.04, 0.02, 0.01, 0.004, 0.0015)
 """Largest errors, as a part of the volume's range."""
 ZFP_TOLERANCES = (32.0, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.2)
 """ZFP stays far below the error it is allowed."""
-SPERR_PWE_MODE = 3  # imagecodecs.SPERR.MODE.PWE: a point-wise error
 Volume = Float32[ndarray, "..."]
 
 # ---- meshes ----
@@ -89,7 +89,8 @@ def _as_samples(volume: Shaped[ndarray, "..."], item: Item) -> Shaped[ndarray, "
 def _zfp_encode(item: Item, tolerance: float) -> bytes:
     import imagecodecs
 
-    return bytes(imagecodecs.zfp_encode(_floats(item, 4), tolerance * item.spec.peak, mode="a", numthreads=1))
+    level: Any = tolerance * item.spec.peak  # its stub says int, its documentation float
+    return bytes(imagecodecs.zfp_encode(_floats(item, 4), level, mode="a", numthreads=1))
 
 
 def _zfp_decode(data: bytes) -> Shaped[ndarray, "..."]:
@@ -129,7 +130,7 @@ def _sperr_encode(item: Item, tolerance: float) -> bytes:
     if volume.ndim < 2:
         raise CannotCode("1 axis: takes 2 and 3")
     level = tolerance * item.spec.peak
-    return bytes(imagecodecs.sperr_encode(volume, level, mode=SPERR_PWE_MODE, header=True, numthreads=1))
+    return bytes(imagecodecs.sperr_encode(volume, level, mode="pwe", header=True, numthreads=1))
 
 
 def _sperr_decode(data: bytes) -> Shaped[ndarray, "..."]:

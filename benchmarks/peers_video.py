@@ -96,7 +96,7 @@ def _decode(container: str, data: bytes, item: Item) -> Shaped[ndarray, "t h w c
     import av
 
     height, width = item.spec.shape[1:]
-    with av.open(io.BytesIO(data), format=container) as source:
+    with av.open(io.BytesIO(data), "r", format=container) as source:
         frames = [
             frame.reformat(format="rgb24", interpolation=SWSCALE).to_ndarray()[:height, :width]
             for frame in source.decode(video=0)

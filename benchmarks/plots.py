@@ -5,19 +5,22 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from .curves import Curve
 from .measuring import MAIN_METRIC, RATE_UNIT, WORDS
 from .published import PublishedCurve
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 RATE_WORDS: Mapping[str, str] = {"bpp": "bits per pixel", "kbps": "kbit/s", "bpv": "bits per voxel or vertex"}
 OURS = ("#d6336c", "#e8590c", "#9c36b5", "#c92a2a", "#f08c00", "#862e9c")
-PEERS = ("#1864ab", "#2b8a3e", "#0c8599", "#5f3dc4", "#495057", "#74b816", "#1c7ed6", "#20c997")
+PEERS = ("#1864ab", "#37b24d", "#15aabf", "#7048e8", "#343a40", "#a9a100", "#4dabf7", "#63e6be")
 PUBLISHED = ("#868e96", "#a9856b", "#748ffc", "#94d82d", "#66d9e8", "#b197fc", "#c0a000", "#adb5bd")
 SIZES = {True: (8.2, 5.0), False: (5.2, 3.5)}
 """Inches of the main plot, and of the smaller ones."""
-LEAST_NODES = 1
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "inrzip",
     "font.family": "sans-serif",
@@ -43,20 +46,23 @@ def colours(curves: Sequence[Curve]) -> dict[str, str]:
 
 def rd_plot(curves: Sequence[Curve], metric: str, published: Sequence[PublishedCurve] = ()) -> str:
     """`metric` over rate (a logarithmic axis) of curves of one kind, as an `<svg>` element."""
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        return _rd_plot(curves, metric, published)
+
+
+def _rd_plot(curves: Sequence[Curve], metric: str, published: Sequence[PublishedCurve]) -> str:
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter
 
     kind = curves[0].kind
     palette, large = colours(curves), metric == MAIN_METRIC[kind]
     figure = Figure(figsize=SIZES[large], layout="constrained")
     axes = figure.add_subplot()
-    for i, paper in enumerate(published):
-        rates, values = zip(*paper.pairs, strict=True)
-        style = {"color": PUBLISHED[i % len(PUBLISHED)], "lw": 1, "ls": "--", "marker": ".", "ms": 4}
-        axes.plot(rates, values, label=f"{paper.name} (published)", **style)
-    for curve in curves:
+    for curve in sorted(curves, key=lambda c: not c.ours):
         nodes = [node for node in curve.nodes if metric in node.metrics]
-        if len(nodes) < LEAST_NODES or curve.lossless:
+        if not nodes or curve.lossless:
             continue
         width, size = (2.4, 6) if curve.ours else (1.4, 4)
         axes.plot(
@@ -69,31 +75,25 @@ def rd_plot(curves: Sequence[Curve], metric: str, published: Sequence[PublishedC
             ms=size,
             zorder=3 if curve.ours else 2,
         )
+    for i, paper in enumerate(published):
+        rates, values = zip(*paper.pairs, strict=True)
+        style: dict[str, Any] = {"color": PUBLISHED[i % len(PUBLISHED)], "lw": 1, "ls": "--", "marker": ".", "ms": 4}
+        axes.plot(rates, values, label=f"{paper.name} (published)", **style)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in "25" else ""))
     axes.set_xlabel(RATE_WORDS[RATE_UNIT[kind]])
     axes.set_title(WORDS.get(metric, metric), loc="left", fontsize=11)
-    if not axes.lines:
-        axes.xaxis.set_minor_formatter(NullFormatter())
     if large:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
     return svg_of(figure)
 
 
-def svg_of(figure: object) -> str:
-    """A matplotlib figure as an `<svg>` element that scales with the page."""
-    import matplotlib
-
+def svg_of(figure: Figure) -> str:
+    """A figure as an `<svg>` element that scales with the page."""
     buffer = io.StringIO()
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})  # type: ignore[attr-defined]
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    return re.sub(
-        r'<svg ([^>]*?)width="[^"]*" ?',
-        r"<svg \1",
-        re.sub(r'(<svg [^>]*?)height="[^"]*" ?', r"\1", text, count=1),
-        count=1,
-    )
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    head, body = text.split(">", 1)
+    return re.sub(r' (?:width|height)="[^"]*"', "", head) + ">" + body

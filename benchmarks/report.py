@@ -10,6 +10,7 @@ from inrzip.signal import Kind
 from inrzip.units import format_duration, format_size
 
 from . import plots
+from .bd import Delta
 from .curves import Comparison, Curve
 from .measuring import MAIN_METRIC, RATE_UNIT, WORDS
 from .page import PAGE_SCRIPT, PAGE_STYLE
@@ -24,6 +25,8 @@ KIND_WORDS: Mapping[Kind, str] = {
 }
 LESS_IS_BETTER = ("lsd", "chamfer-percent", "hausdorff-percent", "max-error")
 WIDEST_BAR = 46  # % of a table cell
+SOUND_SHARE = 0.15
+"""Of both curves' qualities: with less in common, a BD-rate says little, and the report says so."""
 LARGEST_BAR_RATE = 200.0  # % of BD-rate that fills it
 
 
@@ -95,17 +98,20 @@ def section_html(section: Section) -> str:
 def _headline(section: Section) -> str:
     """The finding in a sentence: where the best of ours stands against the anchor."""
     ours = {curve.name for curve in section.curves if curve.ours}
-    found = [c for c in section.comparisons if c.rate is not None and c.codec in ours]
-    if not found:
+    found = [c for c in section.comparisons if c.codec in ours and (c.rate or c.psnr)]
+    wide = [c for c in found if c.rate is not None and c.rate.share >= SOUND_SHARE]
+    if wide:
+        best, rate = min(((c, c.rate) for c in wide if c.rate), key=lambda pair: pair[1].value)
+        finding = f"takes <b>{abs(rate.value):.0f} %</b> {'more' if rate.value >= 0 else 'less'} bytes than"
+        where = f"at equal quality ({rate.overlap[0]:.1f} to {rate.overlap[1]:.1f} dB)"
+    elif any(c.psnr for c in found):
+        best, gain = max(((c, c.psnr) for c in found if c.psnr), key=lambda pair: pair[1].value)
+        finding = f"is <b>{abs(gain.value):.1f} dB</b> {'above' if gain.value >= 0 else 'below'}"
+        unit = plots.RATE_WORDS[RATE_UNIT[section.kind]]
+        where = f"at equal bytes ({gain.overlap[0]:.3g} to {gain.overlap[1]:.3g} {unit})"
+    else:
         return ""
-    best = min(found, key=lambda c: c.rate.value if c.rate else 0.0)
-    assert best.rate is not None
-    low, high = best.rate.overlap
-    word = "more" if best.rate.value >= 0 else "less"
-    return (
-        f"<p class=headline><b>{_text(best.codec)}</b> takes <b>{abs(best.rate.value):.0f} %</b> {word} bytes than "
-        f"<b>{_text(best.anchor)}</b> at equal PSNR ({low:.1f} to {high:.1f} dB).</p>"
-    )
+    return f"<p class=headline><b>{_text(best.codec)}</b> {finding} <b>{_text(best.anchor)}</b> {where}.</p>"
 
 
 def _comparison_table(section: Section, palette: Mapping[str, str]) -> str:
@@ -114,34 +120,42 @@ def _comparison_table(section: Section, palette: Mapping[str, str]) -> str:
     rows = []
     ranked = sorted(section.comparisons, key=lambda c: c.rate.value if c.rate else float("inf"))
     for found in ranked:
-        name = f'<td><i style="background:{palette[found.codec]}"></i>{_text(found.codec)}</td>'
-        mean = "" if found.item_mean is None else f"{found.item_mean:+.1f} % ({found.n_items})"
-        if found.rate is None or found.psnr is None:
-            rows.append(f"<tr>{name}<td colspan=3 class=none>{_text(found.problem)}</td><td>{mean}</td><td></td></tr>")
-            continue
-        bar = _bar(found.rate.value)
-        low, high = found.rate.overlap
-        used = f"{found.rate.n_codec} and {found.rate.n_anchor} points, {low:.1f} to {high:.1f} dB"
-        used += f" ({100 * found.rate.share:.0f} % of both)"
-        used += f", {found.rate.n_dropped} left out" if found.rate.n_dropped else ""
+        cells = [f'<i style="background:{palette[found.codec]}"></i>{_text(found.codec)}']
+        cells += _delta_cells(found.rate, found.psnr)
+        cells.append("" if found.item_mean is None else f"{found.item_mean:+.1f} % ({found.n_items})")
+        cells.append(_points_used(found))
         rows.append(
-            f"<tr>{name}<td class=bar>{bar}</td><td class=n>{found.rate.value:+.1f} %</td>"
-            f"<td class=n>{found.psnr.value:+.2f} dB</td><td class=n>{mean}</td><td>{used}</td></tr>"
+            "<tr>" + "".join(f"<td{'' if i in (0, 5) else ' class=n'}>{c}</td>" for i, c in enumerate(cells)) + "</tr>"
         )
     anchor = _text(section.comparisons[0].anchor)
     return (
         f"<table><caption>Against {anchor}: negative rates and positive dB are better</caption><tr><th>method</th>"
-        "<th></th><th>BD-rate</th><th>BD-PSNR</th><th>mean of items' BD-rates</th><th>points and overlap</th></tr>"
-        + "".join(rows)
-        + "</table>"
+        "<th></th><th class=n>BD-rate</th><th class=n>BD-PSNR</th><th class=n>mean of items' BD-rates</th>"
+        "<th>points and overlap</th></tr>" + "".join(rows) + "</table>"
     )
+
+
+def _delta_cells(rate: Delta | None, gain: Delta | None) -> list[str]:
+    """A bar, the BD-rate and the BD-PSNR; a dash for what does not exist."""
+    cells = ["", "&ndash;"] if rate is None else [_bar(rate.value), f"{rate.value:+.1f} %"]
+    return [*cells, "&ndash;" if gain is None else f"{gain.value:+.2f} dB"]
+
+
+def _points_used(found: Comparison) -> str:
+    """How sound the deltas are, in words."""
+    if found.rate is None:
+        return _text(found.problem)
+    rate, (low, high) = found.rate, found.rate.overlap
+    words = f"{rate.n_codec} and {rate.n_anchor} points, {low:.1f} to {high:.1f} dB ({100 * rate.share:.0f} % of both)"
+    words += f", {rate.n_dropped} left out" if rate.n_dropped else ""
+    return words + ("; <b>little in common: take no number from the BD-rate</b>" if rate.share < SOUND_SHARE else "")
 
 
 def _bar(value: float) -> str:
     """A bar from the middle: to the left saves, to the right costs."""
     width = min(abs(value) / LARGEST_BAR_RATE, 1.0) * WIDEST_BAR
     side = "right:50%;background:#2b8a3e" if value < 0 else "left:50%;background:#d6336c"
-    return f'<span style="{side};width:{width:.1f}%"></span>'
+    return f'<div class=bar><span style="{side};width:{width:.1f}%"></span></div>'
 
 
 def _lossless_table(section: Section) -> str:
@@ -155,8 +169,8 @@ def _lossless_table(section: Section) -> str:
     )
     unit = plots.RATE_WORDS[RATE_UNIT[section.kind]]
     return (
-        "<table><caption>Without loss (decoded and compared)</caption><tr><th>method</th><th>mean bytes</th>"
-        f"<th>{unit}</th><th>items</th></tr>{rows}</table>"
+        "<table><caption>Without loss (decoded and compared)</caption><tr><th>method</th><th class=n>mean bytes</th>"
+        f"<th class=n>{unit}</th><th class=n>items</th></tr>{rows}</table>"
     )
 
 
@@ -166,13 +180,14 @@ def _row_html(row: Row) -> str:
         f"<br>{_text(shown.detail)}</figcaption></figure>"
         for shown in row.shown
     )
-    return f"<h3>{_text(row.item)} <small>at about equal bytes; hold the pointer on one for the original</small></h3><div class=row>{figures}</div>"
+    hint = "<small>at about equal bytes; hold the pointer on one for the original</small>"
+    return f"<h3>{_text(row.item)} {hint}</h3><div class=row>{figures}</div>"
 
 
 def _node_table(section: Section) -> str:
     """Every point of every curve, folded away."""
     names = list(dict.fromkeys(n for curve in section.curves for node in curve.nodes for n in node.metrics))
-    head = "".join(f"<th>{_text(name)}</th>" for name in names)
+    head = "".join(f"<th class=n>{_text(name)}</th>" for name in names)
     rows = []
     for curve in section.curves:
         for node in curve.nodes:
@@ -187,9 +202,8 @@ def _node_table(section: Section) -> str:
     unit = RATE_UNIT[section.kind]
     return (
         "<details><summary>Every point (means over the items; items.csv has each item)</summary><div class=wide><table>"
-        f"<tr><th>method</th><th>quality</th><th>bytes</th><th>{unit}</th>{head}<th>encode</th><th>decode</th></tr>"
-        + "".join(rows)
-        + "</table></div></details>"
+        f"<tr><th>method</th><th class=n>quality</th><th class=n>bytes</th><th class=n>{unit}</th>{head}"
+        "<th class=n>encode</th><th class=n>decode</th></tr>" + "".join(rows) + "</table></div></details>"
     )
 
 
@@ -210,7 +224,7 @@ def _definitions() -> str:
     words = "; ".join(f"<b>{_text(name)}</b>: {_text(text)}" for name, text in WORDS.items())
     return (
         "<p class=fine>Rates are bytes of whole files. Distortions are of what was decoded from them. Curves are means "
-        "over the items at each quality point; BD-rate and BD-PSNR are by PCHIP over the logarithm of the rate, of these "
+        "over the items at each quality point; BD-rate and BD-PSNR are by PCHIP over log-rate, of these "
         f"mean curves; points that another beats in both are left out. {words}.</p>"
     )
 

@@ -151,13 +151,13 @@ def run(tasks: Sequence[Task], cache: Cache, deadline: float | None, tell: Calla
 
 
 def _time_left(tasks: Sequence[Task], seconds: dict[str, list[float]]) -> str:
-    """What remains, by the mean of each method's points so far, or of all; nothing while none is known."""
-    spent = [second for each in seconds.values() for second in each]
-    if not spent:
+    """What remains, by the mean of each method's points so far; "over" while there is a method without any."""
+    if not seconds:
         return ""
-    overall = sum(spent) / len(spent)
     means = {name: sum(each) / len(each) for name, each in seconds.items()}
-    return f", {format_duration(sum(means.get(task.method.name, overall) for task in tasks))} left"
+    left = sum(means.get(task.method.name, 0.0) for task in tasks)
+    over = "" if all(task.method.name in means for task in tasks) else "over "
+    return f", {over}{format_duration(left)} left"
 
 
 def stderr_teller(shown: bool = True) -> Callable[[str], None]:
