@@ -77,7 +77,7 @@ class Item:
         digest = hashlib.sha256(repr(facts).encode())
         arrays = [self.mesh.vertices, self.mesh.faces] if isinstance(self.content, Mesh) else [self.samples]
         for array in arrays:
-            digest.update(np.ascontiguousarray(array))
+            digest.update(array.tobytes())
         return digest.hexdigest()
 
 
@@ -122,7 +122,7 @@ def area_averaged(frame: Shaped[ndarray, "h w c"], height: int, width: int) -> S
         raise InrzipError(f"--size {width}x{height} is larger than the video, {frame.shape[1]}x{frame.shape[0]}")
     rows, columns = _coverage(frame.shape[0], height), _coverage(frame.shape[1], width)
     means = np.einsum("ph,hwc,qw->pqc", rows, frame.astype(np.float64), columns, optimize=True)
-    return np.rint(means).astype(frame.dtype)
+    return np.asarray(np.rint(means), frame.dtype)
 
 
 def _coverage(old: int, new: int) -> Shaped[ndarray, "new old"]:

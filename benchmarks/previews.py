@@ -29,14 +29,10 @@ def picture(spec: Spec, content: Content) -> Picture:
         return _shaded(content, spec)
     if spec.kind == Kind.AUDIO:
         return _spectrogram(content, spec)
-    if spec.kind == Kind.VOLUME:
-        while content.ndim > 3:
-            content = content[len(content) // 2]
-        if content.ndim < 3:
-            content = content[None]
-    elif spec.kind == Kind.VIDEO:
-        content = content[len(content) // 2]
-    return _cropped(_eight_bits(content, spec))
+    samples: Shaped[ndarray, "..."] = content
+    while samples.ndim > 3:  # the middle frame or slice
+        samples = samples[len(samples) // 2]
+    return _cropped(_eight_bits(samples if samples.ndim == 3 else samples[None], spec))
 
 
 def data_url(image: Picture) -> str:
@@ -73,7 +69,7 @@ def _spectrogram(sound: Shaped[ndarray, "n c"], spec: Spec) -> Picture:
     levels = 20 * np.log10(np.abs(np.fft.rfft(windows)) / (SPECTROGRAM_WINDOW / 4) + 1e-9).T[::-1]
     levels = levels[: SPECTROGRAM_WINDOW // 2].reshape(SPECTROGRAM_WINDOW // 4, 2, -1).mean(1)
     shades = np.clip(1 + levels / SPECTROGRAM_RANGE_DB, 0, 1)
-    return (matplotlib.colormaps["magma"](shades)[..., :3] * 255).astype(np.uint8)
+    return np.asarray(matplotlib.colormaps["magma"](shades)[..., :3] * 255, np.uint8)
 
 
 def _shaded(mesh: Mesh, spec: Spec) -> Picture:

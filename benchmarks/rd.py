@@ -97,10 +97,10 @@ def _row(item: Item, methods: dict[str, Method], points: Sequence[Point], cache:
     nearest.sort(key=lambda p: not methods[p.method].ours)
     for point in nearest:
         method = methods[point.method]
-        data = cache.file(Task(item, method, point.quality))
-        if data is None:
+        stored = cache.file(Task(item, method, point.quality))
+        if stored is None:
             continue
-        decoded = previews.data_url(previews.picture(item.spec, method.decode(data, item)))
+        decoded = previews.data_url(previews.picture(item.spec, method.decode(stored[0], item)))
         db = point.metrics[MAIN_METRIC[item.kind]]
         shown.append(report.Shown(point.method, report.size_and_db(point.bytes, db), decoded))
     return report.Row(item.name, tuple(shown))

@@ -58,59 +58,64 @@ class Cache:
         name = self._identities.setdefault(task.method.name, identity(task.method))
         return hashlib.sha256(repr((digest, name, task.quality)).encode()).hexdigest()[:32]
 
-    def _places(self, task: Task) -> tuple[Path, Path]:
-        key = self._key(task)
-        return self._folder / f"{key}.bin", self._folder / f"{key}-{self._metrics}.json"
+    def _place(self, task: Task, end: str) -> Path:
+        return self._folder / (self._key(task) + end)
 
-    def file(self, task: Task) -> bytes | None:
-        """The compressed file, if there is one."""
-        place = self._places(task)[0]
-        return place.read_bytes() if place.is_file() else None
+    def file(self, task: Task) -> tuple[bytes, float] | None:
+        """The compressed file and the seconds that it took, if there is one. A damaged one counts as missing."""
+        try:
+            facts = json.loads(self._place(task, ".json").read_text())
+            data = self._place(task, ".bin").read_bytes()
+            known = hashlib.sha256(data).hexdigest() == facts["sha256"]
+            return (data, float(facts["encode_seconds"])) if known else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def keep_file(self, task: Task, data: bytes, encode_seconds: float) -> None:
+        with atomic_output(self._place(task, ".bin"), overwrite=True) as temporary:
+            temporary.write_bytes(data)
+        _write_json(
+            self._place(task, ".json"), {"sha256": hashlib.sha256(data).hexdigest(), "encode_seconds": encode_seconds}
+        )
 
     def point(self, task: Task) -> Point | None:
-        """The measurement, if it was made and its file is still there. A damaged one counts as missing."""
-        place = self._places(task)[1]
+        """What was measured with the metrics of today, if it was. Damaged ones count as missing."""
         try:
-            stored = json.loads(place.read_text())
-            point = Point(**{**stored, "item": task.item.name, "method": task.method.name})
+            stored = json.loads(self._place(task, f"-{self._metrics}.json").read_text())
+            return Point(**{**stored, "item": task.item.name, "method": task.method.name})
         except (OSError, ValueError, TypeError):
             return None
-        file = self.file(task)
-        return point if file is not None and len(file) == point.bytes else None
-
-    def keep_file(self, task: Task, data: bytes) -> None:
-        with atomic_output(self._places(task)[0], overwrite=True) as temporary:
-            temporary.write_bytes(data)
 
     def keep_point(self, task: Task, point: Point) -> None:
-        with atomic_output(self._places(task)[1], overwrite=True) as temporary:
-            temporary.write_text(json.dumps(dataclasses.asdict(point)))
+        _write_json(self._place(task, f"-{self._metrics}.json"), dataclasses.asdict(point))
+
+
+def _write_json(path: Path, value: object) -> None:
+    with atomic_output(path, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(value))
 
 
 def measure(task: Task, cache: Cache) -> Point:
-    """The point, from the cache if it is there. Raises CannotCode, OutOfTime, and InrzipError."""
+    """The point, from the cache as far as it is there. Raises CannotCode, NotInstalled, OutOfTime, and InrzipError."""
     known = cache.point(task)
     if known is not None:
         return known
+    stored = cache.file(task)
+    if stored is None:
+        begun = time.perf_counter()
+        data = task.method.encode(task.item, task.quality)
+        stored = data, time.perf_counter() - begun
+        cache.keep_file(task, *stored)
+    data, encode_seconds = stored
     begun = time.perf_counter()
-    data = task.method.encode(task.item, task.quality)
-    encoded = time.perf_counter()
     decoded = task.method.decode(data, task.item)
-    finished = time.perf_counter()
+    decode_seconds = time.perf_counter() - begun
     exact, relative_mse, figures = distortion(task.item, decoded)
-    point = Point(
-        task.item.name,
-        task.method.name,
-        task.quality,
-        len(data),
-        rate_of(task.item, len(data)),
-        exact,
-        relative_mse,
-        figures,
-        encoded - begun,
-        finished - encoded,
-    )
-    cache.keep_file(task, data)
+    if task.method.lossless and not exact:
+        raise CannotCode("decodes to something else, though it is to be lossless")
+    rate = rate_of(task.item, len(data))
+    names = task.item.name, task.method.name
+    point = Point(*names, task.quality, len(data), rate, exact, relative_mse, figures, encode_seconds, decode_seconds)
     cache.keep_point(task, point)
     return point
 
