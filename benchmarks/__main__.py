@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 import sys
 from collections.abc import Sequence
@@ -71,6 +72,15 @@ def make_parser() -> argparse.ArgumentParser:
     rd.add_argument("--previews", type=_count, default=3, help="items of each kind shown as pictures (3)")
     rd.add_argument("--cache", type=Path, metavar="FOLDER", help="finished points (default: OUT/cache)")
     rd.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    speed = verbs.add_parser("speed", help="seconds, memory and multiply-accumulates, as ratios to a peer")
+    speed.add_argument(
+        "--data", nargs="+", type=Path, required=True, metavar="PATH", help="files, and folders of files"
+    )
+    speed.add_argument("--recipes", type=_names, default=["siren", "nerv", "hnerv"], help="names separated by commas")
+    speed.add_argument("--efforts", type=_efforts, default=[1], help="1 to 9, separated by commas (1)")
+    speed.add_argument("--max-frames", type=_count, help="of a video, from its beginning")
+    speed.add_argument("--size", type=_size, metavar="WxH", help="videos are averaged down to it")
+    speed.add_argument("--out", type=Path, metavar="FOLDER", help="where speed.json goes")
     return parser
 
 
@@ -79,9 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(words)
     options.command = words
     try:
-        from . import rd
-
-        return rd.main(options)
+        verb = importlib.import_module(f".{options.verb}", __package__)
+        status: int = verb.main(options)
+        return status
     except InrzipError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
     except OSError as error:

@@ -14,13 +14,12 @@ from inrzip.errors import InrzipError
 from inrzip.files import atomic_output
 from inrzip.signal import Kind
 
-from . import curves, machine, previews, published, report
+from . import curves, gallery, machine, published, report
 from .items import Item, find_files, kinds_of, load_item
-from .measuring import MAIN_METRIC, Point
 from .methods import Method
 from .ours import QUALITIES, knows, recipe_method
 from .peers import choose_peers
-from .runner import Cache, Outcome, Task, make_tasks, run, stderr_teller
+from .runner import Cache, Outcome, make_tasks, run, stderr_teller
 
 ANCHORS = {Kind.IMAGE: "avif", Kind.VIDEO: "x265", Kind.AUDIO: "opus", Kind.SHAPE: "draco", Kind.VOLUME: "sz3"}
 """What Bjontegaard deltas are taken against, where it was measured and nothing else was asked for."""
@@ -59,6 +58,7 @@ def make_section(
     outcome: Outcome,
     options: argparse.Namespace,
     cache: Cache,
+    deadline: float | None,
 ) -> report.Section:
     """Curves, deltas and pictures of one kind."""
     mine = [item for item in items if item.kind == kind]
@@ -71,39 +71,9 @@ def make_section(
     compared = [curves.compare(anchor, c, points) for c in lossy if anchor is not None and c is not anchor]
     papers = published.load(options.published, names) if options.published and kind == Kind.IMAGE else []
     by_name = {method.name: method for method in methods if method.kind == kind}
-    rows = [_row(item, by_name, points, cache) for item in mine[: options.previews]]
-    words = [f"{item.name} ({_size_words(item)})" for item in mine]
+    rows = [gallery.gallery_row(item, by_name, points, cache, deadline) for item in mine[: options.previews]]
+    words = [f"{item.name} ({gallery.size_words(item)})" for item in mine]
     return report.Section(kind, tuple(words), tuple(made), tuple(compared), tuple(papers), tuple(r for r in rows if r))
-
-
-def _size_words(item: Item) -> str:
-    size = f"{item.n_points} vertices" if item.kind == Kind.SHAPE else "x".join(map(str, item.spec.shape))
-    return ", ".join(filter(None, [size, item.excerpt]))
-
-
-def _row(item: Item, methods: dict[str, Method], points: Sequence[Point], cache: Cache) -> report.Row | None:
-    """The item, and each lossy method's file whose size is nearest to a middle one of ours (or of the first peer)."""
-    mine = [p for p in points if p.item == item.name and not methods[p.method].lossless]
-    if not mine:
-        return None
-    guides = [p for p in mine if methods[p.method].ours] or mine
-    guides = [p for p in guides if p.method == guides[0].method]
-    wanted = sorted(p.bytes for p in guides)[len(guides) // 2]
-    shown = [report.Shown("original", _size_words(item), previews.data_url(previews.picture(item.spec, item.content)))]
-    nearest = [
-        min((p for p in mine if p.method == name), key=lambda p: abs(p.bytes - wanted))
-        for name in dict.fromkeys(p.method for p in mine)
-    ]
-    nearest.sort(key=lambda p: not methods[p.method].ours)
-    for point in nearest:
-        method = methods[point.method]
-        stored = cache.file(Task(item, method, point.quality))
-        if stored is None:
-            continue
-        decoded = previews.data_url(previews.picture(item.spec, method.decode(stored[0], item)))
-        db = point.metrics[MAIN_METRIC[item.kind]]
-        shown.append(report.Shown(point.method, report.size_and_db(point.bytes, db), decoded))
-    return report.Row(item.name, tuple(shown))
 
 
 def write_outputs(
@@ -138,6 +108,8 @@ def main(options: argparse.Namespace) -> int:
     methods = choose_methods(options, kinds, deadline)
     if options.anchor and options.anchor not in {method.name for method in methods}:
         raise InrzipError(f"--anchor {options.anchor}: is not measured; there are {', '.join(m.name for m in methods)}")
+    if options.published:
+        published.load(options.published, ())  # an error shows before the work
     tell = stderr_teller(not options.quiet)
     outcome = run(make_tasks(items, methods), cache, deadline, tell)
     notes = [f"{name}: {reason}" for name, reason in outcome.refused]
@@ -145,7 +117,7 @@ def main(options: argparse.Namespace) -> int:
         notes.insert(
             0, f"The time limit came first: {outcome.n_left} points were not measured. The same command goes on."
         )
-    sections = [make_section(kind, items, methods, outcome, options, cache) for kind in kinds]
+    sections = [make_section(kind, items, methods, outcome, options, cache, deadline) for kind in kinds]
     write_outputs(options.out, sections, outcome, items, machine.facts(options.command), notes)
     tell(f"{len(outcome.points)} points, {outcome.n_left} left; wrote {options.out}/report.html\n")
     return 0

@@ -7,7 +7,7 @@ import html
 from collections.abc import Mapping, Sequence
 
 from inrzip.signal import Kind
-from inrzip.units import format_duration, format_size
+from inrzip.units import format_duration
 
 from . import plots
 from .bd import Delta
@@ -227,11 +227,6 @@ def _definitions() -> str:
         "over the items at each quality point; BD-rate and BD-PSNR are by PCHIP over log-rate, of these "
         f"mean curves; points that another beats in both are left out. {words}.</p>"
     )
-
-
-def size_and_db(n_bytes: int, db: float) -> str:
-    """ "24.3 kB, 31.64 dB"; "lossless" in place of the stand-in for an infinite PSNR."""
-    return f"{format_size(n_bytes)}, " + (f"{db:.2f} dB" if db < 500 else "lossless")
 
 
 def _text(value: str) -> str:

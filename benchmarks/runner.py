@@ -49,13 +49,15 @@ class Cache:
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._digests: dict[int, str] = {}
-        self._identities: dict[str, str] = {}
+        self._digests: dict[Item, str] = {}
+        self._identities: dict[Method, str] = {}
         self._metrics = source_hash(*(ROOT / name for name in METRIC_SOURCES))[:12]
 
     def _key(self, task: Task) -> str:
-        digest = self._digests.setdefault(id(task.item), task.item.digest())
-        name = self._identities.setdefault(task.method.name, identity(task.method))
+        digest = self._digests.get(task.item) or task.item.digest()
+        self._digests[task.item] = digest
+        name = self._identities.get(task.method) or identity(task.method)
+        self._identities[task.method] = name
         return hashlib.sha256(repr((digest, name, task.quality)).encode()).hexdigest()[:32]
 
     def _place(self, task: Task, end: str) -> Path:

@@ -12,7 +12,6 @@ from inrzip import shape_metrics
 from inrzip.metrics import LOSSLESS_DB
 from inrzip.signal import Mesh
 
-
 N_POINTS = 10_000
 
 
