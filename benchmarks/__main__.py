@@ -81,6 +81,11 @@ def make_parser() -> argparse.ArgumentParser:
     speed.add_argument("--max-frames", type=_count, help="of a video, from its beginning")
     speed.add_argument("--size", type=_size, metavar="WxH", help="videos are averaged down to it")
     speed.add_argument("--out", type=Path, metavar="FOLDER", help="where speed.json goes")
+    papers = verbs.add_parser("papers", help="what papers claim, and what comes of it here: writes docs/papers.md")
+    papers.add_argument("--out", type=Path, metavar="FILE", help="default: docs/papers.md")
+    papers.add_argument("--cache", type=Path, metavar="FOLDER", help="finished points (default: demo/papers-cache)")
+    papers.add_argument("--limit-time", type=_duration, help="stop then; rows without a number say so")
+    papers.add_argument("--quiet", action="store_true", help="no progress on stderr")
     return parser
 
 

@@ -23,6 +23,7 @@ figure { margin: 0; } svg { width: 100%; height: auto; }
 .row img { width: 100%; display: block; border-radius: 4px; }
 .row figure:first-child img { outline: 2px solid #adb5bd; }
 figcaption { font-size: .85rem; line-height: 1.35; margin-top: .3rem; }
+td:first-child { white-space: nowrap; }
 table { border-collapse: collapse; margin: 1rem 0; font-size: .88rem; width: 100%; }
 caption { text-align: left; color: var(--soft); padding-bottom: .3rem; }
 th { text-align: left; font-weight: 600; } th, td { padding: .28rem .6rem; border-bottom: 1px solid #f1f3f5; }

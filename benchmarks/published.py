@@ -47,7 +47,7 @@ def load(name: str, items: Collection[str]) -> list[PublishedCurve]:
             curves.append(_of_images(codec, [row for row in mine if row["image"] in items]))
         else:
             pairs = sorted((float(row["bpp"]), float(row["psnr_db"])) for row in mine)
-            curves.append(PublishedCurve(codec, tuple(pairs), f"all of {name}", mine[0]["source"]))
+            curves.append(PublishedCurve(codec, tuple(pairs), f"all images of {name}", mine[0]["source"]))
     return [curve for curve in curves if curve.pairs]
 
 
@@ -58,4 +58,4 @@ def _of_images(codec: str, rows: list[dict[str, str]]) -> PublishedCurve:
         points[row["image"]].append((float(row["bpp"]), float(row["psnr_db"])))
     means = np.mean(list(points.values()), axis=0) if points else np.zeros((0, 2))
     pairs = tuple(sorted((float(rate), float(db)) for rate, db in means))
-    return PublishedCurve(codec, pairs, f"{len(points)} of the items here", rows[0]["source"] if rows else "")
+    return PublishedCurve(codec, pairs, f"the {len(points)} images here", rows[0]["source"] if rows else "")

@@ -84,7 +84,7 @@ def section_html(section: Section) -> str:
         main = MAIN_METRIC[section.kind]
         others = dict.fromkeys(name for curve in lossy for node in curve.nodes for name in node.metrics)
         parts.append(_headline(section))
-        parts.append(f"<figure class=main>{plots.rd_plot(lossy, main, section.published)}</figure>")
+        parts.append(f"<figure class=main>{plots.rd_plot(lossy, main, section.published)}{_scope(section)}</figure>")
         parts.append(_comparison_table(section, plots.colours(section.curves)))
         small = [plots.rd_plot(lossy, name) for name in others if name != main]
         parts.append("<div class=grid>" + "".join(f"<figure>{svg}</figure>" for svg in small) + "</div>")
@@ -93,6 +93,15 @@ def section_html(section: Section) -> str:
     parts.append(_node_table(section))
     parts.append(_settings_table(section))
     return "".join(parts) + "</section>"
+
+
+def _scope(section: Section) -> str:
+    """What published curves were averaged over, which need not be the items here."""
+    scopes: dict[str, list[str]] = {}
+    for paper in section.published:
+        scopes.setdefault(paper.scope, []).append(paper.name)
+    words = "; ".join(f"{', '.join(names)}: {scope}" for scope, names in scopes.items())
+    return f"<figcaption>Published means, not measured here. {_text(words)}.</figcaption>" if words else ""
 
 
 def _headline(section: Section) -> str:
