@@ -87,7 +87,7 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise InrzipError(f"{path}: does not exist")
-        found += sorted(p for p in path.rglob("*") if p.is_file() and p.suffix) if path.is_dir() else [path]
+        found += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     if not found:
         raise InrzipError("there are no files to measure")
     return found

@@ -40,7 +40,7 @@ def _convolution(equation: Any) -> int:
     """Output samples times kernel taps times input channels of a group."""
     numbers, kernel = equation.params["dimension_numbers"], equation.invars[1].aval.shape
     taps = math.prod(kernel[axis] for axis in numbers.rhs_spec[2:])
-    return math.prod(equation.outvars[0].aval.shape) * taps * int(kernel[numbers.rhs_spec[1]])
+    return int(math.prod(equation.outvars[0].aval.shape) * taps * kernel[numbers.rhs_spec[1]])
 
 
 def _programs(params: dict[str, Any]) -> list[Any]:

@@ -8,6 +8,7 @@ No error at all is `LOSSLESS_DB` dB, so that every figure is a number. For meshe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -59,10 +60,11 @@ def ssim(original: Shaped[ndarray, "h w c"], decoded: Shaped[ndarray, "h w c"], 
 
     Raises ValueError for an image smaller than the window.
     """
-    from skimage.metrics import structural_similarity
+    import skimage.metrics
 
+    similarity: Any = skimage.metrics.structural_similarity  # scikit-image has no types
     return float(
-        structural_similarity(
+        similarity(
             original.astype(np.float64),
             decoded.astype(np.float64),
             data_range=peak,

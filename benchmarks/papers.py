@@ -10,6 +10,7 @@ import argparse
 import functools
 import time
 from pathlib import Path
+from typing import Any
 
 from inrzip.files import atomic_output
 from inrzip.media.samples import array_signal
@@ -46,9 +47,10 @@ def signal(name: str) -> Item:
     """The "photo": a portrait, 192x192; the "clip": 24 frames of Bunny, 160x90."""
     if name == "clip":
         return load_item(ROOT / "tests" / "data" / "bunny.mp4", CLIP_FRAMES, CLIP_SIZE)
-    from skimage.data import astronaut
+    import skimage.data
 
-    crop = area_averaged(astronaut()[:384, 64:448], PHOTO_SIDE, PHOTO_SIDE)
+    photo: Any = skimage.data.astronaut  # scikit-image has no types
+    crop = area_averaged(photo()[:384, 64:448], PHOTO_SIDE, PHOTO_SIDE)
     made = array_signal(crop, Kind.IMAGE, Path("astronaut.png"), None)
     return Item("astronaut.png", made.spec, made.samples)
 

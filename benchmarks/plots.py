@@ -60,6 +60,7 @@ def _rd_plot(curves: Sequence[Curve], metric: str, published: Sequence[Published
     palette, large = colours(curves), metric == MAIN_METRIC[kind]
     figure = Figure(figsize=SIZES[large], layout="constrained")
     axes = figure.add_subplot()
+    n_items = max(len(curve.items) for curve in curves)
     for curve in sorted(curves, key=lambda c: not c.ours):
         nodes = [node for node in curve.nodes if metric in node.metrics]
         if not nodes or curve.lossless:
@@ -68,7 +69,7 @@ def _rd_plot(curves: Sequence[Curve], metric: str, published: Sequence[Published
         axes.plot(
             [node.rate for node in nodes],
             [node.metrics[metric] for node in nodes],
-            label=curve.name,
+            label=curve.name + (f" ({len(curve.items)} of {n_items} items)" if len(curve.items) < n_items else ""),
             color=palette[curve.name],
             lw=width,
             marker="o",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import json
 import time
@@ -10,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from inrzip.errors import InrzipError
+from inrzip.errors import InrzipError, UnsupportedSignal
 from inrzip.files import atomic_output
 from inrzip.signal import Kind
 
@@ -25,19 +26,29 @@ ANCHORS = {Kind.IMAGE: "avif", Kind.VIDEO: "x265", Kind.AUDIO: "opus", Kind.SHAP
 """What Bjontegaard deltas are taken against, where it was measured and nothing else was asked for."""
 
 
-def load_items(options: argparse.Namespace) -> list[Item]:
-    """All files of --data; those of equal names get their folder's name too. Files of no kind at all are refused."""
+def load_items(options: argparse.Namespace) -> tuple[list[Item], list[str]]:
+    """All files of --data, and what was left out: files of folders that are no media. Equal names get their folder's.
+
+    Raises InrzipError for a file that was named and cannot be read.
+    """
     paths = find_files(options.data)
     counts = Counter(path.name for path in paths)
-    items = []
+    items, notes = [], []
     for path in paths:
-        item = load_item(path, options.max_frames, options.size)
-        if counts[path.name] > 1:
-            item = Item(f"{path.parent.name}/{path.name}", item.spec, item.content, item.excerpt)
-        items.append(item)
+        try:
+            item = load_item(path, options.max_frames, options.size)
+        except UnsupportedSignal:
+            if path in options.data:
+                raise
+            notes.append(f"{path.name} was left out: no signal of a kind that is known")
+            continue
+        name = f"{path.parent.name}/{path.name}" if counts[path.name] > 1 else path.name
+        items.append(dataclasses.replace(item, name=name))
     if len({item.name for item in items}) < len(items):
         raise InrzipError("--data: the same file is given twice")
-    return items
+    if not items:
+        raise InrzipError("--data: there is nothing to measure")
+    return items, notes
 
 
 def choose_methods(options: argparse.Namespace, kinds: Sequence[Kind], deadline: float | None) -> list[Method]:
@@ -103,7 +114,7 @@ def main(options: argparse.Namespace) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     options.cache = options.cache or options.out / "cache"
     cache = Cache(options.cache)
-    items = load_items(options)
+    items, notes = load_items(options)
     kinds = kinds_of(items)
     methods = choose_methods(options, kinds, deadline)
     if options.anchor and options.anchor not in {method.name for method in methods}:
@@ -112,7 +123,7 @@ def main(options: argparse.Namespace) -> int:
         published.load(options.published, ())  # an error shows before the work
     tell = stderr_teller(not options.quiet)
     outcome = run(make_tasks(items, methods), cache, deadline, tell)
-    notes = [f"{name}: {reason}" for name, reason in outcome.refused]
+    notes += [f"{name}: {reason}" for name, reason in outcome.refused]
     if outcome.n_left:
         notes.insert(
             0, f"The time limit came first: {outcome.n_left} points were not measured. The same command goes on."

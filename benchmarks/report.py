@@ -217,7 +217,12 @@ def _node_table(section: Section) -> str:
 
 
 def _settings_table(section: Section) -> str:
-    rows = [f"<tr><td>{_text(curve.name)}</td><td>{_text(curve.settings)}</td></tr>" for curve in section.curves]
+    rows = []
+    for curve in section.curves:
+        left_out = (
+            f"; {curve.n_partial} quality points left out, not measured for every item" if curve.n_partial else ""
+        )
+        rows.append(f"<tr><td>{_text(curve.name)}</td><td>{_text(curve.settings + left_out)}</td></tr>")
     for paper in section.published:
         rows.append(
             f"<tr><td>{_text(paper.name)} (published)</td><td>{_text(paper.scope)}; {_text(paper.source)}</td></tr>"

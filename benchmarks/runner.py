@@ -22,6 +22,7 @@ from .measuring import Point, distortion, rate_of
 from .methods import CannotCode, Method, NotInstalled, identity, source_hash
 from .ours import ROOT, OutOfTime
 
+LONGEST_REASON = 200
 METRIC_SOURCES = ("benchmarks/metrics.py", "benchmarks/measuring.py", "inrzip/metrics.py", "inrzip/shape_metrics.py")
 
 
@@ -154,7 +155,14 @@ def run(tasks: Sequence[Task], cache: Cache, deadline: float | None, tell: Calla
             refused[task.method.name, f"{task.item.name}: {error}"] = None
         except OutOfTime:
             n_left += 1
+        except Exception as error:  # of a library, for one item: the others still count, and the report tells
+            refused[task.method.name, f"{task.item.name} at {task.quality:g}: failed: {one_line(error)}"] = None
     return Outcome(points, list(refused), n_left)
+
+
+def one_line(error: Exception) -> str:
+    """The kind and the text of an error, without line breaks."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_REASON]
 
 
 def _time_left(tasks: Sequence[Task], seconds: dict[str, list[float]]) -> str:

@@ -101,8 +101,16 @@ def test_refusals_are_reported(tmp_path: Path) -> None:
 
     absent = counting_method("absent", [], version=missing)
     fussy = Method("fussy", Kind.IMAGE, "", (1.0,), refuse, absent.decode, lambda: "1")
-    outcome = run(make_tasks([one_item()], [absent, fussy]), Cache(tmp_path), None, silent)
-    assert outcome.refused == [("absent", "not installed: Colours"), ("fussy", "a.png: grey only")]
+    def crash(item: Item, quality: float) -> bytes:
+        raise RuntimeError("bad\nluck")
+
+    broken = Method("broken", Kind.IMAGE, "", (1.0,), crash, absent.decode, lambda: "1")
+    outcome = run(make_tasks([one_item()], [absent, fussy, broken]), Cache(tmp_path), None, silent)
+    assert outcome.refused == [
+        ("absent", "not installed: Colours"),
+        ("fussy", "a.png: grey only"),
+        ("broken", "a.png at 1: failed: RuntimeError: bad luck"),
+    ]
     assert not outcome.points
 
 
@@ -110,7 +118,10 @@ def test_end_to_end(tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[s
     """A tiny picture with JPEG and SIREN: JSON, CSV and a report without a link to anything."""
     picture = small_picture(tmp_path / "tiny.png")
     out = tmp_path / "out"
-    command = ["rd", "--data", str(picture), "--peers", "jpeg,png", "--recipes", "siren", "--efforts", "1"]
+    (tmp_path / "data").mkdir()
+    picture = picture.rename(tmp_path / "data" / picture.name)
+    (tmp_path / "data" / "README.md").write_text("no picture")
+    command = ["rd", "--data", str(picture.parent), "--peers", "jpeg,png", "--recipes", "siren", "--efforts", "1"]
     command += ["--qualities", "60,80", "--out", str(out), "--anchor", "jpeg"]
     assert main(command) == 0
     curve = json.loads((out / "image-siren-e1.json").read_text())
@@ -123,7 +134,7 @@ def test_end_to_end(tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[s
     assert [row["exact"] for row in rows if row["method"] == "png"] == ["1"]
     page = (out / "report.html").read_text()
     assert not re.search(r'(src|href)="(?!data:|#)', page) and "@import" not in page and "url(http" not in page
-    assert "<svg" in page and "data:image/webp;base64," in page and "siren -e 1" in page
+    assert "README.md was left out" in page and "<svg" in page and "data:image/webp;base64," in page and "siren -e 1" in page
     assert str(tmp_path) not in page + json.dumps(curve)
     stored = sorted((path.name, path.stat().st_mtime_ns) for path in (out / "cache").iterdir())
     assert main([*command, "--quiet"]) == 0
