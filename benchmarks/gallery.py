@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from inrzip.signal import Kind
 from inrzip.units import format_size
 
@@ -47,9 +49,19 @@ def gallery_row(
 
 
 def size_words(item: Item) -> str:
-    """ "512x768", or "24x288x352, first 24 of 96 frames"; vertices of a mesh."""
-    size = f"{item.n_points} vertices" if item.kind == Kind.SHAPE else "x".join(map(str, item.spec.shape))
-    return ", ".join(filter(None, [size, item.excerpt]))
+    """ "768x512", "352x288, 24 frames", "2.8 s at 16 kHz", "2930 vertices"; and what was done to the file."""
+    shape = item.spec.shape
+    words = "x".join(map(str, shape))
+    if item.kind in (Kind.IMAGE, Kind.VIDEO):
+        words = f"{shape[-1]}x{shape[-2]}" + (f", {shape[0]} frames" if item.kind == Kind.VIDEO else "")
+    elif item.kind == Kind.AUDIO:
+        words = f"{shape[0] / item.rate:.1f} s at {item.rate / 1000:g} kHz"
+        words += {1: "", 2: ", stereo"}.get(item.spec.channels, f", {item.spec.channels} channels")
+    elif item.kind == Kind.SHAPE:
+        words = f"{item.n_points} vertices"
+    if item.kind in (Kind.IMAGE, Kind.VOLUME) and item.samples.dtype != np.uint8:
+        words += f", {item.samples.dtype}"
+    return ", ".join(filter(None, [words, item.excerpt]))
 
 
 def _figures(item: Item, point: Point) -> str:

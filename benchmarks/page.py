@@ -18,7 +18,7 @@ small, .items, .fine, .none { color: var(--soft); } small { font-weight: normal;
 .notes { background: #fff3bf; border-radius: 10px; padding: .7rem 1.2rem .7rem 2.2rem; }
 figure { margin: 0; } svg { width: 100%; height: auto; }
 .main { max-width: 900px; }
-.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(330px, 1fr)); gap: 1rem; margin-top: 1rem; }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(270px, 1fr)); gap: 1rem; margin-top: 1rem; }
 .row { display: grid; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr)); gap: .9rem; }
 .row img { width: 100%; display: block; border-radius: 4px; }
 .row figure:first-child img { outline: 2px solid #adb5bd; }

@@ -7,14 +7,22 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from inrzip.signal import Kind
+
 from .curves import Curve
-from .measuring import MAIN_METRIC, RATE_UNIT, WORDS
+from .measuring import MAIN_METRIC, WORDS
 from .published import PublishedCurve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RATE_WORDS: Mapping[str, str] = {"bpp": "bits per pixel", "kbps": "kbit/s", "bpv": "bits per voxel or vertex"}
+RATE_WORDS: Mapping[Kind, str] = {
+    Kind.IMAGE: "bits per pixel",
+    Kind.VIDEO: "bits per pixel",
+    Kind.AUDIO: "kbit/s",
+    Kind.SHAPE: "bits per vertex of the original",
+    Kind.VOLUME: "bits per voxel",
+}
 OURS = ("#d6336c", "#e8590c", "#9c36b5", "#c92a2a", "#f08c00", "#862e9c")
 PEERS = ("#1864ab", "#37b24d", "#15aabf", "#7048e8", "#343a40", "#a9a100", "#4dabf7", "#63e6be")
 PUBLISHED = ("#868e96", "#a9856b", "#748ffc", "#94d82d", "#66d9e8", "#b197fc", "#c0a000", "#adb5bd")
@@ -83,7 +91,7 @@ def _rd_plot(curves: Sequence[Curve], metric: str, published: Sequence[Published
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in "25" else ""))
-    axes.set_xlabel(RATE_WORDS[RATE_UNIT[kind]])
+    axes.set_xlabel(RATE_WORDS[kind])
     axes.set_title(WORDS.get(metric, metric), loc="left", fontsize=11)
     if large:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)

@@ -15,7 +15,7 @@ from .items import Content
 
 LARGEST_SIDE = 384
 PICTURE_QUALITY = 92  # of WebP: pictures in a report are for looking at, numbers are of the samples
-SPECTROGRAM_WINDOW, SPECTROGRAM_RANGE_DB = 1024, 90.0
+SPECTROGRAM_WINDOW, SPECTROGRAM_RANGE_DB = 1024, 80.0
 RENDER_SIDE, RENDER_POINTS = 320, 1_500_000
 VIEW = np.array([[0.87, 0.0, 0.5], [0.17, 0.94, -0.3], [-0.47, 0.34, 0.81]])
 """Rows: right, up and towards the viewer."""
@@ -62,7 +62,7 @@ def _cropped(image: Picture) -> Picture:
 def _spectrogram(sound: Shaped[ndarray, "n c"], spec: Spec) -> Picture:
     import matplotlib
 
-    wave = sound.astype(np.float64).mean(1) / (spec.peak / 2)
+    wave = sound.astype(np.float64).mean(1) / ((spec.high - spec.low) / 2 or 1.0)
     wave = np.pad(wave - wave.mean(), (0, max(0, SPECTROGRAM_WINDOW - len(wave))))
     starts = np.linspace(0, len(wave) - SPECTROGRAM_WINDOW, LARGEST_SIDE).astype(int)
     windows = np.stack([wave[s : s + SPECTROGRAM_WINDOW] for s in starts]) * np.hanning(SPECTROGRAM_WINDOW)

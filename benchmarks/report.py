@@ -116,7 +116,7 @@ def _headline(section: Section) -> str:
     elif any(c.psnr for c in found):
         best, gain = max(((c, c.psnr) for c in found if c.psnr), key=lambda pair: pair[1].value)
         finding = f"is <b>{abs(gain.value):.1f} dB</b> {'above' if gain.value >= 0 else 'below'}"
-        unit = plots.RATE_WORDS[RATE_UNIT[section.kind]]
+        unit = plots.RATE_WORDS[section.kind]
         where = f"at equal bytes ({gain.overlap[0]:.3g} to {gain.overlap[1]:.3g} {unit})"
     else:
         return ""
@@ -176,7 +176,7 @@ def _lossless_table(section: Section) -> str:
         f"<td class=n>{len(c.items)}</td></tr>"
         for c in curves
     )
-    unit = plots.RATE_WORDS[RATE_UNIT[section.kind]]
+    unit = plots.RATE_WORDS[section.kind]
     return (
         "<table><caption>Without loss (decoded and compared)</caption><tr><th>method</th><th class=n>mean bytes</th>"
         f"<th class=n>{unit}</th><th class=n>items</th></tr>{rows}</table>"

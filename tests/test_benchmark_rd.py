@@ -101,6 +101,7 @@ def test_refusals_are_reported(tmp_path: Path) -> None:
 
     absent = counting_method("absent", [], version=missing)
     fussy = Method("fussy", Kind.IMAGE, "", (1.0,), refuse, absent.decode, lambda: "1")
+
     def crash(item: Item, quality: float) -> bytes:
         raise RuntimeError("bad\nluck")
 
@@ -134,7 +135,12 @@ def test_end_to_end(tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[s
     assert [row["exact"] for row in rows if row["method"] == "png"] == ["1"]
     page = (out / "report.html").read_text()
     assert not re.search(r'(src|href)="(?!data:|#)', page) and "@import" not in page and "url(http" not in page
-    assert "README.md was left out" in page and "<svg" in page and "data:image/webp;base64," in page and "siren -e 1" in page
+    assert (
+        "README.md was left out" in page
+        and "<svg" in page
+        and "data:image/webp;base64," in page
+        and "siren -e 1" in page
+    )
     assert str(tmp_path) not in page + json.dumps(curve)
     stored = sorted((path.name, path.stat().st_mtime_ns) for path in (out / "cache").iterdir())
     assert main([*command, "--quiet"]) == 0
