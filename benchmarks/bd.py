@@ -26,7 +26,7 @@ class Delta:
 
     - `value`: % of rate (negative: the codec saves), or dB (positive: the codec gains).
     - `overlap`: low and high end of the interval averaged over: dB for a BD-rate, rate for a BD-PSNR.
-    - `share`: that interval as a part of what the two curves span together.
+    - `share`: that interval as a part of what the shorter curve spans.
     - `n_anchor`, `n_codec`: points used; `n_dropped`: points left out, as another had no more rate and no less quality.
     """
 
@@ -88,11 +88,11 @@ Axis = tuple[Sequence[float], Sequence[float]]
 
 
 def _mean_difference(anchor: Axis, codec: Axis, name: str) -> tuple[float, tuple[float, float], float]:
-    """Mean of codec's y less anchor's over the common x; that interval, and its share of all x."""
+    """Mean of codec's y less anchor's over the common x; that interval, and its share of the shorter curve."""
     low, high = max(anchor[0][0], codec[0][0]), min(anchor[0][-1], codec[0][-1])
     if low >= high:
         spans = [f"{x[0]:.4g} to {x[-1]:.4g}" for x, _ in (anchor, codec)]
         raise ValueError(f"the curves share no interval of {name} ({spans[0]}, {spans[1]})")
     areas = [float(PchipInterpolator(x, y).integrate(low, high)) for x, y in (anchor, codec)]
-    whole = max(anchor[0][-1], codec[0][-1]) - min(anchor[0][0], codec[0][0])
-    return (areas[1] - areas[0]) / (high - low), (low, high), (high - low) / whole
+    shorter = min(x[-1] - x[0] for x, _ in (anchor, codec))
+    return (areas[1] - areas[0]) / (high - low), (low, high), (high - low) / shorter

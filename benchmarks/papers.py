@@ -82,7 +82,7 @@ def verdict(protocol: Protocol, found: curves.Comparison) -> tuple[str, str]:
         return "–", f"no number: {found.problem}{other}"
     unit, digits = protocol.unit, 2 if protocol.unit == "dB" else 1
     number = f"{delta.value:+.{digits}f} {unit}"
-    number += f" ({delta.n_codec} and {delta.n_anchor} points, {100 * delta.share:.0f} % overlap)"
+    number += f" ({delta.n_codec} and {delta.n_anchor} points, {100 * delta.share:.0f} % of the shorter in common)"
     better = delta.value if unit == "dB" else -delta.value
     claimed = None if protocol.claimed is None else abs(protocol.claimed)
     if better <= -NO_DIFFERENCE[unit]:

@@ -25,6 +25,7 @@ from .methods import CannotCode, Method, NotInstalled
 CRFS = (48.0, 43.0, 38.0, 33.0, 28.0, 23.0, 18.0)
 AV1_CRFS = (63.0, 57.0, 50.0, 43.0, 35.0, 28.0, 20.0)
 SWSCALE = "BICUBIC"
+WITHOUT_NOTES = "filter_units=remove_types=6"  # x264's note of its options, some 700 bytes
 LEAST_AV1_SIDE = 64  # SVT-AV1 takes no smaller frames
 
 
@@ -85,10 +86,16 @@ def _encode(encoder: Encoder, item: Item, crf: float) -> bytes:
         rate = Fraction(item.rate or 25).limit_denominator(1001)
         stream: Any = out.add_stream(encoder.library, rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], encoder.pixels
-        for rgb in frames:
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-            out.mux(stream.encode(frame.reformat(format=encoder.pixels, interpolation=SWSCALE)))
-        out.mux(stream.encode(None))
+        pictures = (av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24") for rgb in frames)
+        packets = [
+            packet
+            for frame in (*(p.reformat(format=encoder.pixels, interpolation=SWSCALE) for p in pictures), None)
+            for packet in stream.encode(frame)
+        ]
+        if encoder is X264:
+            cutter = av.BitStreamFilterContext(WITHOUT_NOTES, stream)
+            packets = [cut for packet in (*packets, None) for cut in cutter.filter(packet)]
+        out.mux(packets)
     return buffer.getvalue()
 
 
@@ -114,7 +121,7 @@ def _method(name: str, settings: str, ladder: tuple[float, ...], encoder: Encode
 
 
 METHODS = (
-    _method("x264", "veryslow, 4:4:4, CRF, bare .h264 stream", CRFS, X264),
+    _method("x264", "veryslow, 4:4:4, CRF, bare .h264 stream without x264's note of its options", CRFS, X264),
     _method("x265", "slow, 4:4:4, CRF, bare .hevc stream without x265's note of its options", CRFS, X265),
     _method("svt-av1", "preset 4, 4:2:0 (all it has), CRF, bare .obu stream", AV1_CRFS, SVTAV1),
     _method("ffv1", "version 3, range coder, large contexts, Matroska", (0.0,), FFV1, lossless=True),

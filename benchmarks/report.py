@@ -6,6 +6,7 @@ import dataclasses
 import html
 from collections.abc import Mapping, Sequence
 
+from inrzip.metrics import LOSSLESS_DB
 from inrzip.signal import Kind
 from inrzip.units import format_duration
 
@@ -25,8 +26,8 @@ KIND_WORDS: Mapping[Kind, str] = {
 }
 LESS_IS_BETTER = ("lsd", "chamfer-percent", "hausdorff-percent", "max-error")
 WIDEST_BAR = 46  # % of a table cell
-SOUND_SHARE = 0.15
-"""Of both curves' qualities: with less in common, a BD-rate says little, and the report says so."""
+SOUND_SHARE = 0.5
+"""Of the shorter curve's qualities: with less in common, a BD-rate says little, and the report says so."""
 LARGEST_BAR_RATE = 200.0  # % of BD-rate that fills it
 
 
@@ -140,7 +141,7 @@ def _comparison_table(section: Section, palette: Mapping[str, str]) -> str:
     return (
         f"<table><caption>Against {anchor}: negative rates and positive dB are better</caption><tr><th>method</th>"
         "<th></th><th class=n>BD-rate</th><th class=n>BD-PSNR</th><th class=n>mean of items' BD-rates</th>"
-        "<th>points and overlap</th></tr>" + "".join(rows) + "</table>"
+        "<th>points used, and qualities in common (part of the shorter curve)</th></tr>" + "".join(rows) + "</table>"
     )
 
 
@@ -155,7 +156,7 @@ def _points_used(found: Comparison) -> str:
     if found.rate is None:
         return _text(found.problem)
     rate, (low, high) = found.rate, found.rate.overlap
-    words = f"{rate.n_codec} and {rate.n_anchor} points, {low:.1f} to {high:.1f} dB ({100 * rate.share:.0f} % of both)"
+    words = f"{rate.n_codec} and {rate.n_anchor} points, {low:.1f} to {high:.1f} dB ({100 * rate.share:.0f} %)"
     words += f", {rate.n_dropped} left out" if rate.n_dropped else ""
     return words + ("; <b>little in common: take no number from the BD-rate</b>" if rate.share < SOUND_SHARE else "")
 
@@ -201,7 +202,7 @@ def _node_table(section: Section) -> str:
     for curve in section.curves:
         for node in curve.nodes:
             figures = "".join(
-                f"<td class=n>{node.metrics[n]:.4g}</td>" if n in node.metrics else "<td></td>" for n in names
+                f"<td class=n>{_figure(node.metrics[n])}</td>" if n in node.metrics else "<td></td>" for n in names
             )
             rows.append(
                 f"<tr><td>{_text(curve.name)}</td><td class=n>{node.quality:g}</td><td class=n>{node.bytes:,.0f}</td>"
@@ -214,6 +215,10 @@ def _node_table(section: Section) -> str:
         f"<tr><th>method</th><th class=n>quality</th><th class=n>bytes</th><th class=n>{unit}</th>{head}"
         "<th class=n>encode</th><th class=n>decode</th></tr>" + "".join(rows) + "</table></div></details>"
     )
+
+
+def _figure(value: float) -> str:
+    return "exact" if value == LOSSLESS_DB else f"{value:.4g}"
 
 
 def _settings_table(section: Section) -> str:
