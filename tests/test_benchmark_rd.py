@@ -198,3 +198,18 @@ def test_published_numbers() -> None:
         for curve in curves:
             assert list(curve.pairs) == sorted(curve.pairs) and all(10 < db < 60 for _, db in curve.pairs)
     assert "Cool-Chic 5.0" not in {curve.name for curve in published.load("kodak", set())}
+
+
+def test_a_fit_that_ran_out_of_time_goes_on(tmp_path: Path, quick: None) -> None:
+    """The deadline stops it within the fit; later the same file comes of it as without a break."""
+    from benchmarks.ours import OutOfTime, recipe_method
+
+    item = one_item()
+    late = recipe_method("siren", Kind.IMAGE, 1, (60.0,), folder=tmp_path, deadline=time.monotonic())
+    with pytest.raises(OutOfTime):
+        late.encode(item, 60.0)
+    outcome = run(make_tasks([item], [late]), Cache(tmp_path / "cache"), None, silent)
+    assert outcome.n_left == 1 and not outcome.points and not outcome.refused
+    again = recipe_method("siren", Kind.IMAGE, 1, (60.0,), folder=tmp_path)
+    assert again.encode(item, 60.0) == recipe_method("siren", Kind.IMAGE, 1, (60.0,)).encode(item, 60.0)
+    assert not list(tmp_path.glob("*.part"))
