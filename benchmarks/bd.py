@@ -16,6 +16,8 @@ from scipy.interpolate import PchipInterpolator
 
 METHOD = "PCHIP over log-rate"
 LEAST_POINTS, WISE_POINTS = 2, 4
+SOUND_SHARE = 0.5
+"""Of the shorter curve: with less in common, a delta says little, and whoever prints it says so."""
 Point = tuple[float, float]
 """Rate (more than 0, any unit) and quality (dB)."""
 

@@ -11,7 +11,7 @@ from inrzip.signal import Kind
 from inrzip.units import format_duration
 
 from . import plots
-from .bd import Delta
+from .bd import SOUND_SHARE, Delta
 from .curves import Comparison, Curve
 from .measuring import MAIN_METRIC, RATE_UNIT, WORDS
 from .page import PAGE_SCRIPT, PAGE_STYLE
@@ -26,8 +26,6 @@ KIND_WORDS: Mapping[Kind, str] = {
 }
 LESS_IS_BETTER = ("lsd", "chamfer-percent", "hausdorff-percent", "max-error")
 WIDEST_BAR = 46  # % of a table cell
-SOUND_SHARE = 0.5
-"""Of the shorter curve's qualities: with less in common, a BD-rate says little, and the report says so."""
 LARGEST_BAR_RATE = 200.0  # % of BD-rate that fills it
 
 
