@@ -36,9 +36,9 @@ INTRODUCTION = f"""# What papers claim, and what comes of it here
 
 Written by `{{command}}`; do not edit. One small, repeatable comparison for each headline claim: whole files, decoded
 and measured. The photo is a portrait of {PHOTO_SIDE}x{PHOTO_SIDE}, the large photo one of 512x512, the clip
-{CLIP_FRAMES} frames of Big Buck Bunny at {CLIP_SIZE[0]}x{CLIP_SIZE[1]}. Recipes are fitted at the effort given, at several qualities.
-Numbers are Bjontegaard deltas (PCHIP over log-rate): dB more at equal bytes, or % of bytes at equal PSNR. Verdicts are
-about these signals and efforts; the papers' own data sets, sizes and GPU days are others.
+{CLIP_FRAMES} frames of Big Buck Bunny at {CLIP_SIZE[0]}x{CLIP_SIZE[1]}. Recipes are fitted at the effort given, at
+several qualities. Numbers are Bjontegaard deltas (PCHIP over log-rate): dB more at equal bytes, or % of bytes at equal
+PSNR. Verdicts are about these signals and efforts; the papers' own data sets, sizes and GPU days are others.
 """
 HEAD = "| paper | claim | protocol here | our number | verdict |\n|---|---|---|---|---|"
 
