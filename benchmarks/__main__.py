@@ -26,8 +26,12 @@ def _efforts(text: str) -> list[int]:
 
 
 def _qualities(text: str) -> list[float]:
+    return [_quality(name) for name in _names(text)]
+
+
+def _quality(text: str) -> float:
     try:
-        return [parse_number(name, 0, 100) for name in _names(text)]
+        return parse_number(text, 0, 100)
     except InrzipError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -78,6 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     speed.add_argument("--recipes", type=_names, default=["siren", "nerv", "hnerv"], help="names separated by commas")
     speed.add_argument("--efforts", type=_efforts, default=[1], help="1 to 9, separated by commas (1)")
+    speed.add_argument("--quality", type=_quality, default=50.0, help="of our recipes, 0 to 100 (50)")
     speed.add_argument("--max-frames", type=_count, help="of a video, from its beginning")
     speed.add_argument("--size", type=_size, metavar="WxH", help="videos are averaged down to it")
     speed.add_argument("--out", type=Path, metavar="FOLDER", help="where speed.json goes")

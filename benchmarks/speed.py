@@ -38,7 +38,6 @@ from .ours import knows, recipe_method
 from .peers import PEERS
 
 PEER_OF = {Kind.IMAGE: "jpeg", Kind.VIDEO: "x265", Kind.AUDIO: "opus", Kind.SHAPE: "draco", Kind.VOLUME: "sz3"}
-QUALITY = 50.0
 KIB_PER_MIB = 1024  # ru_maxrss is in KiB on Linux
 COUNTED_POINTS = 1024
 
@@ -78,17 +77,27 @@ class Run:
     decode_share: float | None = None
 
 
-def _method(text: str, kind: Kind, effort: int) -> tuple[Method, float]:
-    """The method of a recipe or peer, and the quality point to take: the middle of a peer's ladder."""
-    if text in PEERS:
-        return PEERS[text], PEERS[text].ladder[len(PEERS[text].ladder) // 2]
-    return recipe_method(text, kind, effort, (QUALITY,)), QUALITY
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """A recipe ("recipe" or "recipe:codec") or peer; effort and quality are a recipe's."""
+
+    text: str
+    effort: int = 1
+    quality: float = 50.0
 
 
-def _encode(source: Source, text: str, effort: int) -> tuple[bytes, float, float, int]:
+def _method(setting: Setting, kind: Kind) -> tuple[Method, float]:
+    """The method, and the quality point to take: the middle of a peer's ladder."""
+    if setting.text in PEERS:
+        peer = PEERS[setting.text]
+        return peer, peer.ladder[len(peer.ladder) // 2]
+    return recipe_method(setting.text, kind, setting.effort, (setting.quality,)), setting.quality
+
+
+def _encode(source: Source, setting: Setting) -> tuple[bytes, float, float, int]:
     """File, seconds, peak MiB, and multiply-accumulates of all fitting steps. Runs in a process of its own."""
     item, counted = source.load(), [0]
-    method, quality = _method(text, item.kind, effort)
+    method, quality = _method(setting, item.kind)
     fit = Job.fit
 
     def counting(self: Job, name: str, module: Any, examples: Any, schedule: Any, **rest: Any) -> Any:
@@ -108,10 +117,10 @@ def _encode(source: Source, text: str, effort: int) -> tuple[bytes, float, float
     return data, seconds, _peak_mib(), counted[0]
 
 
-def _decode(source: Source, text: str, effort: int, data: bytes) -> tuple[float, float, float, int]:
+def _decode(source: Source, setting: Setting, data: bytes) -> tuple[float, float, float, int]:
     """Seconds of a first and a second decoding, peak MiB, and multiply-accumulates. Runs in a process of its own."""
     item = source.load()
-    method, _ = _method(text, item.kind, effort)
+    method, _ = _method(setting, item.kind)
     seconds = []
     for _ in range(2):
         begun = time.perf_counter()
@@ -150,13 +159,13 @@ def _alone(function: Any, *arguments: Any) -> Any:
         return pool.submit(function, *arguments).result()
 
 
-def measure_run(source: Source, item: Item, text: str, effort: int) -> Run:
+def measure_run(source: Source, item: Item, setting: Setting) -> Run:
     """Encodes and decodes with one method, each in a process of its own."""
-    data, encode_seconds, encode_mib, encode_macs = _alone(_encode, source, text, effort)
-    first, again, decode_mib, decode_macs = _alone(_decode, source, text, effort, data)
+    data, encode_seconds, encode_mib, encode_macs = _alone(_encode, source, setting)
+    first, again, decode_mib, decode_macs = _alone(_decode, source, setting, data)
     n = int(np.prod(item.spec.shape))
-    ours = text not in PEERS
-    name = f"{text} -e {effort}" if ours else text
+    ours = setting.text not in PEERS
+    name = f"{setting.text} -e {setting.effort}" if ours else setting.text
     per_sample = (encode_macs / n, decode_macs / n) if ours else (None, None)
     return Run(item.name, name, len(data), encode_seconds, first, again, encode_mib, decode_mib, *per_sample)
 
@@ -209,12 +218,12 @@ def main(options: argparse.Namespace) -> int:
         recipes = [text for text in options.recipes if knows(text, item.kind)]
         if not recipes:
             raise InrzipError(f"{source.path}: no recipe of --recipes is for signals of kind {item.kind.name.lower()}")
-        peer = measure_run(source, item, PEER_OF[item.kind], 1)
+        peer = measure_run(source, item, Setting(PEER_OF[item.kind]))
         print(table_row(peer), flush=True)
         runs.append(peer)
         for text in recipes:
             for effort in options.efforts:
-                run = measure_run(source, item, text, effort)
+                run = measure_run(source, item, Setting(text, effort, options.quality))
                 runs.append(against(run, peer, int(np.prod(item.spec.shape)), rate))
                 print(table_row(runs[-1]), flush=True)
     if options.out is not None:
