@@ -43,7 +43,7 @@ class Encoder:
 
 OPUS = Encoder("libopus", "opus", "flt", OPUS_RATES, (("vbr", "on"), ("compression_level", "10")))
 MP3 = Encoder("libmp3lame", "mp3", "fltp", MP3_RATES, (("compression_level", "0"),))
-AAC = Encoder("aac", "adts", "fltp", AAC_RATES, (("aac_coder", "twoloop"),))
+AAC = Encoder("aac", "adts", "fltp", AAC_RATES, (("aac_coder", "fast"), ("aac_pns", "0")))
 
 
 def _version(encoder: Encoder) -> str:
@@ -172,7 +172,11 @@ def _method(name: str, settings: str, encoder: Encoder) -> Method:
 METHODS = (
     _method("opus", "libopus, complexity 10, VBR, Ogg; quality points are kbit/s", OPUS),
     _method("mp3", "LAME, best search (compression level 0), .mp3; quality points are kbit/s", MP3),
-    _method("aac", "FFmpeg's AAC-LC, two-loop search, ADTS; quality points are kbit/s", AAC),
+    _method(
+        "aac",
+        "FFmpeg's AAC-LC, fast search and no noise substitution (its best PSNR), ADTS; quality points are kbit/s",
+        AAC,
+    ),
     Method(
         "flac",
         Kind.AUDIO,
