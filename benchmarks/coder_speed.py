@@ -113,7 +113,7 @@ def measure_peer(name: str, values: Int[ndarray, " n"], symbols: Int[ndarray, " 
     def encode() -> ndarray:
         encoder = constriction.stream.queue.RangeEncoder()
         encoder.encode(symbols, model)
-        return encoder.get_compressed()
+        return np.asarray(encoder.get_compressed())
 
     words = encode()
     decoded = constriction.stream.queue.RangeDecoder(words).decode(model, symbols.size)

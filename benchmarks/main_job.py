@@ -80,7 +80,7 @@ def _nearest_mp3(signal: Signal, peak: float, size: int) -> str:
                 out.mux(packet)
         results.append(buffer.getvalue())
     best = min(results, key=lambda data: abs(len(data) - size))
-    decoded = np.concatenate([f.to_ndarray().T for f in av.open(io.BytesIO(best)).decode(audio=0)])
+    decoded = np.concatenate([f.to_ndarray().T for f in av.open(io.BytesIO(best), "r").decode(audio=0)])
     return f"MP3 {len(best)} B, {_aligned_psnr(floats, decoded):.2f} dB"
 
 

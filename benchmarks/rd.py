@@ -1,0 +1,134 @@
+"""`python -m benchmarks rd`: rate-distortion of recipes and peers on files, as JSON, CSV and one HTML report."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from inrzip.errors import InrzipError, UnsupportedSignal
+from inrzip.files import atomic_output
+from inrzip.signal import Kind
+
+from . import curves, gallery, machine, published, report
+from .items import Item, find_files, kinds_of, load_item
+from .methods import Method
+from .ours import QUALITIES, knows, recipe_method
+from .peers import choose_peers
+from .runner import Cache, Outcome, make_tasks, run, stderr_teller
+
+ANCHORS = {Kind.IMAGE: "avif", Kind.VIDEO: "x265", Kind.AUDIO: "opus", Kind.SHAPE: "draco", Kind.VOLUME: "sz3"}
+"""What Bjontegaard deltas are taken against, where it was measured and nothing else was asked for."""
+
+
+def load_items(options: argparse.Namespace) -> tuple[list[Item], list[str]]:
+    """All files of --data, and what was left out: files of folders that are no media. Equal names get their folder's.
+
+    Raises InrzipError for a file that was named and cannot be read.
+    """
+    paths = find_files(options.data)
+    counts = Counter(path.name for path in paths)
+    items, notes = [], []
+    for path in paths:
+        try:
+            item = load_item(path, options.max_frames, options.size)
+        except UnsupportedSignal:
+            if path in options.data:
+                raise
+            notes.append(f"{path.name} was left out: no signal of a kind that is known")
+            continue
+        name = f"{path.parent.name}/{path.name}" if counts[path.name] > 1 else path.name
+        items.append(dataclasses.replace(item, name=name))
+    if len({item.name for item in items}) < len(items):
+        raise InrzipError("--data: the same file is given twice")
+    if not items:
+        raise InrzipError("--data: there is nothing to measure")
+    return items, notes
+
+
+def choose_methods(options: argparse.Namespace, kinds: Sequence[Kind], deadline: float | None) -> list[Method]:
+    """Peers first, as they are quick; then our recipes, each at each effort."""
+    methods = choose_peers(options.peers, kinds)
+    for kind in kinds:
+        for text in options.recipes:
+            for effort in options.efforts:
+                make = functools.partial(recipe_method, folder=options.cache, deadline=deadline)
+                methods += [make(text, kind, effort, options.qualities or QUALITIES)] if knows(text, kind) else []
+    return methods
+
+
+def make_section(
+    kind: Kind,
+    items: Sequence[Item],
+    methods: Sequence[Method],
+    outcome: Outcome,
+    options: argparse.Namespace,
+    cache: Cache,
+    deadline: float | None,
+) -> report.Section:
+    """Curves, deltas and pictures of one kind."""
+    mine = [item for item in items if item.kind == kind]
+    names = {item.name for item in mine}
+    points = [point for point in outcome.points if point.item in names]
+    made = [curves.make_curve(m, mine, points) for m in methods if m.kind == kind]
+    made = [curve for curve in made if curve.items]
+    lossy = [curve for curve in made if not curve.lossless]
+    anchor = next((c for c in lossy if c.name in (options.anchor or ANCHORS[kind])), lossy[0] if lossy else None)
+    compared = [curves.compare(anchor, c, points) for c in lossy if anchor is not None and c is not anchor]
+    papers = published.load(options.published, names) if options.published and kind == Kind.IMAGE else []
+    by_name = {method.name: method for method in methods if method.kind == kind}
+    rows = [gallery.gallery_row(item, by_name, points, cache, deadline) for item in mine[: options.previews]]
+    words = [f"{item.name} ({gallery.size_words(item)})" for item in mine]
+    return report.Section(kind, tuple(words), tuple(made), tuple(compared), tuple(papers), tuple(r for r in rows if r))
+
+
+def write_outputs(
+    folder: Path,
+    sections: Sequence[report.Section],
+    outcome: Outcome,
+    items: Sequence[Item],
+    meta: dict[str, str],
+    notes: Sequence[str],
+) -> None:
+    """items.csv, report.html and a JSON file for each curve, each written whole or not at all."""
+    texts = {"items.csv": curves.items_csv(outcome.points, items)}
+    texts["report.html"] = report.page("inrzip: rate and distortion", meta, sections, notes)
+    for section in sections:
+        for curve in section.curves:
+            name = f"{section.kind.name.lower()}-{curve.name.replace(' ', '').replace(':', '-')}.json"
+            texts[name] = json.dumps(curves.compressai_json(curve, meta), indent=1) + "\n"
+    for name, text in texts.items():
+        with atomic_output(folder / name, overwrite=True) as temporary:
+            temporary.write_text(text)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Runs the comparison. Raises InrzipError for what a user can mend."""
+    begun = time.monotonic()
+    deadline = None if options.limit_time is None else begun + options.limit_time
+    options.out.mkdir(parents=True, exist_ok=True)
+    options.cache = options.cache or options.out / "cache"
+    cache = Cache(options.cache)
+    items, notes = load_items(options)
+    kinds = kinds_of(items)
+    methods = choose_methods(options, kinds, deadline)
+    if options.anchor and options.anchor not in {method.name for method in methods}:
+        raise InrzipError(f"--anchor {options.anchor}: is not measured; there are {', '.join(m.name for m in methods)}")
+    if options.published:
+        published.load(options.published, ())  # an error shows before the work
+    tell = stderr_teller(not options.quiet)
+    outcome = run(make_tasks(items, methods), cache, deadline, tell)
+    notes += [f"{name}: {reason}" for name, reason in outcome.refused]
+    if outcome.n_left:
+        notes.insert(
+            0, f"The time limit came first: {outcome.n_left} points were not measured. The same command goes on."
+        )
+    sections = [make_section(kind, items, methods, outcome, options, cache, deadline) for kind in kinds]
+    write_outputs(options.out, sections, outcome, items, machine.facts(options.command), notes)
+    tell(f"{len(outcome.points)} points, {outcome.n_left} left; wrote {options.out}/report.html\n")
+    return 0
