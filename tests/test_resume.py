@@ -21,7 +21,8 @@ WAIT_SECONDS = 120
 
 # Runs the command with frequent saves, and with fits that last long enough to be interrupted.
 RUNNER = f"""
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background ignores it
 sys.path.insert(0, {str(ROOT)!r})
 from inrzip import checkpoint, cli, fitting, job, plan
 checkpoint.SECONDS_BETWEEN_SAVES = 0.02
