@@ -116,6 +116,8 @@ class Representation(Trainable):
     """A signal as a function of its coordinates. Subclasses are either point-wise or frame-wise."""
 
     grid: eqx.AbstractVar[Grid]
+    output_axis: ClassVar[int] = -1
+    """The axis of output channels in weights."""
 
     @abc.abstractmethod
     def predict(self, inputs: Array) -> Array:

@@ -1,21 +1,16 @@
-"""How much each channel of each parameter array matters, and steps for channels that follow from it."""
+"""How much each channel of each parameter array matters, and the steps for channels that follow from it."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Float
 
-from inrzip.architectures.base import Representation, parameters
+from inrzip.architectures.base import Representation
 from inrzip.codecs.levels import ChannelSteps, UniformSteps
 from inrzip.codecs.uniform import N_STEPS, STEPS_PER_OCTAVE, allocate_steps
 
 from .examples import Examples
-from .sensitivity import MAX_ITEMS
+from .sensitivity import element_sensitivities
 
 N_BATCHES = 96
 """With 8, as for whole tensors, estimates of channels are so noisy that steps made of them cost more than they save
@@ -29,29 +24,9 @@ OFFSET_BITS = 3.0
 """About what an offset takes in a stream."""
 
 
-@eqx.filter_jit
-def _squares(module: Representation, inputs: Array, key: PRNGKeyArray) -> list[Array]:
-    """The squared gradient of a random projection of the output by each parameter: see `inrzip.sensitivity`."""
-
-    def project(module: Any) -> Array:
-        outputs = module.predict(inputs)
-        return jnp.sum(outputs * jax.random.rademacher(key, outputs.shape, jnp.float32)) / jnp.sqrt(outputs.size)
-
-    return [gradient * gradient for gradient in jax.tree.leaves(eqx.filter_grad(project)(module))]
-
-
-def element_sensitivities(module: Representation, examples: Examples, seed: int = 0) -> list[Float[np.ndarray, "..."]]:
-    """For each element of each parameter array, the mean squared change of the output for a unit squared change of it.
-
-    Estimates of single elements are noisy; means over channels or groups of them are what to use.
-    """
-    total = [np.zeros(leaf.shape) for leaf in parameters(module)]
-    for i in range(N_BATCHES):
-        key = jax.random.fold_in(jax.random.key(seed), i)
-        inputs, _ = examples.batch(key, jnp.int32(i))
-        for sums, squares in zip(total, _squares(module, inputs[:MAX_ITEMS], key), strict=True):
-            sums += np.asarray(squares, np.float64) / N_BATCHES
-    return total
+def channel_sensitivities(module: Representation, examples: Examples, seed: int = 0) -> list[Float[np.ndarray, "..."]]:
+    """The elements' sensitivities, of so many batches that means over channels can be trusted."""
+    return element_sensitivities(module, examples, N_BATCHES, seed)
 
 
 def channel_steps(sensitivity: Float[np.ndarray, "*shape"], level: float) -> UniformSteps | ChannelSteps:

@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Float
 
 from inrzip.architectures.base import Representation, parameters
-from inrzip.architectures.siren import Siren
 from inrzip.codecs.cabac import Cabac
 from inrzip.codecs.coder import IntegerCoder
 from inrzip.codecs.huffman import HuffmanCoder
@@ -31,7 +30,7 @@ from inrzip.priors.gaussian import GaussianPrior
 from inrzip.priors.laplace import LaplacePrior
 from inrzip.priors.mixture import MixturePrior
 
-from .channel_sensitivity import channel_steps, element_sensitivities
+from .channel_sensitivity import channel_sensitivities, channel_steps
 from .codebook_fit import LearnedCodebooks, start_codebooks
 from .constraints import Constrained, Rounded
 from .errors import InrzipError
@@ -84,11 +83,6 @@ class WeightCodec:
 
 def _arrays(network: Representation) -> list[Float[np.ndarray, "..."]]:
     return [np.asarray(array, np.float32) for array in parameters(network)]
-
-
-def _output_axis(network: Representation) -> int:
-    """The axis of output channels in weights."""
-    return 0 if isinstance(network, Siren) else -1
 
 
 def _integers(tensors: Sequence[QuantisedTensor]) -> list[Float[np.ndarray, "..."]]:
@@ -168,11 +162,11 @@ def _with_learned_steps(network: Representation, sensitivity: Sensitivity, level
 
 
 def _with_codebooks(network: Representation, sensitivity: Sensitivity, level: float) -> LearnedCodebooks:
-    return start_codebooks(network, allocate_steps(sensitivity, level), level, axis=_output_axis(network))
+    return start_codebooks(network, allocate_steps(sensitivity, level), level, axis=network.output_axis)
 
 
 def _with_few_bits(network: Representation, sensitivity: Sensitivity, level: float) -> LearnedSteps:
-    return low_bit(network, axis=_output_axis(network))
+    return low_bit(network, axis=network.output_axis)
 
 
 def _by_outputs(network: Representation, examples: Examples, tensors: Tensors) -> Tensors:
@@ -219,7 +213,7 @@ CODECS: Mapping[str, WeightCodec] = {
             _channels,
             _automatic,
             _rounded_channels,
-            survey=element_sensitivities,
+            survey=channel_sensitivities,
         ),
         WeightCodec(
             "learned",

@@ -12,7 +12,7 @@ from numpy import ndarray
 from inrzip.architectures.base import Grid, Representation, parameters, predict
 from inrzip.architectures.nerv import NervConfig
 from inrzip.architectures.siren import Siren, SirenConfig
-from inrzip.channel_sensitivity import channel_steps, element_sensitivities
+from inrzip.channel_sensitivity import channel_sensitivities, channel_steps
 from inrzip.codecs.levels import ChannelSteps, UniformSteps
 from inrzip.codecs.raw_coder import RawCoder
 from inrzip.codecs.uniform import allocate_steps, nearest_step_index, step_size
@@ -218,7 +218,7 @@ def test_a_network_fitted_in_several_versions_is_good_in_each() -> None:
 
 
 def test_elements_sensitivities_are_those_of_tensors() -> None:
-    elements = element_sensitivities(fitted(), examples())
+    elements = channel_sensitivities(fitted(), examples())
     for element, tensor, array in zip(elements, sensitivities(fitted(), examples()), values(fitted()), strict=True):
         assert element.shape == array.shape
         assert element.mean() == pytest.approx(tensor, rel=0.5)
@@ -228,7 +228,7 @@ def test_dead_channels_do_not_matter() -> None:
     siren = fitted()
     layers = list(siren.layers)
     layers[-1] = (layers[-1][0].at[:, 4].set(0.0), layers[-1][1])
-    dead = element_sensitivities(eqx.tree_at(lambda m: m.layers, siren, layers), examples())
+    dead = channel_sensitivities(eqx.tree_at(lambda m: m.layers, siren, layers), examples())
     assert dead[4][4].max() == 0 < dead[4][5].min()
 
 
