@@ -23,6 +23,9 @@ LARGE_FRAME = 250_000
 RATE_TIMES_CHANNELS = 0.35
 STEADY = 900.0
 LEAST_SHARE = 0.3
+"""A learning rate is at most the first over the channels, and in a long fit the second over channels and steps, but not
+below the third of what a short fit has: see `steady_rate`.
+"""
 
 
 class Conv(eqx.Module):

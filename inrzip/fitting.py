@@ -58,7 +58,9 @@ class FitState(eqx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """`n_steps` of Adam, the learning rate warming up to `peak` and falling to zero as a cosine."""
+    """`n_steps` of Adam (whole epochs of them, if there is one), the learning rate warming up to `peak` and falling to
+    zero as a cosine.
+    """
 
     n_steps: int
     peak: float
