@@ -7,8 +7,10 @@ parameters -> code.
 from __future__ import annotations
 
 from inrzip.architectures.base import Representation
+from inrzip.architectures.grid import GridConfig
 
 from .errors import InrzipError
+from .grid_goals import encode_picture
 from .job import Job
 from .psnr_goal import encode_to_psnr
 from .segment import (
@@ -44,6 +46,8 @@ COUNT_SHARE = 0.4
 
 def encode_segment(task: Task, goal: Goal, job: Job) -> Coded:
     """Codes a segment to the goal, or as near as it can be: then `note` says what was reached."""
+    if task.recipe.architecture is GridConfig:
+        return encode_picture(task, goal, job)
     if goal.psnr_db is None:
         return Coded(encode_to_size(task, goal.size, job))
     return encode_to_psnr(task, goal.size, goal.psnr_db, job)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import equinox as eqx
 import jax
@@ -16,6 +16,8 @@ from .checkpoint import Checkpoint, Progressing
 from .examples import Examples
 from .fitting import FitState, Schedule, TrainableT, fit, start
 from .progress import Progress, ProgressCallback
+
+TreeT = TypeVar("TreeT")
 
 LEAST_STEPS = 50
 """Steps of a fit that begins after its user asked to stop."""
@@ -69,25 +71,42 @@ class Job:
         """
         static: Any = eqx.filter(module, eqx.is_inexact_array, inverse=True)
         begin = start(module)
-        if name in self.checkpoint.fits and _alike(begin.parameters, self.checkpoint.fits[name]):
-            return cast(TrainableT, eqx.combine(_fill(begin.parameters, self.checkpoint.fits[name]), static))
-        state, n_steps = begin, schedule.n_steps
-        if self.stopping:
-            n_steps = min(n_steps, LEAST_STEPS)
-        current = self.checkpoint.current
-        if current is not None and current.name == name and _alike(begin, current.leaves):
-            state = _fill(begin, current.leaves)
+        known = self.finished(name, begin.parameters)
+        if known is not None:
+            return cast(TrainableT, eqx.combine(known, static))
+        n_steps = min(schedule.n_steps, LEAST_STEPS) if self.stopping else schedule.n_steps
 
         def watch(state: FitState, loss: float, n_steps: int, seconds_left: float) -> bool:
             done = within[0] + (within[1] - within[0]) * int(state.step) / max(n_steps, 1)
-            self.tell("fitting", done, describe(loss))
-            if self.checkpoint.due:
-                self.checkpoint.save_if_due(Progressing(name, _leaves(state)))
+            self.watch(name, state, done, describe(loss))
             return self.stopping and int(state.step) >= LEAST_STEPS
 
+        state = self.interrupted(name, begin)
         fitted = fit(module, examples, Schedule(n_steps, schedule.peak), state=state, deadline=deadline, watch=watch)
-        self.checkpoint.finish_fit(name, _leaves(eqx.filter(fitted, eqx.is_inexact_array)))
+        self.finish(name, eqx.filter(fitted, eqx.is_inexact_array))
         return fitted
+
+    def finished(self, name: str, like: TreeT) -> TreeT | None:
+        """The result of a fit that an earlier run finished, if there is one with arrays like these."""
+        saved = self.checkpoint.fits.get(name)
+        return None if saved is None or not _alike(like, saved) else cast(TreeT, _fill(like, saved))
+
+    def interrupted(self, name: str, begin: TreeT) -> TreeT:
+        """Where the fit of that name stood when an earlier run ended, or else `begin`."""
+        current = self.checkpoint.current
+        if current is None or current.name != name or not _alike(begin, current.leaves):
+            return begin
+        return cast(TreeT, _fill(begin, current.leaves))
+
+    def watch(self, name: str, state: PyTree[Array], done: float, detail: str) -> None:
+        """To be called about once a second while fitting: shows how far it is, and saves the state at times."""
+        self.tell("fitting", done, detail)
+        if self.checkpoint.due:
+            self.checkpoint.save_if_due(Progressing(name, _leaves(state)))
+
+    def finish(self, name: str, result: PyTree[Array]) -> None:
+        """Keeps the result of a fit."""
+        self.checkpoint.finish_fit(name, _leaves(result))
 
 
 def _leaves(tree: PyTree[Array]) -> list[np.ndarray]:

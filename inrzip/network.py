@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from inrzip.architectures.base import POINT_BLOCKS, Config, Grid, Representation, parameters
+from inrzip.architectures.grid import BYTES_PER_PIXEL, GridConfig, LatentGrid
 from inrzip.codecs.coder import IntegerCoder
 from inrzip.codecs.levels import UniformSteps
 from inrzip.codecs.uniform import quantise
@@ -20,6 +21,7 @@ from inrzip.codecs.weights import TAGGED_FROM, QuantisedTensor, decode_tensors, 
 
 from . import wire
 from .errors import CorruptFile, LimitExceeded
+from .grid_payload import Picture
 from .recipes import ARCHITECTURES
 from .units import format_size
 
@@ -73,6 +75,10 @@ def decode_network(
     cursor = wire.Cursor(payload)
     config = decode_config(ARCHITECTURES[architecture], cursor, grid)
     stream = payload[cursor.position :]
+    if isinstance(config, GridConfig):  # latents are not weights: they have a coder of their own
+        _check_memory(grid.n_points * BYTES_PER_PIXEL, max_memory)
+        height, width = grid.shape
+        return LatentGrid(grid, Picture(config, stream, (height, width), grid.channels))
     structure = _structure(config, grid)
     n_weights = sum(leaf.size for leaf in parameters(structure))
     if n_weights > max_weights(len(stream)):
@@ -122,7 +128,7 @@ def _largest_step(jaxpr: Any) -> int:
 def count_parameters(payload: bytes, architecture: int, grid: Grid) -> int:
     """The weights of the network in a payload, of which only the configuration is read. Raises CorruptFile."""
     config = decode_config(ARCHITECTURES[architecture], wire.Cursor(payload), grid)
-    return sum(leaf.size for leaf in parameters(_structure(config, grid)))
+    return config.n_parameters(grid)
 
 
 def encode_config(config: Config) -> bytes:

@@ -6,6 +6,8 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from inrzip.architectures.grid import GridConfig
+
 from .errors import InrzipError
 from .examples import Examples
 from .fitting import Schedule
@@ -21,6 +23,8 @@ STEPS_AT_EFFORT_1 = 300
 EPOCHS_AT_EFFORT_1 = 30.0
 LONGER_PER_EFFORT = 1.5
 """Each effort takes this many times the steps of the one before."""
+GRID_STEPS = (60, 120, 220, 400, 700, 1200, 2200, 4000, 7000)
+"""Steps of latent grids for each effort."""
 UNBOUNDED_STEPS = 1_000_000
 """With a time limit, the clock ends a fit."""
 QUALITY_RANGE = (0.0, 100.0)
@@ -117,6 +121,8 @@ def schedule(request: Request, recipe: Recipe, examples: Examples) -> Schedule:
     """Steps for an effort: as many for every point set; for frames, also enough epochs."""
     if request.time_limit is not None:
         return Schedule(UNBOUNDED_STEPS, recipe.peak)
+    if recipe.architecture is GridConfig:
+        return Schedule(GRID_STEPS[request.effort - 1], recipe.peak)
     growth = LONGER_PER_EFFORT ** (request.effort - 1)
     n_steps = STEPS_AT_EFFORT_1 * growth
     if recipe.architecture.frame_wise:
@@ -126,4 +132,6 @@ def schedule(request: Request, recipe: Recipe, examples: Examples) -> Schedule:
 
 def goal(request: Request, size: int) -> Goal:
     """What one segment has to reach with `size` bytes."""
-    return Goal(size, request.target_psnr)
+    targets = request.target_size, request.target_bpp, request.target_psnr
+    quality = DEFAULT_QUALITY if request.quality is None else request.quality
+    return Goal(size, request.target_psnr, quality if targets == (None, None, None) else None)

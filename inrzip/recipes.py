@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from inrzip.architectures.base import Config
+from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.nerv import NervConfig
 from inrzip.architectures.siren import SirenConfig
@@ -14,7 +15,7 @@ from inrzip.architectures.siren import SirenConfig
 from .errors import InrzipError
 from .signal import Kind, Spec
 
-ARCHITECTURES: Mapping[int, type[Config]] = {c.number: c for c in (SirenConfig, NervConfig, HnervConfig)}
+ARCHITECTURES: Mapping[int, type[Config]] = {c.number: c for c in (SirenConfig, NervConfig, HnervConfig, GridConfig)}
 """Every architecture by the number that files hold."""
 
 MAX_SETTING = 1 << 20
@@ -46,6 +47,9 @@ class Recipe:
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
+        Recipe(
+            "grid", GridConfig, (Kind.IMAGE,), "latents and small networks that predict them (Cool-Chic)", 1.0, 1, 1.0
+        ),
         Recipe("siren", SirenConfig, EVERY_KIND, "coordinate network of sines (SIREN, COIN)", 3e-3, 16384, 5.5),
         Recipe("hnerv", HnervConfig, (Kind.VIDEO,), "frames from small learned embeddings (HNeRV)", 6e-3, 1, 4.3),
         Recipe("nerv", NervConfig, (Kind.VIDEO,), "frames from their time (NeRV)", 1e-2, 1, 3.5),
@@ -60,6 +64,8 @@ fewer epochs but several times the time for each.
 
 def default_recipe(spec: Spec) -> str:
     """The name of the recipe for a signal when the user names none."""
+    if spec.kind == Kind.IMAGE:
+        return "grid"
     if spec.kind != Kind.VIDEO:
         return "siren"
     return "nerv" if math.prod(spec.shape[1:]) > LARGE_FRAME else "hnerv"

@@ -51,10 +51,13 @@ ZEROING_LEVEL = 2.0**40
 
 @dataclasses.dataclass(frozen=True)
 class Goal:
-    """What to reach: `size` in bytes (never exceeded), or `psnr_db` with `size` as the first guess."""
+    """What to reach: `size` in bytes (never exceeded), or `psnr_db` with `size` as the first guess. `quality`, 0 to 100:
+    what architectures that can fit to a quality should fit to instead.
+    """
 
     size: int
     psnr_db: float | None = None
+    quality: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

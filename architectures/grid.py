@@ -1,0 +1,109 @@
+"""Latent grids: a pyramid of integer latents, and small networks that predict and render them.
+
+After Cool-Chic (Ladune et al., 2023; Blard et al., version 5) and C3 (Kim et al., 2024), the strongest codecs that fit
+each picture. Here the networks are changes of a learned prior, and files come from `inrzip.grid_fit`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import ClassVar, Protocol, Self
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .base import Axes, Config, Grid, Representation, resample
+from .grid_layout import places, shapes
+from .grid_render import Span
+
+MAX_TONE = 511
+MAX_OFFSET = 127
+COLOURS = 3
+BYTES_PER_PIXEL = 100
+"""Memory that decoding takes for a pixel of one plane."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GridConfig(Config):
+    """`prior`: the learned prior's number. `tone`: the logarithm of lambda. `step`, `spread`: by how much quantisation
+    steps and spreads of the networks differ from the prior's. See `inrzip.priors.grid_prior`.
+    """
+
+    prior: int
+    tone: int
+    step: int
+    spread: int
+
+    number: ClassVar[int] = 4
+
+    def build(self, grid: Grid, key: PRNGKeyArray) -> LatentGrid:
+        raise TypeError("pictures of latent grids are made by inrzip.grid_fit and inrzip.grid_payload")
+
+    @classmethod
+    def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
+        raise TypeError("the size of latent grids is that of the picture; their rate follows from the tone")
+
+    def check(self, grid: Grid) -> None:
+        if len(grid.shape) != 2:
+            raise ValueError(f"latent grids for a signal of {len(grid.shape)} axes")
+        if self.tone > MAX_TONE or self.step > MAX_OFFSET or self.spread > MAX_OFFSET:
+            raise ValueError(f"latent grids of tone {self.tone}, step {self.step} and spread {self.spread}")
+
+    def n_parameters(self, grid: Grid) -> int:
+        height, width = grid.shape
+        latents = sum(math.prod(place.shape) for place in places((height, width)))
+        groups = channel_groups(grid.channels)
+        return sum(latents + count(group.stop - group.start) for group in groups)
+
+
+def count(channels: int) -> int:
+    """Parameters of the networks of a plane."""
+    return sum(
+        math.prod(shape)
+        for field in shapes(channels)
+        for shape in (field if field and isinstance(field[0], tuple) else (field,))
+    )
+
+
+def channel_groups(channels: int) -> list[slice]:
+    """The channels of each plane: colours together, all others alone."""
+    first = [slice(0, COLOURS)] if channels >= COLOURS else []
+    return first + [slice(i, i + 1) for i in range(COLOURS * len(first), channels)]
+
+
+class Picture(Protocol):
+    """A coded picture that is decoded as far as it is looked at."""
+
+    def render(self, rows: Span, columns: Span, level: int = 0) -> Float[np.ndarray, "rows columns channels"]:
+        """Samples of a region at half the resolution `level` times, in normalised units."""
+
+
+class LatentGrid(Representation):
+    """A decoded picture, as other parts of the package see it."""
+
+    grid: Grid = eqx.field(static=True)
+    picture: Picture = eqx.field(static=True)
+
+    def predict(self, inputs: Float[Array, "points 2"]) -> Float[Array, "points channels"]:
+        height, width = self.grid.shape
+        whole = self.picture.render((0, height), (0, width))
+        rows, columns = np.asarray(inputs).T
+        pairs = [resample(whole, rows[i : i + 1], columns[i : i + 1])[0, 0] for i in range(len(rows))]
+        return jnp.asarray(np.stack(pairs))
+
+    def render(self, axes: Axes) -> Float[np.ndarray, "*grid channels"]:
+        (rows, first_row), (columns, first_column) = (
+            _span(axis, n) for axis, n in zip(axes, self.grid.shape, strict=True)
+        )
+        values = self.picture.render(rows, columns)
+        return resample(values, axes[0] - first_row, axes[1] - first_column)
+
+
+def _span(axis: Float[np.ndarray, " n"], n: int) -> tuple[Span, int]:
+    """The samples that positions lie between, and the first of them."""
+    low = min(max(math.floor(float(np.min(axis))), 0), n - 1)
+    high = min(max(math.ceil(float(np.max(axis))), 0), n - 1)
+    return (low, high + 1), low

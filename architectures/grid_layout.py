@@ -1,0 +1,105 @@
+"""The latent grids of a signal, and the shapes of the networks that belong to them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+from jaxtyping import Array, Float
+
+LEVELS = 7
+HYPER_LEVELS = (4, 5, 6)
+"""Levels that have a second grid, which only helps to predict the others (Cool-Chic 5)."""
+NEIGHBOURS = 16
+FEATURES = 8
+WIDTH = NEIGHBOURS + FEATURES
+"""Inputs of the context network, and units of its hidden layers."""
+HIDDEN_LAYERS = 2
+SYNTHESIS_WIDTH = 32
+TAPS = 4
+"""Of an upsampling filter's eight, which are symmetric."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A grid of latents: its level (0 is the finest), whether it is a hyper-latent, and its size."""
+
+    level: int
+    hyper: bool
+    shape: tuple[int, int]
+
+
+def places(shape: tuple[int, int]) -> list[Place]:
+    """All grids of a signal, in the order in which they are coded: coarse to fine, hyper-latents first."""
+    found = []
+    for level in reversed(range(LEVELS)):
+        size = (-(-shape[0] // 2**level), -(-shape[1] // 2**level))
+        found += [Place(level, True, size)] * (level in HYPER_LEVELS) + [Place(level, False, size)]
+    return found
+
+
+N_GRIDS = LEVELS + len(HYPER_LEVELS)
+
+
+def n_coarser(level: int) -> int:
+    """How many grids are known before those of a level."""
+    return sum(place.level > level for place in places((1, 1)))
+
+
+class Networks(NamedTuple):
+    """All parameters, as arrays or whatever stands for them.
+
+    The context network: residual layers of `WIDTH` units on neighbours and features, and a linear branch; outputs are
+    the centre and the base-2 logarithm of the scale of a Laplace curve. `coarse[l]` makes the features of grids of
+    level l out of all coarser grids, `own[i]` adds the hyper-latent of the level `HYPER_LEVELS[i]` itself, `grid_bias`
+    has a row for each grid, in coding order.
+
+    Upsampling: `taps` (steps from level l + 1 to l, rows and columns, taps), nearest first.
+
+    Synthesis: from all levels to `SYNTHESIS_WIDTH` units and on to the channels, a linear branch beside it, then two
+    residual 3x3 convolutions, (out, in, rows, columns).
+    """
+
+    hidden: Array
+    hidden_bias: Array
+    output: Array
+    linear: Array
+    output_bias: Array
+    coarse: tuple[Array, ...]
+    own: tuple[Array, ...]
+    grid_bias: Array
+    taps: Array
+    wide: Array
+    wide_bias: Array
+    narrow: Array
+    straight: Array
+    narrow_bias: Array
+    first: Array
+    first_bias: Array
+    second: Array
+    second_bias: Array
+
+
+def shapes(channels: int) -> Networks:
+    """The shape of every parameter array."""
+    found: Networks = Networks(
+        hidden=(HIDDEN_LAYERS, WIDTH, WIDTH),
+        hidden_bias=(HIDDEN_LAYERS, WIDTH),
+        output=(2, WIDTH),
+        linear=(2, WIDTH),
+        output_bias=(2,),
+        coarse=tuple((FEATURES, n_coarser(level)) for level in range(LEVELS - 1)),
+        own=((FEATURES,),) * len(HYPER_LEVELS),
+        grid_bias=(N_GRIDS, FEATURES),
+        taps=(LEVELS - 1, 2, TAPS),
+        wide=(SYNTHESIS_WIDTH, LEVELS),
+        wide_bias=(SYNTHESIS_WIDTH,),
+        narrow=(channels, SYNTHESIS_WIDTH),
+        straight=(channels, LEVELS),
+        narrow_bias=(channels,),
+        first=(channels, channels, 3, 3),
+        first_bias=(channels,),
+        second=(channels, channels, 3, 3),
+        second_bias=(channels,),
+    )  # type: ignore[arg-type]
+    return found

@@ -1,0 +1,144 @@
+"""Fitting latents and networks to a picture: gradient descent on squared error + price * bits.
+
+Latents are rounded smoothly and disturbed by noise while fitting (Agustsson and Theis, 2020; Kim et al., C3, 2024;
+Blard et al., Cool-Chic 5), more and more like true rounding. A last phase rounds for good, and fits the networks only.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from inrzip.architectures.grid_layout import Networks
+from inrzip.architectures.grid_training import Atlas, Layout, cost_and_gradients, soft_round
+
+GAIN = 16.0
+"""What is fitted is a latent over this: Adam's steps are then of a sensible size for latents and networks alike."""
+PEAK_LATENTS = 1e-2
+PEAK_NETWORKS = 2e-3
+CLIP_NETWORKS = 0.1
+TEMPERATURE = (0.35, 0.08)
+NOISE = (0.22, 0.15)
+"""From the first step to the last."""
+LAST_PHASE = 0.06
+"""Part of the steps that fit the networks to latents rounded for good."""
+PEAK_LAST = 5e-4
+STEPS_AT_ONCE = 20
+DECAYS = (0.9, 0.999)
+EPSILON = 1e-12
+
+
+class Moments(NamedTuple):
+    """Adam's running means of gradients and of their squares."""
+
+    first: object
+    second: object
+
+
+class State(NamedTuple):
+    """Everything that changes from step to step. `change`: what is added to the prior's networks."""
+
+    change: Networks
+    latents: Atlas
+    change_moments: Moments
+    latent_moments: Moments
+    step: Array
+
+
+class Price(NamedTuple):
+    """What bits cost in squared error per sample: `weight` is lambda, MSE + lambda * bits per pixel; `step` is what a
+    latent of 1 stands for.
+    """
+
+    weight: Array
+    step: Array
+
+
+def start(change: Networks, latents: Atlas) -> State:
+    """The state before the first step. `latents` in whole units."""
+    scaled = latents / GAIN
+    return State(change, scaled, _moments(change), _moments(scaled), jnp.int32(0))
+
+
+def _moments(tree: object) -> Moments:
+    return Moments(jax.tree.map(jnp.zeros_like, tree), jax.tree.map(jnp.zeros_like, tree))
+
+
+def rounded(state: State) -> Atlas:
+    """The latents as whole numbers."""
+    return jnp.round(state.latents * GAIN)
+
+
+def _adam(gradient: object, moments: Moments, step: Array) -> tuple[object, Moments]:
+    first = jax.tree.map(lambda m, g: DECAYS[0] * m + (1 - DECAYS[0]) * g, moments.first, gradient)
+    second = jax.tree.map(lambda v, g: DECAYS[1] * v + (1 - DECAYS[1]) * g * g, moments.second, gradient)
+    a, b = 1 - DECAYS[0] ** (step + 1.0), 1 - DECAYS[1] ** (step + 1.0)
+    move = jax.tree.map(lambda m, v: (m / a) / (jnp.sqrt(v / b) + EPSILON), first, second)
+    return move, Moments(first, second)
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+def run(
+    layout: Layout,
+    state: State,
+    prior: Networks,
+    penalty: Networks,
+    target: Float[Array, "channels rows columns"],
+    price: Price,
+    n_steps: Array,
+    n_last: Array,
+    rates: Float[Array, " 3"],
+    seed: Array,
+) -> tuple[State, Float[Array, " 2"]]:
+    """`STEPS_AT_ONCE` steps of a fit of `n_steps` and `n_last` more. Returns the mean squared error and bits per pixel
+    of the last one.
+    """
+    mask = jnp.asarray(layout.mask)
+    n_pixels = layout.shape[0] * layout.shape[1]
+    per_square = 1 / (len(target) * n_pixels)
+    bit = price.weight / n_pixels / per_square
+
+    def one(state: State, _: None) -> tuple[State, Array]:
+        networks = jax.tree.map(jnp.add, prior, state.change)
+        done = jnp.minimum(state.step / n_steps, 1.0)
+        last = state.step >= n_steps
+        temperature = TEMPERATURE[0] + (TEMPERATURE[1] - TEMPERATURE[0]) * done
+        sigma = NOISE[0] + (NOISE[1] - NOISE[0]) * done
+        noise = sigma * jax.random.normal(jax.random.fold_in(jax.random.key(seed), state.step), mask.shape)
+
+        def proxy(latents: Atlas) -> Atlas:
+            x = latents * GAIN
+            return mask * soft_round(soft_round(x, temperature) + noise, temperature)
+
+        smooth, back = jax.vjp(proxy, state.latents)
+        used = lax.optimization_barrier(jnp.where(last, mask * jnp.round(state.latents * GAIN), smooth))
+        cost, by_networks, by_used = cost_and_gradients(layout, networks, used, target, price.step, bit)
+        (by_latents,) = back(by_used)
+
+        scale = per_square
+        by_change = jax.tree.map(lambda g: g * scale, by_networks)
+        norm = jnp.sqrt(sum(jnp.sum(g * g) for g in jax.tree.leaves(by_change)))
+        shrink = CLIP_NETWORKS / jnp.maximum(norm, CLIP_NETWORKS)
+        by_change = jax.tree.map(
+            lambda g, c, p: g * shrink + p * price.weight / n_pixels * jnp.tanh(c * 1e3),
+            by_change,
+            state.change,
+            penalty,
+        )
+        cosine = 0.5 * (1 + jnp.cos(jnp.pi * done))
+        after = jnp.clip((state.step - n_steps) / jnp.maximum(n_last, 1), 0, 1)
+        network_rate = jnp.where(last, rates[2] * (1 - after), rates[1] * cosine)
+        move, change_moments = _adam(by_change, state.change_moments, state.step)
+        change = jax.tree.map(lambda c, m: c - network_rate * m, state.change, move)
+        step, latent_moments = _adam(by_latents * scale, state.latent_moments, state.step)
+        latents = state.latents - jnp.where(last, 0.0, rates[0] * cosine) * step
+        found = jnp.stack([cost.squares * per_square, cost.bits / n_pixels])
+        return State(change, latents, change_moments, latent_moments, state.step + 1), found
+
+    state, found = lax.scan(one, state, None, length=STEPS_AT_ONCE)
+    return state, found[-1]

@@ -1,0 +1,344 @@
+"""A picture as latent grids, to a quality, a size or a PSNR: `encode_picture`.
+
+fit at a lambda -> round and code the networks -> look at size and quality -> move lambda, and fit on from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from numpy import ndarray
+
+from inrzip.architectures.grid import MAX_OFFSET, GridConfig, channel_groups
+from inrzip.architectures.grid_layout import Networks
+from inrzip.architectures.grid_render import Span, render
+from inrzip.architectures.grid_training import Layout
+from inrzip.codecs.latent_model import MAX_LATENT, SCALES_PER_OCTAVE, WEIGHT_BITS
+from inrzip.codecs.latents import Latents, count_bits
+from inrzip.priors import grid_prior
+from inrzip.priors.grid_prior import NEUTRAL_OFFSET, GridPrior, lambda_of, latent_step, tone_of
+
+from . import grid_fit
+from .errors import InrzipError
+from .grid_payload import MAIN_GRIDS, CodedPlane, Picture, change_bits, encode_planes, networks_of
+from .job import Job
+from .network import encode_config
+from .segment import Coded, Goal, Task
+
+PRIOR = grid_prior.PHOTOGRAPHS
+TONES_PER_QUALITY = 3.0
+"""Tones by which a point of quality is finer."""
+QUALITY_OF_NEUTRAL_TONE = 55.0
+TYPICAL_RATES = ((1e-1, 0.03), (2e-2, 0.084), (4e-3, 0.219), (1e-3, 0.482), (4e-4, 0.759), (1e-4, 1.357), (1e-6, 4.0))
+"""Lambda and bits per pixel of a typical photograph: where the search for a size begins."""
+BYTES_PER_LAMBDA = -0.65
+"""d log(bytes) / d log(lambda), about."""
+DB_PER_DECADE = -6.0
+"""What ten times the lambda does to the PSNR, about."""
+PILOT_SHARE, PILOTS = 0.12, 3
+"""Short fits that look for lambda, each with this part of the steps."""
+REFIT_SHARE, REFITS = 0.15, 4
+"""Fits that correct lambda after the main one."""
+REFIT_FROM = 0.7
+"""Where in the schedule a correcting fit begins: its noise is that of the end."""
+SIZE_WINDOW = 0.965
+"""A target size is met from this part of it up to all of it."""
+AIM = 0.985
+WINDOW_DB = 0.25
+STEP_OFFSETS = tuple(range(-16, 17, 4))
+SPREAD_OFFSETS = tuple(range(-24, 25, 4))
+FINAL_SHARE = 0.9
+"""Of the time allowed, what fits may use."""
+SECONDS_BETWEEN_REPORTS = 1.0
+GIVE_UP = 1.01
+"""Coarser steps are not tried once they cost so many times the best."""
+
+
+class Fit(NamedTuple):
+    """What a fit found for a plane: changes of the prior's networks, and latents over `grid_fit.GAIN`, at a tone."""
+
+    change: Networks
+    latents: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Plane:
+    """One plane of a picture: what it should look like, in normalised units."""
+
+    name: str
+    layout: Layout
+    target: Float[Array, "channels rows columns"]
+
+    @property
+    def channels(self) -> int:
+        return len(self.target)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A picture coded at a tone."""
+
+    payload: bytes
+    db: float
+    fits: list[Fit]
+    tone: int
+
+
+def encode_picture(task: Task, goal: Goal, job: Job) -> Coded:
+    """Codes a picture to the goal, or as near as it can be: then `note` says what was reached."""
+    planes = _planes(task)
+    prior = grid_prior.load(PRIOR)
+    n_steps = task.schedule.n_steps
+    if goal.quality is not None:
+        tone = round(grid_prior.NEUTRAL_TONE - TONES_PER_QUALITY * (goal.quality - QUALITY_OF_NEUTRAL_TONE))
+        return Coded(_encode(task, planes, prior, tone, None, n_steps, 0.0, "fit", (0.0, 1.0), job).payload)
+    return _search(task, planes, prior, goal, n_steps, job)
+
+
+def _search(task: Task, planes: list[Plane], prior: GridPrior, goal: Goal, n_steps: int, job: Job) -> Coded:
+    """Pilot fits find the tone; the main fit is corrected by short ones until it is within the goal's window."""
+    tone, fits = tone_of(_typical_lambda(8 * goal.size / task.grid.n_points)), None
+    n_pilot = max(grid_fit.STEPS_AT_ONCE, round(PILOT_SHARE * n_steps))
+    share = PILOTS * PILOT_SHARE
+    for i in range(PILOTS):
+        within = (i * PILOT_SHARE * 0.6, (i + 1) * PILOT_SHARE * 0.6)
+        found = _encode(task, planes, prior, tone, fits, n_pilot, 0.0, f"pilot{i}", within, job)
+        if job.stopping:
+            break
+        tone, fits = _moved_on(found, goal)
+    best: Result | None = None
+    for i in range(1 + REFITS):
+        main = i == 0
+        steps = round((1 - share) * n_steps) if main else max(grid_fit.STEPS_AT_ONCE, round(REFIT_SHARE * n_steps))
+        begin = 0.0 if main else REFIT_FROM
+        within = (share * 0.6, 0.8) if main else (0.8, 1.0)
+        found = _encode(task, planes, prior, tone, fits, steps, begin, f"fit{i}", within, job)
+        if _allowed(found, goal) and (best is None or _nearer(found, best, goal)):
+            best = found
+        if _met(found, goal) or job.stopping:
+            break
+        tone, fits = _moved_on(found, goal)
+    if best is None:
+        return _missed(found, goal)
+    return Coded(best.payload)
+
+
+def _missed(found: Result, goal: Goal) -> Coded:
+    if goal.psnr_db is None:
+        raise InrzipError(f"a size of {goal.size} bytes cannot be reached; {len(found.payload)} came nearest")
+    return Coded(found.payload, f"{goal.psnr_db:g} dB was not reached, only {found.db:.2f} dB")
+
+
+def _miss(found: Result, goal: Goal) -> float:
+    """By how many tones the result should be coarser."""
+    if goal.psnr_db is not None:
+        decades = (goal.psnr_db + WINDOW_DB / 2 - found.db) / DB_PER_DECADE
+    else:
+        decades = math.log10(goal.size * AIM / len(found.payload)) / BYTES_PER_LAMBDA
+    return decades * grid_prior.TONES_PER_DECADE
+
+
+def _moved_on(found: Result, goal: Goal) -> tuple[int, list[Fit]]:
+    """A tone that should come nearer to the goal, and the fits to begin with there: what they decode to is the same."""
+    by = round(_miss(found, goal)) or (1 if goal.psnr_db is None else -1)
+    tone = min(max(found.tone + by, 0), grid_prior.MAX_TONE)
+    ratio = latent_step(found.tone) / latent_step(tone)
+    return tone, [fit._replace(latents=fit.latents * ratio) for fit in found.fits]
+
+
+def _allowed(found: Result, goal: Goal) -> bool:
+    return len(found.payload) <= goal.size if goal.psnr_db is None else found.db >= goal.psnr_db
+
+
+def _nearer(found: Result, best: Result, goal: Goal) -> bool:
+    return found.db > best.db if goal.psnr_db is None else len(found.payload) < len(best.payload)
+
+
+def _met(found: Result, goal: Goal) -> bool:
+    if goal.psnr_db is not None:
+        return goal.psnr_db <= found.db <= goal.psnr_db + WINDOW_DB
+    return SIZE_WINDOW * goal.size <= len(found.payload) <= goal.size
+
+
+def _typical_lambda(bpp: float) -> float:
+    weights, rates = np.array(TYPICAL_RATES).T
+    return float(np.exp(np.interp(np.log(bpp), np.log(rates), np.log(weights))))
+
+
+def _planes(task: Task) -> list[Plane]:
+    assert task.samples is not None
+    normal = (np.asarray(task.samples, np.float32) - task.spec.low) / (task.spec.high - task.spec.low)
+    normal = np.moveaxis(normal.reshape(*task.grid.shape, task.grid.channels), -1, 0)
+    height, width = task.grid.shape
+    return [
+        Plane(f"{task.name}/plane{i}", Layout((height, width)), jnp.asarray(normal[group]))
+        for i, group in enumerate(channel_groups(task.grid.channels))
+    ]
+
+
+def _encode(
+    task: Task,
+    planes: list[Plane],
+    prior: GridPrior,
+    tone: int,
+    before: list[Fit] | None,
+    n_steps: int,
+    begin: float,
+    name: str,
+    within: tuple[float, float],
+    job: Job,
+) -> Result:
+    """A fit of all planes at a tone, from an earlier fit if there is one, and its payload."""
+    tone = min(max(tone, 0), grid_prior.MAX_TONE)
+    fits = []
+    for i, plane in enumerate(planes):
+        low, high = within
+        part = (low + (high - low) * i / len(planes), low + (high - low) * (i + 1) / len(planes))
+        start = None if before is None else before[i]
+        fits.append(_fit(task, plane, prior, tone, start, n_steps, begin, f"{name}/{tone}", part, job))
+    job.tell("coding", within[1])
+    config, coded = _coded(planes, prior, tone, fits)
+    stream = encode_planes(config, prior, planes[0].layout.shape, coded)
+    return Result(encode_config(config) + stream, _decoded_db(task, config, stream, planes), fits, tone)
+
+
+def _decoded_db(task: Task, config: GridConfig, stream: bytes, planes: list[Plane]) -> float:
+    """PSNR of what a decoder makes of the stream."""
+    height, width = planes[0].layout.shape
+    picture = Picture(config, stream, (height, width), task.grid.channels)
+    values = np.clip(picture.render((0, height), (0, width)), 0, 1)
+    target = np.moveaxis(np.concatenate([np.asarray(plane.target) for plane in planes]), 0, -1)
+    return task.db(float(np.mean((values.astype(np.float64) - target) ** 2)))
+
+
+def _fit(
+    task: Task,
+    plane: Plane,
+    prior: GridPrior,
+    tone: int,
+    before: Fit | None,
+    n_steps: int,
+    begin: float,
+    name: str,
+    within: tuple[float, float],
+    job: Job,
+) -> Fit:
+    """Fits a plane; the schedule starts at its part `begin`."""
+    name = f"{plane.name}/{name}/{n_steps}"
+    layout = plane.layout
+    mean = jax.tree.map(jnp.asarray, grid_prior.as_floats(prior.networks(tone, plane.channels)))
+    if before is None:
+        change = jax.tree.map(jnp.zeros_like, mean)
+        before = Fit(change, jnp.zeros((layout.rows, layout.columns)))
+    state = grid_fit.start(before.change, before.latents * grid_fit.GAIN)
+    known = job.finished(name, before)
+    if known is not None:
+        return known
+    scheduled = max(1, round(n_steps / (1 - begin)))
+    state = job.interrupted(name, state._replace(step=jnp.int32(round(begin * scheduled))))
+    price = grid_fit.Price(jnp.float32(lambda_of(tone)), jnp.float32(latent_step(tone)))
+    penalty = _penalty(prior, plane.channels)
+    n_last = max(1, round(grid_fit.LAST_PHASE * scheduled))
+    total, pace, told = scheduled, 0.0, time.monotonic()
+    deadline = None if task.deadline is None else time.monotonic() + FINAL_SHARE * (task.deadline - time.monotonic())
+    while int(state.step) < total + n_last:
+        begun = time.monotonic()
+        state, (error, bpp) = grid_fit.run(
+            layout, state, mean, penalty, plane.target, price, jnp.float32(total), jnp.float32(n_last),
+            jnp.array([grid_fit.PEAK_LATENTS, grid_fit.PEAK_NETWORKS, grid_fit.PEAK_LAST]), jnp.int32(0),
+        )  # fmt: skip
+        now = time.monotonic()
+        if deadline is not None:
+            pace = (now - begun) / grid_fit.STEPS_AT_ONCE
+            left = int((deadline - now) / max(pace, 1e-9))
+            total = min(scheduled, max(int(state.step) + left - n_last, 1))
+        if now - told > SECONDS_BETWEEN_REPORTS:
+            told = now
+            done = within[0] + (within[1] - within[0]) * min(int(state.step) / (total + n_last), 1.0)
+            job.watch(name, state, done, f"{task.db(float(error)):.2f} dB, {float(bpp):.3f} bpp")
+        if job.stopping:
+            break
+    result = Fit(state.change, state.latents)
+    job.finish(name, result)
+    return result
+
+
+def _penalty(prior: GridPrior, channels: int) -> Networks:
+    """Bits that moving a parameter by 1 costs, under Laplace curves of the prior's spreads."""
+    spreads = grid_prior.spread_for_channels(prior.spread, channels)
+
+    def price(eighths: ndarray) -> Array:
+        return jnp.asarray(2.0 ** (WEIGHT_BITS - eighths / SCALES_PER_OCTAVE) / math.log(2), jnp.float32)
+
+    return jax.tree.map(price, spreads)  # type: ignore[no-any-return]
+
+
+def _coded(planes: list[Plane], prior: GridPrior, tone: int, fits: list[Fit]) -> tuple[GridConfig, list[CodedPlane]]:
+    """The networks rounded with the steps, and coded with the spreads, that make the whole cheapest."""
+    weight, n_pixels = lambda_of(tone), planes[0].layout.shape[0] * planes[0].layout.shape[1]
+    grids = [_whole_latents(plane.layout, fit) for plane, fit in zip(planes, fits, strict=True)]
+    best: tuple[float, GridConfig, list[CodedPlane]] | None = None
+    for offset in STEP_OFFSETS:
+        step = NEUTRAL_OFFSET + offset
+        coded = [CodedPlane(_rounded(prior, fit.change, step), grid) for fit, grid in zip(fits, grids, strict=True)]
+        config, bits = _best_spread(prior, tone, step, [plane.changes for plane in coded], planes)
+        cost = weight * bits / n_pixels
+        for plane, numbers in zip(planes, coded, strict=True):
+            cost += _cost(prior, config, plane, numbers, weight)
+        if best is None or cost < best[0]:
+            best = cost, config, coded
+        elif cost > GIVE_UP * best[0]:
+            break
+    assert best is not None
+    return best[1], best[2]
+
+
+def _whole_latents(layout: Layout, fit: Fit) -> list[Latents]:
+    latents = np.round(np.asarray(fit.latents) * grid_fit.GAIN) * layout.mask
+    return [np.clip(grid, -MAX_LATENT, MAX_LATENT).astype(np.int64) for grid in layout.split(latents)]
+
+
+def _cost(prior: GridPrior, config: GridConfig, plane: Plane, coded: CodedPlane, weight: float) -> float:
+    """Mean squared error and lambda times the bits of latents for a pixel, as a decoder will have it."""
+    shape = plane.layout.shape
+    networks = networks_of(prior, config, coded.changes, plane.channels)
+    bits = sum(count_bits(grid_prior.latent_model(networks), plane.layout.places, coded.grids))
+    step = np.float32(latent_step(config.tone))
+
+    def window(level: int, rows: Span, columns: Span) -> Float[ndarray, "rows columns"]:
+        grid = coded.grids[MAIN_GRIDS[level]]
+        return grid[rows[0] : rows[1], columns[0] : columns[1]].astype(np.float32) * step
+
+    values = render(grid_prior.as_floats(networks), window, shape, (0, shape[0]), (0, shape[1]))
+    error = float(np.mean((np.moveaxis(values, -1, 0) - np.asarray(plane.target)) ** 2, dtype=np.float64))
+    return error + weight * bits / (shape[0] * shape[1])
+
+
+def _rounded(prior: GridPrior, change: Networks, step: int) -> Int[ndarray, " parameters"]:
+    """Changes in steps."""
+
+    def at(change: Array, size: ndarray) -> ndarray:
+        return np.round(np.asarray(change, np.float64) * 2.0**WEIGHT_BITS / size).astype(np.int64)
+
+    return grid_prior.flat(jax.tree.map(at, change, prior.step_sizes(step)))
+
+
+def _best_spread(
+    prior: GridPrior, tone: int, step: int, changes: list[Int[ndarray, " n"]], planes: list[Plane]
+) -> tuple[GridConfig, float]:
+    """The spread that codes changes best, and their bits."""
+
+    def bits(config: GridConfig) -> float:
+        pairs = zip(changes, planes, strict=True)
+        return sum(change_bits(prior, config, change, plane.channels) for change, plane in pairs)
+
+    spreads = [min(max(NEUTRAL_OFFSET + offset, 0), MAX_OFFSET) for offset in SPREAD_OFFSETS]
+    configs = [GridConfig(PRIOR, tone, step, spread) for spread in spreads]
+    return min(((config, bits(config)) for config in configs), key=lambda pair: pair[1])

@@ -1,0 +1,134 @@
+"""Pictures of latent grids as payloads (docs/format.md, "Latent grids").
+
+A picture is one or more *planes*: three channels at once, or one. Each has networks, coded as differences to a learned
+prior, and latents, coded under what those networks predict.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from inrzip.architectures import grid_render
+from inrzip.architectures.grid import COLOURS, GridConfig, channel_groups
+from inrzip.architectures.grid_layout import LEVELS, N_GRIDS, Networks, places
+from inrzip.codecs.latents import GridDecoder, Latents, decode_numbers, encode_grids, encode_numbers, number_bits
+from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
+from inrzip.priors import grid_prior
+from inrzip.priors.grid_prior import GridPrior
+
+from .errors import CorruptFile
+
+
+@dataclasses.dataclass(frozen=True)
+class CodedPlane:
+    """Differences to the prior's networks in steps, and latents in coding order."""
+
+    changes: Int[ndarray, " parameters"]
+    grids: list[Latents]
+
+
+def networks_of(prior: GridPrior, config: GridConfig, changes: Int[ndarray, " n"], channels: int) -> Networks:
+    """A plane's networks in whole numbers."""
+    import jax
+
+    sizes = prior.step_sizes(config.step)
+    return jax.tree.map(  # type: ignore[no-any-return]
+        lambda mean, change, size: mean + change * size,
+        prior.networks(config.tone, channels),
+        grid_prior.unflat(changes, channels),
+        sizes,
+    )
+
+
+def encode_planes(config: GridConfig, prior: GridPrior, shape: tuple[int, int], planes: list[CodedPlane]) -> bytes:
+    """The coded stream of all planes."""
+    encoder = RangeEncoder()
+    for plane in planes:
+        channels = COLOURS if len(plane.changes) == len(_scales(prior, config, COLOURS)) else 1
+        encode_numbers(encoder, plane.changes, _scales(prior, config, channels))
+        networks = networks_of(prior, config, plane.changes, channels)
+        encode_grids(encoder, grid_prior.latent_model(networks), places(shape), plane.grids)
+    return encoder.finish()
+
+
+def change_bits(prior: GridPrior, config: GridConfig, changes: Int[ndarray, " n"], channels: int) -> float:
+    """What a plane's differences cost, in bits."""
+    return float(np.sum(number_bits(changes, _scales(prior, config, channels))))
+
+
+def _scales(prior: GridPrior, config: GridConfig, channels: int) -> Int[ndarray, " n"]:
+    return prior.scales(config.step, config.spread, channels)
+
+
+class Picture:
+    """A coded picture, decoded when and as far as it is looked at.
+
+    `truncated`: the data ended before all that was asked for was read.
+    """
+
+    def __init__(self, config: GridConfig, stream: bytes, shape: tuple[int, int], channels: int):
+        try:
+            self._prior = grid_prior.load(config.prior)
+        except KeyError:
+            raise CorruptFile(
+                f"its learned prior {config.prior} is unknown; the file may be from a newer inrzip"
+            ) from None
+        self._config, self._shape, self._groups = config, shape, channel_groups(channels)
+        self._decoder = RangeDecoder(stream)
+        self._planes: list[_Plane] = []
+        self._step = np.float32(grid_prior.latent_step(config.tone))
+
+    def render(
+        self, rows: grid_render.Span, columns: grid_render.Span, level: int = 0
+    ) -> Float[ndarray, "rows columns channels"]:
+        """Samples of a region at the resolution of a level, in normalised units."""
+        values = []
+        last_row = min(self._shape[0], (rows[1] << level) + (4 << level))
+        for number in range(len(self._groups)):
+            plane = self._plane(number, level, last_row)
+            values.append(grid_render.render(plane.networks, plane.window, self._shape, rows, columns, level))
+        return np.concatenate(values, -1)
+
+    def _plane(self, number: int, level: int, last_row: int) -> _Plane:
+        while len(self._planes) <= number:
+            if self._planes:
+                self._planes[-1].decoder.read(N_GRIDS)
+            group = self._groups[len(self._planes)]
+            self._planes.append(self._begin(group.stop - group.start))
+        plane = self._planes[number]
+        if number == len(self._planes) - 1:
+            plane.decoder.read(N_GRIDS - level, -(-last_row >> level) if level == 0 else None)
+            if plane.decoder.ended:
+                raise CorruptFile("its latents are damaged or cut short; get the file again")
+            if plane.decoder.finished and number == len(self._groups) - 1:
+                self._decoder.finish()
+        return plane
+
+    def _begin(self, channels: int) -> _Plane:
+        changes = decode_numbers(self._decoder, _scales(self._prior, self._config, channels))
+        networks = networks_of(self._prior, self._config, changes, channels)
+        decoder = GridDecoder(self._decoder, grid_prior.latent_model(networks), places(self._shape))
+        return _Plane(grid_prior.as_floats(networks), decoder, self._step)
+
+
+@dataclasses.dataclass
+class _Plane:
+    networks: Networks
+    decoder: GridDecoder
+    step: np.float32
+
+    def window(self, level: int, rows: grid_render.Span, columns: grid_render.Span) -> Float[ndarray, "rows columns"]:
+        """Latents of a level, times their step."""
+        grid = self.decoder.grids[MAIN_GRIDS[level]]
+        part = grid[rows[0] : rows[1], columns[0] : columns[1]]
+        scaled: Float[ndarray, "rows columns"] = part.astype(np.float32) * self.step
+        return scaled
+
+
+MAIN_GRIDS = {place.level: i for i, place in enumerate(places((1, 1))) if not place.hyper}
+"""The number of each level's main grid, in coding order."""
+assert len(MAIN_GRIDS) == LEVELS

@@ -1,0 +1,222 @@
+"""What the networks of a latent-grid picture are usually like: a learned prior that every such file is a change of.
+
+For each parameter the prior has a mean, a polynomial of the *tone* (the logarithm of lambda, which says how coarse the
+picture is), and how far fits of photographs strayed from it. A file holds the tone and the coded differences, so most
+parameters cost nothing, and fits start where others ended. All of it is integers, `WEIGHT_BITS` after the point.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import io
+from importlib import resources
+
+import jax
+import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
+
+from inrzip.architectures.grid_layout import Networks, shapes
+from inrzip.codecs.latent_model import (
+    MAX_WEIGHT,
+    N_SCALES,
+    SCALES_PER_OCTAVE,
+    UNIT_SCALE,
+    WEIGHT_BITS,
+    LatentModel,
+    eighth_power,
+)
+
+PHOTOGRAPHS = 1
+"""The number of the prior that comes with the package."""
+TONES_PER_DECADE = 64
+NEUTRAL_TONE = 256
+"""The tone of lambda 0.001."""
+MAX_TONE = 511
+NEUTRAL_LAMBDA = 1e-3
+LEARNED_TONES = (-80, 96)
+"""Relative to the neutral one, where the polynomial was learned; beyond, its ends hold."""
+NEUTRAL_STEP = 0.125
+"""What a latent of 1 stands for at the neutral tone; it goes with the square root of lambda."""
+STEPS_PER_OCTAVE = 4
+NEUTRAL_OFFSET = 64
+"""The offsets of steps and of spreads, as files hold them, that change nothing."""
+MAX_OFFSET = 127
+
+
+def tone_of(weight: float) -> int:
+    """The tone nearest to a lambda."""
+    tone = NEUTRAL_TONE + round(TONES_PER_DECADE * float(np.log10(weight / NEUTRAL_LAMBDA)))
+    return min(max(tone, 0), MAX_TONE)
+
+
+def lambda_of(tone: int) -> float:
+    """The lambda of a tone."""
+    return NEUTRAL_LAMBDA * 10 ** ((tone - NEUTRAL_TONE) / TONES_PER_DECADE)
+
+
+def latent_step(tone: int) -> float:
+    """What a latent of 1 stands for, in the unit of the synthesis network."""
+    return NEUTRAL_STEP * 10 ** ((tone - NEUTRAL_TONE) / TONES_PER_DECADE / 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class GridPrior:
+    """A learned prior, for pictures of three channels.
+
+    - `mean`: the three coefficients of the polynomial.
+    - `spread`: for each parameter, 8 times the base-2 logarithm of the mean distance from its mean.
+    - `steps`: for each array, 4 times the base-2 logarithm of its quantisation step.
+    """
+
+    mean: tuple[Networks, Networks, Networks]
+    spread: Networks
+    steps: Networks
+
+    def networks(self, tone: int, channels: int) -> Networks:
+        """The mean at a tone, in whole numbers (int64)."""
+        low, high = LEARNED_TONES
+        t = min(max(tone - NEUTRAL_TONE, low), high)
+        base, slope, bend = self.mean
+
+        def at(base: ndarray, slope: ndarray, bend: ndarray) -> ndarray:
+            value: ndarray = base + (slope * t * TONES_PER_DECADE + bend * t * t) // TONES_PER_DECADE**2
+            return value
+
+        return for_channels(jax.tree.map(at, base, slope, bend), channels)
+
+    def scales(self, step: int, spread: int, channels: int) -> Int[ndarray, " n"]:
+        """For every parameter in coding order, the index of the scale of its coded difference, at a file's offsets."""
+
+        def at(spreads: ndarray, steps: ndarray) -> ndarray:
+            eighths = spreads - steps * (SCALES_PER_OCTAVE // STEPS_PER_OCTAVE) + offset
+            return np.clip(eighths + UNIT_SCALE, 0, N_SCALES - 1)
+
+        offset = (spread - step) * (SCALES_PER_OCTAVE // STEPS_PER_OCTAVE)
+        return flat(spread_for_channels(jax.tree.map(at, self.spread, self.steps), channels))
+
+    def step_sizes(self, step: int) -> Networks:
+        """The quantisation step of each array, at a file's offset."""
+
+        def at(steps: ndarray) -> ndarray:
+            exponent = (int(steps) + step - NEUTRAL_OFFSET) * (SCALES_PER_OCTAVE // STEPS_PER_OCTAVE)
+            return np.int64(max(1, min(eighth_power(1, exponent), MAX_WEIGHT)))
+
+        sizes: Networks = jax.tree.map(at, self.steps)
+        return sizes
+
+
+def flat(networks: Networks) -> ndarray:
+    """All parameters one after the other, in coding order."""
+    return np.concatenate([np.asarray(array).ravel() for array in jax.tree.leaves(networks)])
+
+
+def unflat(values: ndarray, channels: int) -> Networks:
+    """The inverse of `flat`."""
+    wanted = shapes(channels)
+    leaves, position = [], 0
+    tree = jax.tree.structure(wanted, is_leaf=_is_shape)
+    for shape in jax.tree.leaves(wanted, is_leaf=_is_shape):
+        size = int(np.prod(shape))
+        leaves.append(values[position : position + size].reshape(shape))
+        position += size
+    networks: Networks = jax.tree.unflatten(tree, leaves)
+    return networks
+
+
+def _is_shape(node: object) -> bool:
+    return type(node) is tuple and all(isinstance(n, int) for n in node)
+
+
+def for_channels(networks: Networks, channels: int) -> Networks:
+    """Networks of three channels made into those of one: it is the mean of the three."""
+    if channels == networks.narrow.shape[0]:
+        return networks
+
+    def mean(array: ndarray) -> ndarray:
+        return np.sum(array, 0, keepdims=True) // len(array)
+
+    return networks._replace(
+        narrow=mean(networks.narrow),
+        straight=mean(networks.straight),
+        narrow_bias=mean(networks.narrow_bias),
+        first=mean(np.sum(networks.first, 1, keepdims=True)),
+        first_bias=mean(networks.first_bias),
+        second=mean(np.sum(networks.second, 1, keepdims=True)),
+        second_bias=mean(networks.second_bias),
+    )
+
+
+def spread_for_channels(spread: Networks, channels: int) -> Networks:
+    """As `for_channels`, of indices of scales: those of the first channel."""
+    if channels == spread.narrow.shape[0]:
+        return spread
+    return spread._replace(
+        narrow=spread.narrow[:1],
+        straight=spread.straight[:1],
+        narrow_bias=spread.narrow_bias[:1],
+        first=spread.first[:1, :1],
+        first_bias=spread.first_bias[:1],
+        second=spread.second[:1, :1],
+        second_bias=spread.second_bias[:1],
+    )
+
+
+def latent_model(networks: Networks) -> LatentModel:
+    """The integer context model of whole-numbered networks."""
+
+    def exact(array: ndarray) -> ndarray:
+        return np.ascontiguousarray(np.asarray(array, np.float64))
+
+    def turned(array: ndarray) -> ndarray:
+        return exact(np.swapaxes(array, -1, -2))
+
+    hidden = turned(networks.hidden) + np.eye(networks.hidden.shape[-1]) * 2.0**WEIGHT_BITS
+    return LatentModel(
+        n_neighbours=networks.hidden.shape[-1] - networks.grid_bias.shape[-1],
+        hidden=hidden,
+        hidden_bias=exact(networks.hidden_bias),
+        output=turned(networks.output),
+        linear=turned(networks.linear),
+        output_bias=exact(networks.output_bias),
+        coarse=tuple(map(exact, networks.coarse)),
+        own=tuple(map(exact, networks.own)),
+        grid_bias=exact(networks.grid_bias),
+    ).clipped()
+
+
+def as_floats(networks: Networks) -> Networks:
+    """The values that whole-numbered networks stand for, in float32."""
+    values: Networks = jax.tree.map(lambda array: np.asarray(array * 2.0**-WEIGHT_BITS, np.float32), networks)
+    return values
+
+
+@functools.cache
+def load(number: int) -> GridPrior:
+    """A prior of the package. Raises KeyError for a number that there is none of."""
+    if number != PHOTOGRAPHS:
+        raise KeyError(number)
+    data = resources.files(__package__).joinpath("grid_photographs.npz").read_bytes()
+    return loads(data)
+
+
+def dumps(prior: GridPrior) -> bytes:
+    """A prior as bytes."""
+    out = io.BytesIO()
+    np.savez_compressed(
+        out,
+        mean=np.stack([flat(mean) for mean in prior.mean]).astype(np.int32),
+        spread=flat(prior.spread).astype(np.int8),
+        steps=np.array(jax.tree.leaves(prior.steps), np.int8),
+    )
+    return out.getvalue()
+
+
+def loads(data: bytes) -> GridPrior:
+    """The inverse of `dumps`."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        mean, spread, steps = (arrays[name].astype(np.int64) for name in ("mean", "spread", "steps"))
+    tree = jax.tree.structure(shapes(3), is_leaf=_is_shape)
+    first, second, third = (unflat(row, 3) for row in mean)
+    return GridPrior((first, second, third), unflat(spread, 3), jax.tree.unflatten(tree, list(steps)))
