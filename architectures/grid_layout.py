@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 LEVELS = 7
 HYPER_LEVELS = (4, 5, 6)
@@ -47,7 +47,7 @@ def n_coarser(level: int) -> int:
 
 
 class Networks(NamedTuple):
-    """All parameters, as arrays or whatever stands for them.
+    """All parameters: arrays of JAX or NumPy, or whatever stands for them.
 
     The context network: residual layers of `WIDTH` units on neighbours and features, and a linear branch; outputs are
     the centre and the base-2 logarithm of the scale of a Laplace curve. `coarse[l]` makes the features of grids of
@@ -60,29 +60,29 @@ class Networks(NamedTuple):
     residual 3x3 convolutions, (out, in, rows, columns).
     """
 
-    hidden: Array
-    hidden_bias: Array
-    output: Array
-    linear: Array
-    output_bias: Array
-    coarse: tuple[Array, ...]
-    own: tuple[Array, ...]
-    grid_bias: Array
-    taps: Array
-    wide: Array
-    wide_bias: Array
-    narrow: Array
-    straight: Array
-    narrow_bias: Array
-    first: Array
-    first_bias: Array
-    second: Array
-    second_bias: Array
+    hidden: Any
+    hidden_bias: Any
+    output: Any
+    linear: Any
+    output_bias: Any
+    coarse: tuple[Any, ...]
+    own: tuple[Any, ...]
+    grid_bias: Any
+    taps: Any
+    wide: Any
+    wide_bias: Any
+    narrow: Any
+    straight: Any
+    narrow_bias: Any
+    first: Any
+    first_bias: Any
+    second: Any
+    second_bias: Any
 
 
 def shapes(channels: int) -> Networks:
     """The shape of every parameter array."""
-    found: Networks = Networks(
+    return Networks(
         hidden=(HIDDEN_LAYERS, WIDTH, WIDTH),
         hidden_bias=(HIDDEN_LAYERS, WIDTH),
         output=(2, WIDTH),
@@ -101,5 +101,4 @@ def shapes(channels: int) -> Networks:
         first_bias=(channels,),
         second=(channels, channels, 3, 3),
         second_bias=(channels,),
-    )  # type: ignore[arg-type]
-    return found
+    )

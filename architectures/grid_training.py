@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from inrzip.codecs.latent_model import MARGIN, NEIGHBOURS as NEIGHBOUR_OFFSETS
+from inrzip.codecs.latent_model import MARGIN
+from inrzip.codecs.latent_model import NEIGHBOURS as NEIGHBOUR_OFFSETS
 
 from .grid_layout import FEATURES, HYPER_LEVELS, LEVELS, NEIGHBOURS, Networks, Place, places
 
@@ -27,6 +28,9 @@ ROWS_AT_ONCE = 16
 HALO = 2
 LEAST_LOG_SCALE, MOST_LOG_SCALE = -7.0, 7.0
 LEAST_PROBABILITY = 2.0**-16
+
+_barrier: Any = lax.optimization_barrier
+"""Keeps XLA from computing its argument again in every loop that uses it."""
 
 Atlas = Float[Array, "rows columns"]
 Stack = Float[Array, "levels rows columns"]
@@ -110,18 +114,16 @@ def cost_and_gradients(
 
     features, features_back = jax.vjp(lambda n, a: _features(layout, n, a), _only(networks, *_FEATURE_PARTS), latents)
     bits, context_part, latents_1, by_features = _rate(
-        layout, _only(networks, *_CONTEXT_PARTS), latents, lax.optimization_barrier(features)
+        layout, _only(networks, *_CONTEXT_PARTS), latents, _barrier(features)
     )
-    feature_part, latents_2 = features_back(lax.optimization_barrier(by_features))
+    feature_part, latents_2 = features_back(_barrier(by_features))
     rate_gradient = jax.tree.map(lambda g: price * g, _filled(_filled(empty, context_part), feature_part))
 
     stack, stack_back = jax.vjp(
         lambda taps, a: upsampled([g * step for g in layout.split(a)], taps), networks.taps, latents
     )
-    squares, synthesis_part, by_stack = _distortion(
-        _only(networks, *_SYNTHESIS_PARTS), lax.optimization_barrier(stack), target
-    )
-    taps, latents_3 = stack_back(lax.optimization_barrier(by_stack))
+    squares, synthesis_part, by_stack = _distortion(_only(networks, *_SYNTHESIS_PARTS), _barrier(stack), target)
+    taps, latents_3 = stack_back(_barrier(by_stack))
     gradient = _filled(rate_gradient, synthesis_part)._replace(taps=taps)
     return Cost(squares, bits), gradient, price * (latents_1 + latents_2) + latents_3
 
@@ -131,7 +133,7 @@ _CONTEXT_PARTS = ("hidden", "hidden_bias", "output", "linear", "output_bias")
 _SYNTHESIS_PARTS = (
     "wide", "wide_bias", "narrow", "straight", "narrow_bias", "first", "first_bias", "second", "second_bias",
 )  # fmt: skip
-Part = dict[str, Array]
+Part = dict[str, Any]
 
 
 def _only(networks: Networks, *names: str) -> Part:
@@ -238,14 +240,14 @@ def upsampled(grids: Sequence[Array], taps: Float[Array, "steps 2 taps"]) -> Sta
     stack = mains[0][None]
     for level, grid in zip(reversed(range(LEVELS - 1)), mains[1:], strict=True):
         stack = _stretch(_stretch(stack, taps[level, 1], 2), taps[level, 0], 1)
-        stack = lax.optimization_barrier(stack[:, : grid.shape[0], : grid.shape[1]])
+        stack = _barrier(stack[:, : grid.shape[0], : grid.shape[1]])
         stack = jnp.concatenate([grid[None], stack])
     return stack
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _stretch(planes: Stack, taps: Float[Array, " taps"], axis: int) -> Stack:
-    """`architectures.grid_render.upsample`. XLA's own gradient recomputes its input for every tap; this one does not."""
+    """`architectures.grid_render.upsample`. XLA's own gradient would recompute its input for every tap."""
     at = _neighbours(planes, axis)
     before = taps[0] * at[2] + taps[1] * at[1] + taps[2] * at[3] + taps[3] * at[0]
     after = taps[0] * at[2] + taps[1] * at[3] + taps[2] * at[1] + taps[3] * at[4]
@@ -272,9 +274,7 @@ def _stretch_backward(axis: int, kept: tuple[Stack, Array], gradient: Stack) -> 
     shape = list(planes.shape)
     shape[axis : axis + 1] = [n, 2]
     pair = gradient.reshape(shape)
-    before, after = lax.optimization_barrier(
-        (lax.index_in_dim(pair, 0, axis + 1, False), lax.index_in_dim(pair, 1, axis + 1, False))
-    )
+    before, after = _barrier((lax.index_in_dim(pair, 0, axis + 1, False), lax.index_in_dim(pair, 1, axis + 1, False)))
     b, a = _neighbours(before, axis, "constant"), _neighbours(after, axis, "constant")
     by_planes = taps[0] * (b[2] + a[2]) + taps[1] * (b[3] + a[1]) + taps[2] * (b[1] + a[3]) + taps[3] * (b[4] + a[0])
 
@@ -291,7 +291,7 @@ def _stretch_backward(axis: int, kept: tuple[Stack, Array], gradient: Stack) -> 
         by_planes = jnp.concatenate([one(by_planes, 0) + first, middle, one(by_planes, n - 1) + last], axis)
     else:
         by_planes = by_planes + first + last
-    at = lax.optimization_barrier(tuple(_neighbours(planes, axis)))
+    at = _barrier(tuple(_neighbours(planes, axis)))
     by_taps = [
         jnp.vdot(before + after, at[2]),
         jnp.vdot(before, at[1]) + jnp.vdot(after, at[3]),
@@ -361,7 +361,8 @@ def _synthesised(part: Part, strip: Float[Array, "levels samples"], pitch: int) 
     trunk = lax.slice_in_dim(trunk, pitch + 1, pitch + 1 + n_first, axis=1) + jax.nn.relu(first)
     n_second = n_first - 2 * pitch - 2
     second = _convolved(trunk, part["second"], pitch) + part["second_bias"][:, None]
-    return lax.slice_in_dim(trunk, pitch + 1, pitch + 1 + n_second, axis=1) + second
+    trunk = lax.slice_in_dim(trunk, pitch + 1, pitch + 1 + n_second, axis=1)
+    return trunk + second
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

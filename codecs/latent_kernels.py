@@ -11,8 +11,19 @@ import math
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from inrzip.codecs.kernels import CODE, RANGE, Bytes, Integers, State, kernel, part, put, put_exp_golomb, take
-from inrzip.codecs.kernels import take_exp_golomb
+from inrzip.codecs.kernels import (
+    CODE,
+    RANGE,
+    Bytes,
+    Integers,
+    State,
+    kernel,
+    part,
+    put,
+    put_exp_golomb,
+    take,
+    take_exp_golomb,
+)
 from inrzip.codecs.latent_model import (
     ACTIVATION_BITS,
     EXPONENTS,
@@ -163,8 +174,8 @@ def decode_grid(
                 second += now[i] * output[i, 1] + inputs[i] * linear[i, 1]
             first = min(max(math.floor(first * _DOWN), -MAX_ACTIVATION * 1.0), MAX_ACTIVATION * 1.0)
             second = min(max(math.floor(second * _DOWN), -MAX_ACTIVATION * 1.0), MAX_ACTIVATION * 1.0)
-            centre = int(math.floor((first + 0.5 / _CENTRE_DOWN) * _CENTRE_DOWN))
-            scale = min(max(int(math.floor(second * _SCALE_STEP)) + UNIT_SCALE, 0), N_SCALES - 1)
+            centre = math.floor((first + 0.5 / _CENTRE_DOWN) * _CENTRE_DOWN)
+            scale = min(max(math.floor(second * _SCALE_STEP) + UNIT_SCALE, 0), N_SCALES - 1)
 
             latent = take_latent(state, data, centre, reaches[scale], inverses[scale], exponentials)
             if abs(latent) > MAX_LATENT:

@@ -57,8 +57,8 @@ class LatentModel:
 
     - `hidden`: (layers, width, width), input first; the identity of the residual connection is in it. `hidden_bias`:
       (layers, width).
-    - `output`, `linear`: (width, 2), from the last hidden layer and from the inputs; `output_bias` (2,). The two outputs
-      are the centre, and the base-2 logarithm of the scale.
+    - `output`, `linear`: (width, 2), from the last hidden layer and from the inputs; `output_bias` (2,). Outputs are the
+      centre, and the base-2 logarithm of the scale.
     - `coarse[l]`: (features, coarser grids), for grids of level l; `own[i]`: (features,), of the hyper-latent of the
       level itself, the i-th that has one; `grid_bias` (grids, features).
     - `n_neighbours`: inputs that are neighbours; the width is that and the number of features.
@@ -76,13 +76,14 @@ class LatentModel:
 
     @property
     def width(self) -> int:
-        return self.hidden.shape[1]
+        return int(self.hidden.shape[1])
 
     def clipped(self) -> LatentModel:
         """With every weight in its range, as sums must stay exact. What an encoder makes is in range anyway."""
 
         def clip(array: Exact) -> Exact:
-            return np.clip(array, -MAX_WEIGHT, MAX_WEIGHT)
+            within: Exact = np.clip(array, -MAX_WEIGHT, MAX_WEIGHT)
+            return within
 
         return dataclasses.replace(
             self,
@@ -152,7 +153,8 @@ def below(offset: Int[ndarray, " n"], scale: Int[ndarray, " n"]) -> Int[ndarray,
     """The mass of the curve below `offset` (from the centre, in multiples of 2^-POSITION_BITS), of 2^TOTAL_BITS."""
     exponent = np.minimum(np.abs(offset) * inverse_scales()[scale] >> INVERSE_BITS, EXPONENTS)
     tail = exponentials()[exponent]
-    return np.where(offset < 0, tail, (1 << TOTAL_BITS) - tail)
+    mass: Int[ndarray, " n"] = np.where(offset < 0, tail, (1 << TOTAL_BITS) - tail)
+    return mass
 
 
 def intervals(
@@ -179,4 +181,5 @@ def _start(
     n_symbols = 2 * reach + 3
     edge = (2 * (symbol - reach) - 3) * (1 << (POSITION_BITS - 1)) - fraction
     mass = np.where(symbol == 0, 0, np.where(symbol == n_symbols, 1 << TOTAL_BITS, below(edge, scales)))
-    return symbol + (mass * ((1 << TOTAL_BITS) - n_symbols) >> TOTAL_BITS)
+    start: Int[ndarray, " n"] = symbol + (mass * ((1 << TOTAL_BITS) - n_symbols) >> TOTAL_BITS)
+    return start

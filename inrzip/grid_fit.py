@@ -7,7 +7,7 @@ Blard et al., Cool-Chic 5), more and more like true rounding. A last phase round
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,11 +33,14 @@ DECAYS = (0.9, 0.999)
 EPSILON = 1e-12
 
 
+_barrier: Any = lax.optimization_barrier
+
+
 class Moments(NamedTuple):
     """Adam's running means of gradients and of their squares."""
 
-    first: object
-    second: object
+    first: Any
+    second: Any
 
 
 class State(NamedTuple):
@@ -65,7 +68,7 @@ def start(change: Networks, latents: Atlas) -> State:
     return State(change, scaled, _moments(change), _moments(scaled), jnp.int32(0))
 
 
-def _moments(tree: object) -> Moments:
+def _moments(tree: Any) -> Moments:
     return Moments(jax.tree.map(jnp.zeros_like, tree), jax.tree.map(jnp.zeros_like, tree))
 
 
@@ -74,7 +77,7 @@ def rounded(state: State) -> Atlas:
     return jnp.round(state.latents * GAIN)
 
 
-def _adam(gradient: object, moments: Moments, step: Array) -> tuple[object, Moments]:
+def _adam(gradient: Any, moments: Moments, step: Array) -> tuple[Any, Moments]:
     first = jax.tree.map(lambda m, g: DECAYS[0] * m + (1 - DECAYS[0]) * g, moments.first, gradient)
     second = jax.tree.map(lambda v, g: DECAYS[1] * v + (1 - DECAYS[1]) * g * g, moments.second, gradient)
     a, b = 1 - DECAYS[0] ** (step + 1.0), 1 - DECAYS[1] ** (step + 1.0)
@@ -116,7 +119,7 @@ def run(
             return mask * soft_round(soft_round(x, temperature) + noise, temperature)
 
         smooth, back = jax.vjp(proxy, state.latents)
-        used = lax.optimization_barrier(jnp.where(last, mask * jnp.round(state.latents * GAIN), smooth))
+        used = _barrier(jnp.where(last, mask * jnp.round(state.latents * GAIN), smooth))
         cost, by_networks, by_used = cost_and_gradients(layout, networks, used, target, price.step, bit)
         (by_latents,) = back(by_used)
 

@@ -325,7 +325,8 @@ def _rounded(prior: GridPrior, change: Networks, step: int) -> Int[ndarray, " pa
     """Changes in steps."""
 
     def at(change: Array, size: ndarray) -> ndarray:
-        return np.round(np.asarray(change, np.float64) * 2.0**WEIGHT_BITS / size).astype(np.int64)
+        steps: ndarray = np.round(np.asarray(change, np.float64) * 2.0**WEIGHT_BITS / size).astype(np.int64)
+        return steps
 
     return grid_prior.flat(jax.tree.map(at, change, prior.step_sizes(step)))
 

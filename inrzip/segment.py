@@ -51,8 +51,8 @@ ZEROING_LEVEL = 2.0**40
 
 @dataclasses.dataclass(frozen=True)
 class Goal:
-    """What to reach: `size` in bytes (never exceeded), or `psnr_db` with `size` as the first guess. `quality`, 0 to 100:
-    what architectures that can fit to a quality should fit to instead.
+    """What to reach: `size` in bytes (never exceeded), or `psnr_db` with `size` as the first guess. Architectures that
+    can fit to a quality, 0 to 100, do that instead, if there is one.
     """
 
     size: int

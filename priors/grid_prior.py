@@ -91,7 +91,8 @@ class GridPrior:
 
         def at(spreads: ndarray, steps: ndarray) -> ndarray:
             eighths = spreads - steps * (SCALES_PER_OCTAVE // STEPS_PER_OCTAVE) + offset
-            return np.clip(eighths + UNIT_SCALE, 0, N_SCALES - 1)
+            index: ndarray = np.clip(eighths + UNIT_SCALE, 0, N_SCALES - 1)
+            return index
 
         offset = (spread - step) * (SCALES_PER_OCTAVE // STEPS_PER_OCTAVE)
         return flat(spread_for_channels(jax.tree.map(at, self.spread, self.steps), channels))
@@ -99,7 +100,7 @@ class GridPrior:
     def step_sizes(self, step: int) -> Networks:
         """The quantisation step of each array, at a file's offset."""
 
-        def at(steps: ndarray) -> ndarray:
+        def at(steps: ndarray) -> np.int64:
             exponent = (int(steps) + step - NEUTRAL_OFFSET) * (SCALES_PER_OCTAVE // STEPS_PER_OCTAVE)
             return np.int64(max(1, min(eighth_power(1, exponent), MAX_WEIGHT)))
 
@@ -135,7 +136,8 @@ def for_channels(networks: Networks, channels: int) -> Networks:
         return networks
 
     def mean(array: ndarray) -> ndarray:
-        return np.sum(array, 0, keepdims=True) // len(array)
+        value: ndarray = np.sum(array, 0, keepdims=True) // len(array)
+        return value
 
     return networks._replace(
         narrow=mean(networks.narrow),

@@ -3,19 +3,16 @@
 import math
 from fractions import Fraction
 
+import jax
 import numpy as np
 import pytest
 from numpy import ndarray
 
-from inrzip.architectures.grid_layout import HYPER_LEVELS, LEVELS, N_GRIDS, Networks, Place, places, shapes
+from inrzip.architectures.grid_layout import N_GRIDS, Networks, Place, places, shapes
 from inrzip.codecs import latent_model
 from inrzip.codecs.latent_model import (
-    ACTIVATION_BITS,
-    MAX_ACTIVATION,
     MAX_LATENT,
     N_SCALES,
-    NEIGHBOURS,
-    POSITION_BITS,
     TOTAL_BITS,
     UNIT_SCALE,
     WEIGHT_BITS,
@@ -25,6 +22,7 @@ from inrzip.codecs.latents import GridDecoder, count_bits, decode_numbers, encod
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
 from inrzip.errors import CorruptFile
 from inrzip.priors.grid_prior import latent_model as as_model
+from tests import page_latents
 
 SIZES = [(1, 1), (1, 17), (23, 1), (3, 50), (17, 23), (64, 64), (65, 33)]
 
@@ -48,54 +46,8 @@ def random_grids(order: list[Place], seed: int, scale: float = 1.0) -> list[ndar
     return [np.round(rng.laplace(0, scale, place.shape)).astype(np.int64) for place in order]
 
 
-def plain_prediction(
-    networks: Networks, order: list[Place], grids: list[ndarray], number: int, y: int, x: int
-) -> tuple[int, int]:
-    """Centre (in 1/32) and scale of one latent in Python's integers, from the description in the format's page."""
-    place = order[number]
-    inputs = []
-    for dy, dx in NEIGHBOURS[:16]:
-        inside = y + dy >= 0 and 0 <= x + dx < place.shape[1]
-        inputs.append((int(grids[number][y + dy, x + dx]) if inside else 0) << ACTIVATION_BITS)
-    known = [(p, g) for p, g in zip(order[:number], grids, strict=False) if p.level > place.level]
-    coarse = []
-    for level in reversed(range(place.level + 1, LEVELS)):
-        down = level - place.level
-        for hyper in (False, True):
-            for p, g in known:
-                if (p.level, p.hyper) == (level, hyper):
-                    coarse.append(int(g[y >> down, x >> down]))
-    for f in range(8):
-        total = int(networks.grid_bias[number][f])
-        if coarse:
-            total += sum(int(w) * c for w, c in zip(networks.coarse[place.level][f], coarse, strict=True))
-        if not place.hyper and place.level in HYPER_LEVELS:
-            total += int(networks.own[HYPER_LEVELS.index(place.level)][f]) * int(grids[number - 1][y, x])
-        shift = WEIGHT_BITS - ACTIVATION_BITS
-        inputs.append(min(max((total + (1 << (shift - 1))) >> shift, -MAX_ACTIVATION), MAX_ACTIVATION))
-    state, half = inputs, 1 << (WEIGHT_BITS - 1)
-    for layer in range(2):
-        sums = [
-            sum(int(w) * s for w, s in zip(networks.hidden[layer][o], state, strict=True))
-            + (state[o] << WEIGHT_BITS)
-            + (int(networks.hidden_bias[layer][o]) << ACTIVATION_BITS)
-            for o in range(24)
-        ]
-        state = [min(max((s + half) >> WEIGHT_BITS, 0), MAX_ACTIVATION) for s in sums]
-    out = []
-    for o in range(2):
-        total = int(networks.output_bias[o]) << ACTIVATION_BITS
-        total += sum(int(w) * s for w, s in zip(networks.output[o], state, strict=True))
-        total += sum(int(w) * s for w, s in zip(networks.linear[o], inputs, strict=True))
-        out.append((total + half) >> WEIGHT_BITS)
-    shift = ACTIVATION_BITS - POSITION_BITS
-    return (out[0] + (1 << (shift - 1))) >> shift, min(
-        max((out[1] * 8 >> ACTIVATION_BITS) + UNIT_SCALE, 0), N_SCALES - 1
-    )
-
-
 @pytest.mark.parametrize("shape", [(5, 9), (1, 1), (13, 6)])
-def test_predictions_equal_plain_integers(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predictions_are_those_of_the_page(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     order = places(shape)
     networks, grids = random_networks(3), random_grids(order, 4, 2.0)
     seen: list[tuple[ndarray, ndarray]] = []
@@ -106,10 +58,11 @@ def test_predictions_equal_plain_integers(shape: tuple[int, int], monkeypatch: p
 
     monkeypatch.setattr("inrzip.codecs.latents.predict", spy)
     count_bits(as_model(networks), order, grids)
+    arrays = jax.tree.leaves(networks)
     for number, (place, (centres, scales)) in enumerate(zip(order, seen, strict=True)):
         for i in range(math.prod(place.shape)):
             y, x = divmod(i, place.shape[1])
-            assert (centres[i], scales[i]) == plain_prediction(networks, order, grids, number, y, x), (number, y, x)
+            assert (centres[i], scales[i]) == page_latents.predict(arrays, grids, number, y, x), (number, y, x)
 
 
 @pytest.mark.parametrize("shape", SIZES)

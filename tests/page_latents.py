@@ -1,0 +1,203 @@
+"""Of docs/format.md: latent grids. From the page alone: see `tests.page_decoder`."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from tests.page_stream import PAGE, Damaged, Shape, Stream, clip
+
+PRIORS = {1: Path(__file__).resolve().parent.parent / "priors" / "grid_photographs.npz"}
+COARSER = (9, 8, 7, 6, 4, 2)
+ROOTS = (65536, 71468, 77936, 84990, 92682, 101070, 110218, 120194)
+NEIGHBOURS = [
+    tuple(map(int, pair))
+    for pair in re.findall(r"\((-?\d+), (-?\d+)\)", PAGE.split("```neighbours")[1].split("```")[0])
+]
+GRIDS = [(6, True), (6, False), (5, True), (5, False), (4, True), (4, False)] + [(i, False) for i in (3, 2, 1, 0)]
+Arrays = list[Any]
+
+
+def array_shapes(k: int) -> list[Shape]:
+    """All arrays of a plane of `k` channels."""
+    return [
+        (2, 24, 24), (2, 24), (2, 24), (2, 24), (2,), *((8, m) for m in COARSER), (8,), (8,), (8,), (10, 8), (6, 2, 4),
+        (32, 7), (32,), (k, 32), (k, 7), (k,), (k, k, 3, 3), (k,), (k, k, 3, 3), (k,),
+    ]  # fmt: skip
+
+
+def root(factor: int, i: int) -> int:
+    value = factor * ROOTS[i % 8]
+    return (value << i // 8 if i >= 0 else value >> -(i // 8)) >> 16
+
+
+def exponential(k: int) -> int:
+    return 0 if k == 3072 else math.floor(2**15 * math.exp(-k / 256) + 0.5)
+
+
+class Curve:
+    """Numbers of one scale."""
+
+    def __init__(self, scale: int):
+        self.reach = 2 + root(9, scale - 64)
+        self.inverse = root(1 << 19, 64 - scale)
+
+    def read(self, stream: Stream, centre: int) -> int:
+        middle = (centre + 16) >> 5
+        fraction = centre - 32 * middle
+        n = 2 * self.reach + 3
+        starts = [self._start(symbol, n, fraction) for symbol in range(n + 1)]
+        symbol = stream.symbol(starts, 16)
+        number = middle + symbol - self.reach - 1
+        if symbol in (0, n - 1):
+            number += stream.exp_golomb(3) * (-1 if symbol == 0 else 1)
+        if abs(number) > 32767:
+            raise Damaged("number")
+        return number
+
+    def _start(self, symbol: int, n: int, fraction: int) -> int:
+        if symbol in (0, n):
+            return 0 if symbol == 0 else 1 << 16
+        edge = 16 * (2 * (symbol - self.reach) - 3) - fraction
+        tail = exponential(min(abs(edge) * self.inverse >> 16, 3072))
+        mass = tail if edge < 0 else (1 << 16) - tail
+        return symbol + (mass * ((1 << 16) - n) >> 16)
+
+
+CURVES = [Curve(scale) for scale in range(128)]
+
+
+def split(flat: ndarray, k: int) -> Arrays:
+    """Arrays of plain integers."""
+    found, at = [], 0
+    for shape in array_shapes(k):
+        size = math.prod(shape)
+        found.append(flat[at : at + size].reshape(shape))
+        at += size
+    return found
+
+
+def read_arrays(stream: Stream, prior: int, tone: int, step: int, spread: int, k: int) -> Arrays:
+    """A plane's parameters, whole numbers."""
+    with np.load(PRIORS[prior]) as stored:
+        a, b, c = (split(row.astype(np.int64), 3) for row in stored["mean"])
+        spreads, steps = split(stored["spread"].astype(np.int64), 3), stored["steps"].tolist()
+    t = clip(tone - 256, -80, 96)
+    means = [x + ((64 * y * t + z * t * t) >> 12) for x, y, z in zip(a, b, c, strict=True)]
+    if k == 1:
+        for i in range(-7, 0):
+            if means[i].ndim == 4:
+                means[i] = means[i].sum(1, keepdims=True)
+                spreads[i] = spreads[i][:, :1]
+            means[i] = means[i].sum(0, keepdims=True) // 3
+            spreads[i] = spreads[i][:1]
+    arrays = []
+    for mean, wide, s in zip(means, spreads, steps, strict=True):
+        size = max(1, min(root(1, 2 * (s + step - 64)), 1 << 17))
+        scales = [clip(int(w) - 2 * s + 2 * (spread - step) + 64, 0, 127) for w in wide.ravel()]
+        changes = np.array([CURVES[scale].read(stream, 0) for scale in scales]).reshape(mean.shape)
+        arrays.append(mean + changes * size)
+    return arrays
+
+
+def predict(arrays: Arrays, grids: list[ndarray], number: int, y: int, x: int) -> tuple[int, int]:
+    """Centre and scale of the latent at (y, x) of grid `number`; later latents are not looked at."""
+    hidden, hidden_bias, output, linear, output_bias = (np.clip(a, -(1 << 17), 1 << 17).tolist() for a in arrays[:5])
+    level, hyper = GRIDS[number]
+    height, width = grids[number].shape
+    inputs = []
+    for dy, dx in NEIGHBOURS:
+        inside = 0 <= y + dy < height and 0 <= x + dx < width
+        inputs.append(256 * int(grids[number][y + dy, x + dx]) if inside else 0)
+    known = []
+    for m in range(6, level, -1):
+        for wanted in (False, True):
+            if (m, wanted) in GRIDS:
+                known.append(int(grids[GRIDS.index((m, wanted))][y >> (m - level), x >> (m - level)]))
+    for f in range(8):
+        total = int(np.clip(arrays[14][number, f], -(1 << 17), 1 << 17))
+        for i, v in enumerate(known):
+            total += int(np.clip(arrays[5 + level][f, i], -(1 << 17), 1 << 17)) * v
+        if level >= 4 and not hyper:
+            total += int(np.clip(arrays[11 + level - 4][f], -(1 << 17), 1 << 17)) * int(grids[number - 1][y, x])
+        inputs.append(clip((total + 32) >> 6, -(1 << 23), 1 << 23))
+    state = inputs
+    for w, b in zip(hidden, hidden_bias, strict=True):
+        sums = [sum((w[o][i] + (16384 if i == o else 0)) * state[i] for i in range(24)) + 256 * b[o] for o in range(24)]
+        state = [clip((s + 8192) >> 14, 0, 1 << 23) for s in sums]
+    out = []
+    for o in range(2):
+        total = 256 * output_bias[o] + 8192
+        total += sum(output[o][i] * state[i] + linear[o][i] * inputs[i] for i in range(24))
+        out.append(clip(total >> 14, -(1 << 23), 1 << 23))
+    return (out[0] + 4) >> 3, clip((8 * out[1] >> 8) + 64, 0, 127)
+
+
+def read_grids(stream: Stream, arrays: Arrays, height: int, width: int) -> list[ndarray]:
+    """All latents of a plane."""
+    grids: list[ndarray] = []
+    for number, (level, _) in enumerate(GRIDS):
+        grids.append(np.zeros((-(-height >> level), -(-width >> level)), np.int64))
+        for y in range(grids[-1].shape[0]):
+            for x in range(grids[-1].shape[1]):
+                centre, scale = predict(arrays, grids, number, y, x)
+                grids[-1][y, x] = CURVES[scale].read(stream, centre)
+    return grids
+
+
+def synthesise(arrays: Arrays, grids: list[ndarray], tone: int) -> Float[ndarray, "rows columns channels"]:
+    """A plane's values."""
+    floats = [np.asarray(array, np.float32) / np.float32(1 << 14) for array in arrays]
+    taps, wide, wide_bias, narrow, straight, narrow_bias, first, first_bias, second, second_bias = floats[15:]
+    scale = np.float32(2**-3 * 10 ** ((tone - 256) / 128))
+    mains = {level: grids[i] * scale for i, (level, hyper) in enumerate(GRIDS) if not hyper}
+    stack = mains[6][None].astype(np.float32)
+    for level in range(5, -1, -1):
+        rows, columns = mains[level].shape
+        stack = doubled(doubled(stack, taps[level, 0]).swapaxes(1, 2), taps[level, 1]).swapaxes(1, 2)
+        stack = np.concatenate([mains[level][None].astype(np.float32), stack[:, :rows, :columns]])
+    p = np.pad(stack, ((0, 0), (2, 2), (2, 2)), mode="edge")
+    h = np.maximum(np.einsum("oi,iyx->oyx", wide, p) + wide_bias[:, None, None], 0)
+    u = np.einsum("oi,iyx->oyx", narrow, h) + np.einsum("oi,iyx->oyx", straight, p) + narrow_bias[:, None, None]
+    u = u[:, 1:-1, 1:-1] + np.maximum(correlated(u, first) + first_bias[:, None, None], 0)
+    return np.moveaxis(u[:, 1:-1, 1:-1] + correlated(u, second) + second_bias[:, None, None], 0, -1)
+
+
+def doubled(x: ndarray, taps: ndarray) -> ndarray:
+    """Twice the rows."""
+    n = x.shape[1]
+    out = np.zeros((x.shape[0], 2 * n, x.shape[2]), np.float32)
+    for i in range(n):
+        at = [x[:, clip(i + d, 0, n - 1)] for d in (0, -1, 1, -2, 2)]
+        out[:, 2 * i] = taps[0] * at[0] + taps[1] * at[1] + taps[2] * at[2] + taps[3] * at[3]
+        out[:, 2 * i + 1] = taps[0] * at[0] + taps[1] * at[2] + taps[2] * at[1] + taps[3] * at[4]
+    return out
+
+
+def correlated(u: ndarray, kernel: ndarray) -> ndarray:
+    height, width = u.shape[1] - 2, u.shape[2] - 2
+    parts = [
+        np.einsum("oi,iyx->oyx", kernel[:, :, i, j], u[:, i : i + height, j : j + width])
+        for i in range(3)
+        for j in range(3)
+    ]
+    return np.sum(parts, 0)
+
+
+def decode_grids(
+    config: list[int], data: bytes, height: int, width: int, channels: int
+) -> tuple[list[list[ndarray]], Float[ndarray, "rows columns channels"]]:
+    """Latents and values of all planes of a payload after its configuration."""
+    stream, values, latents = Stream(data), [], []
+    planes = ([3] if channels >= 3 else []) + [1] * (channels - 3 if channels >= 3 else channels)
+    for k in planes:
+        arrays = read_arrays(stream, *config, k)
+        latents.append(read_grids(stream, arrays, height, width))
+        values.append(synthesise(arrays, latents[-1], config[1]))
+    return latents, np.concatenate(values, -1)

@@ -1,0 +1,199 @@
+"""Pictures of latent grids: payloads against the page, gradients, rendering, and whole fits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from numpy import ndarray
+
+import inrzip
+from inrzip.architectures import grid_training
+from inrzip.architectures.grid import GridConfig, channel_groups
+from inrzip.architectures.grid_layout import HYPER_LEVELS, LEVELS, NEIGHBOURS, Networks, places, shapes
+from inrzip.architectures.grid_render import render
+from inrzip.architectures.grid_training import Layout, cost_and_gradients, upsampled
+from inrzip.codecs.latent_model import NEIGHBOURS as OFFSETS
+from inrzip.errors import CorruptFile
+from inrzip.grid_payload import CodedPlane, Picture, encode_planes
+from inrzip.priors import grid_prior
+from tests import page_latents
+from tests.test_latents import random_grids, random_networks
+
+
+def random_payload(shape: tuple[int, int], channels: int, seed: int = 0) -> tuple[GridConfig, bytes, list[CodedPlane]]:
+    rng = np.random.default_rng(seed)
+    config, prior = GridConfig(1, 230, 60, 70), grid_prior.load(1)
+    planes = []
+    for group in channel_groups(channels):
+        n = len(grid_prior.flat(prior.networks(0, group.stop - group.start)))
+        planes.append(CodedPlane(np.round(rng.laplace(0, 0.7, n)).astype(np.int64), random_grids(places(shape), seed)))
+    return config, encode_planes(config, prior, shape, planes), planes
+
+
+@pytest.mark.parametrize(("shape", "channels"), [((5, 9), 3), ((1, 1), 1), ((7, 3), 4), ((6, 5), 2)])
+def test_payloads_are_as_the_page_says(shape: tuple[int, int], channels: int) -> None:
+    config, stream, planes = random_payload(shape, channels)
+    picture = Picture(config, stream, shape, channels)
+    values = picture.render((0, shape[0]), (0, shape[1]))
+    fields = [config.prior, config.tone, config.step, config.spread]
+    latents, wanted = page_latents.decode_grids(fields, stream, *shape, channels)
+    for read, plane in zip(latents, planes, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(read, plane.grids, strict=True))
+    assert values.shape == wanted.shape == (*shape, channels)
+    np.testing.assert_allclose(values, wanted, atol=1e-4 * max(1, np.abs(wanted).max()))
+
+
+def test_a_region_is_that_of_the_whole() -> None:
+    shape = (70, 53)
+    config, stream, _ = random_payload(shape, 4)
+    whole = Picture(config, stream, shape, 4).render((0, 70), (0, 53))
+    for rows, columns in (((0, 3), (0, 53)), ((20, 21), (30, 31)), ((33, 64), (7, 50)), ((69, 70), (52, 53))):
+        part = Picture(config, stream, shape, 4).render(rows, columns)
+        np.testing.assert_allclose(part, whole[rows[0] : rows[1], columns[0] : columns[1]], atol=1e-5)
+
+
+def test_damage_is_told() -> None:
+    shape = (40, 40)
+    config, stream, _ = random_payload(shape, 3)
+    for bad in (stream[: len(stream) // 2], b"", stream + b"123456789"):
+        with pytest.raises(CorruptFile):
+            Picture(config, bad, shape, 3).render((0, 40), (0, 40))
+    with pytest.raises(CorruptFile, match="prior"):
+        Picture(GridConfig(99, 256, 64, 64), stream, shape, 3)
+
+
+def test_prior_round_trip() -> None:
+    prior = grid_prior.load(1)
+    again = grid_prior.loads(grid_prior.dumps(prior))
+    for one, other in ((prior.mean, again.mean), (prior.spread, again.spread), (prior.steps, again.steps)):
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+            np.testing.assert_array_equal(a, b)
+    for channels in (1, 3):
+        networks = prior.networks(256, channels)
+        wanted = jax.tree.leaves(shapes(channels), is_leaf=lambda n: isinstance(n, tuple) and isinstance(n[0], int))
+        assert [array.shape for array in jax.tree.leaves(networks)] == list(wanted)
+        assert len(prior.scales(64, 64, channels)) == len(grid_prior.flat(networks))
+
+
+def float_networks(seed: int) -> Networks:
+    return jax.tree.map(jnp.asarray, grid_prior.as_floats(random_networks(seed, 0.2)))
+
+
+def plain_loss(
+    layout: Layout, networks: Networks, atlas: jax.Array, target: ndarray, step: float, price: float
+) -> tuple[jax.Array, ndarray]:
+    """The same cost by plain means, for `jax.grad`; and the samples."""
+    grids = layout.split(atlas)
+    stack = jnp.pad(upsampled([grid * step for grid in grids], networks.taps), ((0, 0), (2, 2), (2, 2)), mode="edge")
+
+    def every(weights: jax.Array, planes: jax.Array, bias: jax.Array) -> jax.Array:
+        return jnp.einsum("oi,iyx->oyx", weights, planes) + bias[:, None, None]
+
+    def correlate(planes: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        return lax.conv_general_dilated(planes[None], kernel, (1, 1), "VALID")[0] + bias[:, None, None]
+
+    wide = jax.nn.relu(every(networks.wide, stack, networks.wide_bias))
+    trunk = every(networks.narrow, wide, networks.narrow_bias) + jnp.einsum("oi,iyx->oyx", networks.straight, stack)
+    trunk = trunk[:, 1:-1, 1:-1] + jax.nn.relu(correlate(trunk, networks.first, networks.first_bias))
+    samples = trunk[:, 1:-1, 1:-1] + correlate(trunk, networks.second, networks.second_bias)
+
+    features = grid_training._features(layout, networks._asdict(), atlas)
+    bits = jnp.float32(0)
+    for place, (top, left), grid in zip(layout.places, layout.corners, grids, strict=True):
+        height, width = place.shape
+        padded = jnp.pad(grid, ((4, 0), (4, 4)))
+        seen = [padded[4 + y : 4 + y + height, 4 + x : 4 + x + width] for y, x in OFFSETS[:NEIGHBOURS]]
+        inputs = jnp.concatenate([jnp.stack(seen), features[:, top : top + height, left : left + width]])
+        state = inputs
+        for weights, bias in zip(networks.hidden, networks.hidden_bias, strict=True):
+            state = jax.nn.relu(every(weights, state, bias) + state)
+        out = every(networks.output, state, networks.output_bias) + jnp.einsum("oi,iyx->oyx", networks.linear, inputs)
+        bits += jnp.sum(grid_training._bits(out[0], out[1], grid))
+    return jnp.sum((samples - target) ** 2) + price * bits, samples
+
+
+@pytest.mark.parametrize("shape", [(33, 7), (1, 5)])
+def test_blocked_gradients_are_those_of_plain_code(shape: tuple[int, int]) -> None:
+    layout, rng = Layout(shape), np.random.default_rng(1)
+    networks = float_networks(2)
+    atlas = jnp.asarray(rng.normal(0, 3, (layout.rows, layout.columns)), jnp.float32) * layout.mask
+    target = rng.random((3, *shape), np.float32)
+    step, price = 0.1, 0.01
+    cost, by_networks, by_latents = jax.jit(cost_and_gradients, static_argnums=0)(
+        layout, networks, atlas, jnp.asarray(target), jnp.float32(step), jnp.float32(price)
+    )
+    (loss, samples), wanted = jax.jit(jax.value_and_grad(plain_loss, (1, 2), has_aux=True), static_argnums=0)(
+        layout, networks, atlas, target, step, price
+    )
+    assert float(cost.squares + price * cost.bits) == pytest.approx(float(loss), rel=1e-5)
+    for mine, theirs in zip(jax.tree.leaves(by_networks), jax.tree.leaves(wanted[0]), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-4 * float(jnp.abs(theirs).max()) + 1e-6)
+    np.testing.assert_allclose(by_latents * layout.mask, wanted[1] * layout.mask, atol=1e-4)
+
+    mains = {
+        p.level: np.asarray(g) * np.float32(step)
+        for p, g in zip(layout.places, layout.split(atlas), strict=True)
+        if not p.hyper
+    }
+    decoded = render(
+        jax.tree.map(np.asarray, networks),
+        lambda level, rows, columns: mains[level][rows[0] : rows[1], columns[0] : columns[1]],
+        shape,
+        (0, shape[0]),
+        (0, shape[1]),
+    )
+    np.testing.assert_allclose(np.moveaxis(decoded, -1, 0), samples, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5000), (17, 23), (512, 768), (100, 1)])
+def test_layouts_keep_grids_apart(shape: tuple[int, int]) -> None:
+    layout = Layout(shape)
+    assert layout.mask.sum() == sum(np.prod(place.shape) for place in layout.places)
+    for y, x in OFFSETS:
+        moved = np.roll(layout.mask, (-y, -x), (0, 1))
+        assert moved.shape == layout.mask.shape
+    for (top, left), place in zip(layout.corners, layout.places, strict=True):
+        around = layout.mask[top - 4 : top, max(left - 4, 0) : left + place.shape[1] + 4]
+        assert not around.any()
+        assert not layout.mask[top : top + place.shape[0], left + place.shape[1] : left + place.shape[1] + 4].any()
+    assert len({place.level for place in layout.places}) == LEVELS and len(HYPER_LEVELS) == 3
+
+
+def smooth(shape: tuple[int, ...], peak: int, dtype: type) -> ndarray:
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    waves = [np.sin(x / (5 + c) + y / 9) * 0.3 + 0.5 + 0.1 * ((x + c) // 8 % 2) for c in range(shape[2])]
+    return (np.stack(waves, -1) * peak).astype(dtype)
+
+
+@pytest.fixture(scope="module")
+def colours() -> tuple[ndarray, inrzip.Fitted]:
+    image = smooth((48, 40, 3), 255, np.uint8)
+    return image, inrzip.fit(image, "grid", effort=1, target_size=700)
+
+
+def test_a_fit_reaches_a_size(colours: tuple[ndarray, inrzip.Fitted]) -> None:
+    image, fitted = colours
+    assert 0.9 * 700 <= fitted.n_bytes <= 700
+    decoded = np.asarray(fitted.reader)
+    assert decoded.shape == image.shape and decoded.dtype == image.dtype
+    error = np.mean((decoded.astype(float) - image) ** 2)
+    assert fitted.quality["psnr_db"] == pytest.approx(10 * np.log10(255**2 / error), abs=1e-6)
+    assert fitted.quality["psnr_db"] > 24
+    np.testing.assert_array_equal(fitted.reader[10:20, 5:30], decoded[10:20, 5:30])
+
+
+def test_the_same_bytes_again(colours: tuple[ndarray, inrzip.Fitted]) -> None:
+    image, fitted = colours
+    assert inrzip.fit(image, "grid", effort=1, target_size=700).data == fitted.data
+
+
+@pytest.mark.parametrize(("channels", "dtype", "peak"), [(1, np.uint16, 65535), (4, np.uint8, 255)])
+def test_other_samples(channels: int, dtype: type, peak: int) -> None:
+    image = smooth((24, 40, channels), peak, dtype)
+    image = image[..., 0] if channels == 1 else image
+    fitted = inrzip.fit(image, effort=1, target_psnr=30)
+    decoded = np.asarray(fitted.reader)
+    assert decoded.shape == image.shape and decoded.dtype == dtype
+    assert fitted.quality["psnr_db"] >= 30
+    assert np.mean((decoded.astype(float) - image) ** 2) < (peak / 30) ** 2
