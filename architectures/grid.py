@@ -46,6 +46,10 @@ class GridConfig(Config):
     def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
         raise TypeError("the size of latent grids is that of the picture; their rate follows from the tone")
 
+    @classmethod
+    def settable(cls) -> tuple[str, ...]:
+        return ()
+
     def check(self, grid: Grid) -> None:
         if len(grid.shape) != 2:
             raise ValueError(f"latent grids for a signal of {len(grid.shape)} axes")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, NamedTuple
 
-from jaxtyping import Array
-
 LEVELS = 7
 HYPER_LEVELS = (4, 5, 6)
 """Levels that have a second grid, which only helps to predict the others (Cool-Chic 5)."""

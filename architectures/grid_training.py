@@ -361,8 +361,8 @@ def _synthesised(part: Part, strip: Float[Array, "levels samples"], pitch: int) 
     trunk = lax.slice_in_dim(trunk, pitch + 1, pitch + 1 + n_first, axis=1) + jax.nn.relu(first)
     n_second = n_first - 2 * pitch - 2
     second = _convolved(trunk, part["second"], pitch) + part["second_bias"][:, None]
-    trunk = lax.slice_in_dim(trunk, pitch + 1, pitch + 1 + n_second, axis=1)
-    return trunk + second
+    samples: Array = lax.slice_in_dim(trunk, pitch + 1, pitch + 1 + n_second, axis=1) + second
+    return samples
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -57,8 +57,8 @@ class LatentModel:
 
     - `hidden`: (layers, width, width), input first; the identity of the residual connection is in it. `hidden_bias`:
       (layers, width).
-    - `output`, `linear`: (width, 2), from the last hidden layer and from the inputs; `output_bias` (2,). Outputs are the
-      centre, and the base-2 logarithm of the scale.
+    - `output`, `linear`: (width, 2), from the last hidden layer and from the inputs; `output_bias` (2,). Outputs are
+      the centre, and the base-2 logarithm of the scale.
     - `coarse[l]`: (features, coarser grids), for grids of level l; `own[i]`: (features,), of the hyper-latent of the
       level itself, the i-th that has one; `grid_bias` (grids, features).
     - `n_neighbours`: inputs that are neighbours; the width is that and the number of features.

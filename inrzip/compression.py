@@ -112,7 +112,7 @@ def compress(
     chosen = choose_recipe(recipe, signal.spec)
     numbers = parse_settings(settings or {})
     check_settings(numbers, chosen)
-    weight_codec = choose_codec(codec)
+    weight_codec = choose_codec(codec, chosen)
     options = (request, chosen, weight_codec.name, numbers, audio, signal.spec)
     checkpoint = Checkpoint(output, _fingerprint(source, options))
     try:
@@ -257,9 +257,8 @@ def _sound(source: Path, signal: Signal, mode: AudioMode, request: plan.Request,
     deadline = None if request.time_limit is None else time.monotonic() + SOUND_SHARE * request.time_limit
     inner = Job(Checkpoint(None, ""), None, lambda: job.stopping)
     job.tell("fitting", detail="sound")
-    data, _, _ = encode_signal(
-        sound, mine, choose_recipe(None, sound.spec), choose_codec(None), {}, [], inner, deadline
-    )
+    recipe = choose_recipe(None, sound.spec)
+    data, _, _ = encode_signal(sound, mine, recipe, choose_codec(None, recipe), {}, [], inner, deadline)
     return [AudioTrack("inr", data)]
 
 

@@ -100,4 +100,5 @@ def check_settings(settings: Iterable[str], recipe: Recipe) -> None:
     settable = recipe.architecture.settable()
     for key in settings:
         if key not in settable:
-            raise InrzipError(f"--set {key}: recipe {recipe.name} has no such setting; it has {', '.join(settable)}")
+            there_is = ", ".join(settable) or "none"
+            raise InrzipError(f"--set {key}: recipe {recipe.name} has no such setting; it has {there_is}")

@@ -76,6 +76,7 @@ def fit(
     check_settings(numbers, chosen)
     job = Job(Checkpoint(None, ""), progress, stop)
     deadline = None if time_limit is None else begun + time_limit
-    data, n_parameters, _ = encode_signal(signal, request, chosen, choose_codec(codec), numbers, [], job, deadline)
+    weight_codec = choose_codec(codec, chosen)
+    data, n_parameters, _ = encode_signal(signal, request, chosen, weight_codec, numbers, [], job, deadline)
     reader = Reader(data, max_memory=None)
     return Fitted(data, reader, measure(signal, reader, job), n_parameters, time.monotonic() - begun)

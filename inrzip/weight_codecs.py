@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from inrzip.architectures.base import Representation, parameters
+from inrzip.architectures.grid import GridConfig
 from inrzip.codecs.cabac import Cabac
 from inrzip.codecs.coder import IntegerCoder
 from inrzip.codecs.huffman import HuffmanCoder
@@ -40,6 +41,7 @@ from .low_bit import low_bit
 from .network import quantise_network
 from .output_rounding import Steps, round_outputs
 from .rate_tuning import CONSISTENT_ENTROPY, ENTROPY_PENALISED, RateOptions, rate_tuned
+from .recipes import Recipe
 from .sensitivity import sensitivities
 
 MINMAX_BITS = 8
@@ -275,8 +277,10 @@ CODECS: Mapping[str, WeightCodec] = {
 }
 
 
-def choose_codec(name: str | None) -> WeightCodec:
-    """The codec of that name; None: `auto`. Raises InrzipError if there is none."""
+def choose_codec(name: str | None, recipe: Recipe | None = None) -> WeightCodec:
+    """The codec of that name; None: `auto`. Raises InrzipError if there is none, or not for the recipe."""
+    if name is not None and recipe is not None and recipe.architecture is GridConfig:
+        raise InrzipError(f"recipe {recipe.name} codes its networks in its own way; --codec is for recipes like siren")
     chosen = "auto" if name is None else name
     if chosen not in CODECS:
         raise InrzipError(f"codec {chosen!r} does not exist; there are {', '.join(CODECS)}")
