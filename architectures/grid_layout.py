@@ -54,8 +54,8 @@ class Networks(NamedTuple):
 
     Upsampling: `taps` (steps from level l + 1 to l, rows and columns, taps), nearest first.
 
-    Synthesis: from all levels to `SYNTHESIS_WIDTH` units and on to the channels, a linear branch beside it, then two
-    residual 3x3 convolutions, (out, in, rows, columns).
+    Synthesis: from all levels to `SYNTHESIS_WIDTH` units and on to the channels, a linear branch beside it, then a
+    residual 3x3 convolution, (out, in, rows, columns).
     """
 
     hidden: Any
@@ -72,10 +72,8 @@ class Networks(NamedTuple):
     narrow: Any
     straight: Any
     narrow_bias: Any
-    first: Any
-    first_bias: Any
-    second: Any
-    second_bias: Any
+    kernel: Any
+    kernel_bias: Any
 
 
 def shapes(channels: int) -> Networks:
@@ -95,8 +93,6 @@ def shapes(channels: int) -> Networks:
         narrow=(channels, SYNTHESIS_WIDTH),
         straight=(channels, LEVELS),
         narrow_bias=(channels,),
-        first=(channels, channels, 3, 3),
-        first_bias=(channels,),
-        second=(channels, channels, 3, 3),
-        second_bias=(channels,),
+        kernel=(channels, channels, 3, 3),
+        kernel_bias=(channels,),
     )

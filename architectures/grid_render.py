@@ -20,8 +20,10 @@ Span = tuple[int, int]
 Plane = Float[ndarray, "rows columns"]
 Planes = Float[ndarray, "grids rows columns"]
 
-HALO = 2
-"""Samples around a region that two 3x3 convolutions, or one upsampling filter, look at."""
+REACH = 2
+"""Samples before and after it that an upsampling filter looks at."""
+MARGIN = 1
+"""Samples around a region that a 3x3 convolution looks at."""
 PIXELS_AT_ONCE = 1 << 15
 
 
@@ -55,7 +57,7 @@ def render(
     finer = np.zeros((level, *planes.shape[1:]), np.float32)
     planes = np.concatenate([finer, planes])
     missing = [
-        (HALO - (span[0] - grown[0]), HALO - (grown[1] - span[1]))
+        (MARGIN - (span[0] - grown[0]), MARGIN - (grown[1] - span[1]))
         for span, grown in zip((rows, columns), inner, strict=True)
     ]
     values = synthesise(networks, np.pad(planes, [(0, 0), *missing], mode="edge"))
@@ -63,18 +65,18 @@ def render(
 
 
 def _grown(span: Span, n: int) -> Span:
-    return max(span[0] - HALO, 0), min(span[1] + HALO, n)
+    return max(span[0] - MARGIN, 0), min(span[1] + MARGIN, n)
 
 
 def _halved(span: Span, n: int) -> Span:
     """What a span is made of on the next coarser grid of `n` rows or columns."""
-    return max(span[0] // 2 - HALO, 0), min((span[1] + 1) // 2 + HALO, n)
+    return max(span[0] // 2 - REACH, 0), min((span[1] + 1) // 2 + REACH, n)
 
 
 def upsample(planes: Planes, taps: Float[ndarray, " taps"], axis: int) -> Planes:
     """Twice as many rows or columns. New samples lie a quarter before and after each old one; the ends repeat."""
     pads = [(0, 0)] * 3
-    pads[axis] = (HALO, HALO)
+    pads[axis] = (REACH, REACH)
     n = planes.shape[axis]
     wide = np.moveaxis(np.pad(planes, pads, mode="edge"), axis, 0)
     at = [wide[i : i + n] for i in range(5)]
@@ -85,18 +87,17 @@ def upsample(planes: Planes, taps: Float[ndarray, " taps"], axis: int) -> Planes
 
 
 def synthesise(networks: Networks, planes: Planes) -> Float[ndarray, "channels rows columns"]:
-    """Samples from all levels at full size, which have `HALO` more rows and columns on all sides."""
+    """Samples from all levels at full size, which have `MARGIN` more rows and columns on all sides."""
     n_levels, height, width = planes.shape
-    values = np.empty((len(networks.narrow_bias), height - 2 * HALO, width - 2 * HALO), np.float32)
+    values = np.empty((len(networks.narrow_bias), height - 2 * MARGIN, width - 2 * MARGIN), np.float32)
     at_once = max(1, PIXELS_AT_ONCE // width)
-    for top in range(0, height - 2 * HALO, at_once):
-        bottom = min(top + at_once, height - 2 * HALO)
-        flat = np.ascontiguousarray(planes[:, top : bottom + 2 * HALO]).reshape(n_levels, -1)
+    for top in range(0, height - 2 * MARGIN, at_once):
+        bottom = min(top + at_once, height - 2 * MARGIN)
+        flat = np.ascontiguousarray(planes[:, top : bottom + 2 * MARGIN]).reshape(n_levels, -1)
         wide = np.maximum(networks.wide @ flat + networks.wide_bias[:, None], 0)
         trunk = networks.narrow @ wide + networks.straight @ flat + networks.narrow_bias[:, None]
-        trunk = trunk.reshape(-1, bottom - top + 2 * HALO, width)
-        trunk = trunk[:, 1:-1, 1:-1] + np.maximum(_convolve(trunk, networks.first, networks.first_bias), 0)
-        values[:, top:bottom] = trunk[:, 1:-1, 1:-1] + _convolve(trunk, networks.second, networks.second_bias)
+        trunk = trunk.reshape(-1, bottom - top + 2 * MARGIN, width)
+        values[:, top:bottom] = trunk[:, 1:-1, 1:-1] + _convolve(trunk, networks.kernel, networks.kernel_bias)
     return values
 
 

@@ -25,7 +25,9 @@ from .grid_layout import FEATURES, HYPER_LEVELS, LEVELS, NEIGHBOURS, Networks, P
 
 LATENTS_AT_ONCE = 8192
 ROWS_AT_ONCE = 16
-HALO = 2
+REACH = 2
+"""Samples before and after it that an upsampling filter looks at."""
+MARGIN_OF_KERNEL = 1
 LEAST_LOG_SCALE, MOST_LOG_SCALE = -7.0, 7.0
 LEAST_PROBABILITY = 2.0**-16
 
@@ -131,7 +133,7 @@ def cost_and_gradients(
 _FEATURE_PARTS = ("coarse", "own", "grid_bias")
 _CONTEXT_PARTS = ("hidden", "hidden_bias", "output", "linear", "output_bias")
 _SYNTHESIS_PARTS = (
-    "wide", "wide_bias", "narrow", "straight", "narrow_bias", "first", "first_bias", "second", "second_bias",
+    "wide", "wide_bias", "narrow", "straight", "narrow_bias", "kernel", "kernel_bias",
 )  # fmt: skip
 Part = dict[str, Any]
 
@@ -259,9 +261,9 @@ def _stretch(planes: Stack, taps: Float[Array, " taps"], axis: int) -> Stack:
 def _neighbours(planes: Array, axis: int, mode: str = "edge") -> list[Array]:
     """`planes` moved by -2 to 2 samples along an axis."""
     pads = [(0, 0)] * planes.ndim
-    pads[axis] = (HALO, HALO)
+    pads[axis] = (REACH, REACH)
     padded = jnp.pad(planes, pads, mode=mode)
-    return [lax.slice_in_dim(padded, i, i + planes.shape[axis], axis=axis) for i in range(2 * HALO + 1)]
+    return [lax.slice_in_dim(padded, i, i + planes.shape[axis], axis=axis) for i in range(2 * REACH + 1)]
 
 
 def _stretch_forward(planes: Stack, taps: Array, axis: int) -> tuple[Stack, tuple[Stack, Array]]:
@@ -310,10 +312,12 @@ def _distortion(part: Part, stack: Stack, target: Float[Array, "channels rows co
     rows = min(ROWS_AT_ONCE, height)
     n_strips = -(-height // rows)
     extra = n_strips * rows - height
-    pitch = width + 2 * HALO
-    n = rows * pitch - 2 * HALO  # samples that a strip gives: its last ones in the margin are missing
-    padded = jnp.pad(stack, ((0, 0), (HALO, HALO + extra), (HALO, HALO)), mode="edge").reshape(levels, -1)
-    wanted = jnp.pad(target, ((0, 0), (0, extra), (0, 2 * HALO))).reshape(len(target), -1)
+    pitch = width + 2 * MARGIN_OF_KERNEL
+    n = rows * pitch - 2 * MARGIN_OF_KERNEL  # samples that a strip gives: its last ones in the margin are missing
+    padded = jnp.pad(
+        stack, ((0, 0), (MARGIN_OF_KERNEL, MARGIN_OF_KERNEL + extra), (MARGIN_OF_KERNEL, MARGIN_OF_KERNEL)), mode="edge"
+    ).reshape(levels, -1)
+    wanted = jnp.pad(target, ((0, 0), (0, extra), (0, 2 * MARGIN_OF_KERNEL))).reshape(len(target), -1)
     mask = np.zeros((height + extra, pitch), np.float32)
     mask[:height, :width] = 1
     flat_mask = jnp.asarray(mask.reshape(-1))
@@ -325,7 +329,7 @@ def _distortion(part: Part, stack: Stack, target: Float[Array, "channels rows co
     def body(carry: tuple[tuple[Array, Part], Array], i: Array) -> tuple[object, None]:
         sums, by_stack = carry
         start = i * rows * pitch
-        size = (rows + 2 * HALO) * pitch
+        size = (rows + 2 * MARGIN_OF_KERNEL) * pitch
         result, (by_part, by_strip) = jax.value_and_grad(squares, (0, 1))(
             part,
             lax.dynamic_slice(padded, (0, start), (levels, size)),
@@ -343,11 +347,11 @@ def _distortion(part: Part, stack: Stack, target: Float[Array, "channels rows co
 
 
 def _unpadded(gradient: Array, n: int, axis: int) -> Array:
-    """The gradient by planes that were padded by repeating their ends, `HALO` and more samples."""
+    """The gradient by planes that were padded by repeating their ends, `MARGIN_OF_KERNEL` and more samples."""
     size = gradient.shape[axis]
-    inner = lax.slice_in_dim(gradient, HALO, HALO + n, axis=axis)
-    first = jnp.sum(lax.slice_in_dim(gradient, 0, HALO, axis=axis), axis, keepdims=True)
-    last = jnp.sum(lax.slice_in_dim(gradient, HALO + n, size, axis=axis), axis, keepdims=True)
+    inner = lax.slice_in_dim(gradient, MARGIN_OF_KERNEL, MARGIN_OF_KERNEL + n, axis=axis)
+    first = jnp.sum(lax.slice_in_dim(gradient, 0, MARGIN_OF_KERNEL, axis=axis), axis, keepdims=True)
+    last = jnp.sum(lax.slice_in_dim(gradient, MARGIN_OF_KERNEL + n, size, axis=axis), axis, keepdims=True)
     index = lax.broadcasted_iota(jnp.int32, inner.shape, axis)
     return inner + jnp.where(index == 0, first, 0) + jnp.where(index == n - 1, last, 0)
 
@@ -356,12 +360,8 @@ def _synthesised(part: Part, strip: Float[Array, "levels samples"], pitch: int) 
     """Samples of a flat strip of rows; see `architectures.grid_render.synthesise`."""
     wide = jax.nn.relu(part["wide"] @ strip + part["wide_bias"][:, None])
     trunk = part["narrow"] @ wide + part["straight"] @ strip + part["narrow_bias"][:, None]
-    n_first = strip.shape[1] - 2 * pitch - 2
-    first = _convolved(trunk, part["first"], pitch) + part["first_bias"][:, None]
-    trunk = lax.slice_in_dim(trunk, pitch + 1, pitch + 1 + n_first, axis=1) + jax.nn.relu(first)
-    n_second = n_first - 2 * pitch - 2
-    second = _convolved(trunk, part["second"], pitch) + part["second_bias"][:, None]
-    samples: Array = lax.slice_in_dim(trunk, pitch + 1, pitch + 1 + n_second, axis=1) + second
+    change = _convolved(trunk, part["kernel"], pitch) + part["kernel_bias"][:, None]
+    samples: Array = lax.slice_in_dim(trunk, pitch + 1, pitch + 1 + change.shape[1], axis=1) + change
     return samples
 
 

@@ -143,10 +143,8 @@ def for_channels(networks: Networks, channels: int) -> Networks:
         narrow=mean(networks.narrow),
         straight=mean(networks.straight),
         narrow_bias=mean(networks.narrow_bias),
-        first=mean(np.sum(networks.first, 1, keepdims=True)),
-        first_bias=mean(networks.first_bias),
-        second=mean(np.sum(networks.second, 1, keepdims=True)),
-        second_bias=mean(networks.second_bias),
+        kernel=mean(np.sum(networks.kernel, 1, keepdims=True)),
+        kernel_bias=mean(networks.kernel_bias),
     )
 
 
@@ -158,10 +156,8 @@ def spread_for_channels(spread: Networks, channels: int) -> Networks:
         narrow=spread.narrow[:1],
         straight=spread.straight[:1],
         narrow_bias=spread.narrow_bias[:1],
-        first=spread.first[:1, :1],
-        first_bias=spread.first_bias[:1],
-        second=spread.second[:1, :1],
-        second_bias=spread.second_bias[:1],
+        kernel=spread.kernel[:1, :1],
+        kernel_bias=spread.kernel_bias[:1],
     )
 
 

@@ -28,7 +28,7 @@ def array_shapes(k: int) -> list[Shape]:
     """All arrays of a plane of `k` channels."""
     return [
         (2, 24, 24), (2, 24), (2, 24), (2, 24), (2,), *((8, m) for m in COARSER), (8,), (8,), (8,), (10, 8), (6, 2, 4),
-        (32, 7), (32,), (k, 32), (k, 7), (k,), (k, k, 3, 3), (k,), (k, k, 3, 3), (k,),
+        (32, 7), (32,), (k, 32), (k, 7), (k,), (k, k, 3, 3), (k,),
     ]  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def read_arrays(stream: Stream, prior: int, tone: int, step: int, spread: int, k
     t = clip(tone - 256, -80, 96)
     means = [x + ((64 * y * t + z * t * t) >> 12) for x, y, z in zip(a, b, c, strict=True)]
     if k == 1:
-        for i in range(-7, 0):
+        for i in range(-5, 0):
             if means[i].ndim == 4:
                 means[i] = means[i].sum(1, keepdims=True)
                 spreads[i] = spreads[i][:, :1]
@@ -154,7 +154,7 @@ def read_grids(stream: Stream, arrays: Arrays, height: int, width: int) -> list[
 def synthesise(arrays: Arrays, grids: list[ndarray], tone: int) -> Float[ndarray, "rows columns channels"]:
     """A plane's values."""
     floats = [np.asarray(array, np.float32) / np.float32(1 << 14) for array in arrays]
-    taps, wide, wide_bias, narrow, straight, narrow_bias, first, first_bias, second, second_bias = floats[15:]
+    taps, wide, wide_bias, narrow, straight, narrow_bias, kernel, kernel_bias = floats[15:]
     scale = np.float32(2**-3 * 10 ** ((tone - 256) / 128))
     mains = {level: grids[i] * scale for i, (level, hyper) in enumerate(GRIDS) if not hyper}
     stack = mains[6][None].astype(np.float32)
@@ -162,11 +162,10 @@ def synthesise(arrays: Arrays, grids: list[ndarray], tone: int) -> Float[ndarray
         rows, columns = mains[level].shape
         stack = doubled(doubled(stack, taps[level, 0]).swapaxes(1, 2), taps[level, 1]).swapaxes(1, 2)
         stack = np.concatenate([mains[level][None].astype(np.float32), stack[:, :rows, :columns]])
-    p = np.pad(stack, ((0, 0), (2, 2), (2, 2)), mode="edge")
+    p = np.pad(stack, ((0, 0), (1, 1), (1, 1)), mode="edge")
     h = np.maximum(np.einsum("oi,iyx->oyx", wide, p) + wide_bias[:, None, None], 0)
     u = np.einsum("oi,iyx->oyx", narrow, h) + np.einsum("oi,iyx->oyx", straight, p) + narrow_bias[:, None, None]
-    u = u[:, 1:-1, 1:-1] + np.maximum(correlated(u, first) + first_bias[:, None, None], 0)
-    return np.moveaxis(u[:, 1:-1, 1:-1] + correlated(u, second) + second_bias[:, None, None], 0, -1)
+    return np.moveaxis(u[:, 1:-1, 1:-1] + correlated(u, kernel) + kernel_bias[:, None, None], 0, -1)
 
 
 def doubled(x: ndarray, taps: ndarray) -> ndarray:

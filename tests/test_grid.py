@@ -85,7 +85,7 @@ def plain_loss(
 ) -> tuple[jax.Array, ndarray]:
     """The same cost by plain means, for `jax.grad`; and the samples."""
     grids = layout.split(atlas)
-    stack = jnp.pad(upsampled([grid * step for grid in grids], networks.taps), ((0, 0), (2, 2), (2, 2)), mode="edge")
+    stack = jnp.pad(upsampled([grid * step for grid in grids], networks.taps), ((0, 0), (1, 1), (1, 1)), mode="edge")
 
     def every(weights: jax.Array, planes: jax.Array, bias: jax.Array) -> jax.Array:
         return jnp.einsum("oi,iyx->oyx", weights, planes) + bias[:, None, None]
@@ -95,8 +95,7 @@ def plain_loss(
 
     wide = jax.nn.relu(every(networks.wide, stack, networks.wide_bias))
     trunk = every(networks.narrow, wide, networks.narrow_bias) + jnp.einsum("oi,iyx->oyx", networks.straight, stack)
-    trunk = trunk[:, 1:-1, 1:-1] + jax.nn.relu(correlate(trunk, networks.first, networks.first_bias))
-    samples = trunk[:, 1:-1, 1:-1] + correlate(trunk, networks.second, networks.second_bias)
+    samples = trunk[:, 1:-1, 1:-1] + correlate(trunk, networks.kernel, networks.kernel_bias)
 
     features = grid_training._features(layout, networks._asdict(), atlas)
     bits = jnp.float32(0)
