@@ -17,6 +17,7 @@ from inrzip.signal import Kind
 
 from . import curves, gallery, machine, published, report
 from .items import Item, find_files, kinds_of, load_item
+from .measuring import Point
 from .methods import Method
 from .ours import QUALITIES, knows, recipe_method
 from .peers import choose_peers
@@ -82,9 +83,25 @@ def make_section(
     compared = [curves.compare(anchor, c, points) for c in lossy if anchor is not None and c is not anchor]
     papers = published.load(options.published, names) if options.published and kind == Kind.IMAGE else []
     by_name = {method.name: method for method in methods if method.kind == kind}
+    each = _item_deltas(anchor, lossy, papers, points)
     rows = [gallery.gallery_row(item, by_name, points, cache, deadline) for item in mine[: options.previews]]
     words = [f"{item.name} ({gallery.size_words(item)})" for item in mine]
-    return report.Section(kind, tuple(words), tuple(made), tuple(compared), tuple(papers), tuple(r for r in rows if r))
+    shown = tuple(row for row in rows if row)
+    return report.Section(kind, tuple(words), tuple(made), tuple(compared), tuple(papers), tuple(each), shown)
+
+
+def _item_deltas(
+    anchor: curves.Curve | None,
+    lossy: Sequence[curves.Curve],
+    papers: Sequence[published.PublishedCurve],
+    points: Sequence[Point],
+) -> list[curves.ItemDelta]:
+    """Every item: all against the anchor, and ours against papers that print single items."""
+    printed = {f"{paper.name} (published)": paper.items for paper in papers if paper.items}
+    items = dict(curves.measured_items(lossy, points)) | printed
+    pairs = [(anchor.name, name) for name in items if anchor is not None and name != anchor.name]
+    pairs += [(name, curve.name) for name in printed for curve in lossy if curve.ours]
+    return [delta for pair in pairs for delta in curves.item_deltas(*pair, items)]
 
 
 def write_outputs(
@@ -95,8 +112,9 @@ def write_outputs(
     meta: dict[str, str],
     notes: Sequence[str],
 ) -> None:
-    """items.csv, report.html and a JSON file for each curve, each written whole or not at all."""
+    """items.csv, deltas.csv, report.html and a JSON file for each curve, each written whole or not at all."""
     texts = {"items.csv": curves.items_csv(outcome.points, items)}
+    texts["deltas.csv"] = curves.deltas_csv({section.kind: section.deltas for section in sections})
     texts["report.html"] = report.page("inrzip: rate and distortion", meta, sections, notes)
     for section in sections:
         for curve in section.curves:

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("matplotlib")
 pytest.importorskip("psutil")
 
-from benchmarks import published
+from benchmarks import curves, published
 from benchmarks.__main__ import main
 from benchmarks.items import Item, area_averaged, find_files, load_item
 from benchmarks.methods import CannotCode, Method, NotInstalled
@@ -189,11 +189,43 @@ def test_videos_are_cut_and_averaged(tmp_path: Path) -> None:
 def test_published_numbers() -> None:
     """Every stored curve rises, and rows of single images are averaged over those measured."""
     for name in published.available():
-        curves = published.load(name, {"kodim15.png"})
-        assert len(curves) > 5 and all(curve.source and curve.scope for curve in curves)
-        for curve in curves:
+        papers = published.load(name, {"kodim15.png"})
+        assert len(papers) > 5 and all(curve.source and curve.scope for curve in papers)
+        for curve in papers:
             assert list(curve.pairs) == sorted(curve.pairs) and all(10 < db < 60 for _, db in curve.pairs)
     assert "Cool-Chic 5.0" not in {curve.name for curve in published.load("kodak", set())}
+    single = {curve.name: curve.items for curve in published.load("kodak", {"kodim15.png", "mine.png"})}
+    assert set(single["Cool-Chic 5.0"]) == {"kodim15.png"} and not single["VTM"]
+
+
+def test_items_against_published_points() -> None:
+    """Of each image that both have: a codec of 20 % more bytes than a paper's points, and one half a dB better."""
+    paper = {"a.png": [(0.1, 27.0), (0.3, 30.0), (0.9, 34.0), (1.5, 36.0)], "b.png": [(0.2, 25.0), (0.4, 28.0)]}
+    ours = {"a.png": [(1.2 * rate, db) for rate, db in paper["a.png"]], "c.png": paper["a.png"]}
+    found = curves.item_deltas("paper", "ours", {"paper": paper, "ours": ours})
+    assert [delta.item for delta in found] == ["a.png"]
+    assert found[0].rate is not None and found[0].rate.value == pytest.approx(20)
+    apart = {"a.png": [(rate, db + 20) for rate, db in paper["a.png"]]}
+    found = curves.item_deltas("paper", "ours", {"paper": paper, "ours": apart})
+    assert found[0].rate is None and found[0].psnr is not None and found[0].psnr.value == pytest.approx(20)
+    rows = list(csv.DictReader(curves.deltas_csv({Kind.IMAGE: found}).splitlines()))
+    assert rows[0]["item"] == "a.png" and rows[0]["bd_rate_percent"] == "" and rows[0]["bd_psnr_db"] == "20.000"
+
+
+def test_published_items_are_in_the_report(tmp_path: Path) -> None:
+    """An image of a paper's name: AVIF and the paper's own points are compared on it; another image is not."""
+    for name in ("kodim15.png", "mine.png"):
+        small_picture(tmp_path / name)
+    data = ["--data", str(tmp_path / "kodim15.png"), str(tmp_path / "mine.png")]
+    out = tmp_path / "out"
+    words = ["--peers", "avif,jpeg", "--published", "kodak", "--previews", "0", "--out", str(out), "--quiet"]
+    assert main(["rd", *data, *words]) == 0
+    with open(out / "deltas.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    papers = [row for row in rows if row["codec"] == "Cool-Chic 5.0 (published)"]
+    assert [(row["item"], row["anchor"]) for row in papers] == [("kodim15.png", "avif")]
+    assert {row["item"] for row in rows if row["codec"] == "jpeg"} == {"kodim15.png", "mine.png"}
+    assert "Cool-Chic 5.0 (published)<br>against avif" in (out / "report.html").read_text()
 
 
 def test_a_fit_that_ran_out_of_time_goes_on(tmp_path: Path, quick: None) -> None:
