@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import functools
 import json
+import mimetypes
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -30,7 +31,8 @@ ANCHORS = {Kind.IMAGE: "avif", Kind.VIDEO: "x265", Kind.AUDIO: "opus", Kind.SHAP
 def load_items(options: argparse.Namespace) -> tuple[list[Item], list[str]]:
     """All files of --data, and what was left out: files of folders that are no media. Equal names get their folder's.
 
-    Raises InrzipError for a file that was named and cannot be read.
+    Raises InrzipError for a file that was named, or that its ending calls image, sound or video, and cannot be read:
+    a mean over the others would look whole.
     """
     paths = find_files(options.data)
     counts = Counter(path.name for path in paths)
@@ -38,10 +40,10 @@ def load_items(options: argparse.Namespace) -> tuple[list[Item], list[str]]:
     for path in paths:
         try:
             item = load_item(path, options.max_frames, options.size)
-        except UnsupportedSignal:
-            if path in options.data:
+        except UnsupportedSignal as error:
+            if path in options.data or (mimetypes.guess_type(path)[0] or "").startswith(("image", "audio", "video")):
                 raise
-            notes.append(f"{path.name} was left out: no signal of a kind that is known")
+            notes.append(f"{path.name} was left out: {str(error).removeprefix(f'{path}: ')}")
             continue
         name = f"{path.parent.name}/{path.name}" if counts[path.name] > 1 else path.name
         items.append(dataclasses.replace(item, name=name))
@@ -60,6 +62,9 @@ def choose_methods(options: argparse.Namespace, kinds: Sequence[Kind], deadline:
             for effort in options.efforts:
                 make = functools.partial(recipe_method, folder=options.cache, deadline=deadline)
                 methods += [make(text, kind, effort, options.qualities or QUALITIES)] if knows(text, kind) else []
+    if not methods:
+        words = ", ".join(kind.name.lower() for kind in kinds)
+        raise InrzipError(f"no recipe of --recipes and no peer of --peers is for the files there are ({words})")
     return methods
 
 
@@ -142,11 +147,15 @@ def main(options: argparse.Namespace) -> int:
     tell = stderr_teller(not options.quiet)
     outcome = run(make_tasks(items, methods), cache, deadline, tell)
     notes += [f"{name}: {reason}" for name, reason in outcome.refused]
+    if not outcome.points and not outcome.n_left:
+        raise InrzipError(f"nothing could be measured; {'; '.join(notes)}")
     if outcome.n_left:
         notes.insert(
             0, f"The time limit came first: {outcome.n_left} points were not measured. The same command goes on."
         )
     sections = [make_section(kind, items, methods, outcome, options, cache, deadline) for kind in kinds]
     write_outputs(options.out, sections, outcome, items, machine.facts(options.command), notes)
+    for note in notes:
+        tell(f"note: {note}\n")
     tell(f"{len(outcome.points)} points, {outcome.n_left} left; wrote {options.out}/report.html\n")
     return 0

@@ -16,7 +16,7 @@ import multiprocessing
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -228,17 +228,23 @@ def table_row(run: Run) -> str:
     )
 
 
+def _plan(source: Source, recipes: Sequence[str]) -> tuple[Item, list[str]]:
+    """The item and the recipes that are for its kind. Raises InrzipError if there is none."""
+    item = source.load()
+    able = [text for text in recipes if knows(text, item.kind)]
+    if not able:
+        raise InrzipError(f"{source.path}: no recipe of --recipes is for signals of kind {item.kind.name.lower()}")
+    return item, able
+
+
 def main(options: argparse.Namespace) -> int:
     """Prints the table, and writes speed.json to --out. Raises InrzipError for what a user can mend."""
     sources = [Source(path, options.max_frames, options.size) for path in find_files(options.data)]
+    plans = [_plan(source, options.recipes) for source in sources]
     rate = _alone(matmul_rate)
     print(f"Matrix product of this machine: {rate / 1e9:.1f} GMAC/s (float32)\n\n{HEAD}", flush=True)
     runs = []
-    for source in sources:
-        item = source.load()
-        recipes = [text for text in options.recipes if knows(text, item.kind)]
-        if not recipes:
-            raise InrzipError(f"{source.path}: no recipe of --recipes is for signals of kind {item.kind.name.lower()}")
+    for source, (item, recipes) in zip(sources, plans, strict=True):
         peer = measure_run(source, item, Setting(PEER_OF[item.kind]))
         print(table_row(peer), flush=True)
         runs.append(peer)

@@ -153,6 +153,8 @@ def test_end_to_end(tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[s
         (["--peers", "jpeg", "--anchor", "webp"], "--anchor webp: is not measured"),
         (["--peers", "png", "--published", "nowhere"], "--published nowhere"),
         (["--data", "nothing.png"], "nothing.png: does not exist"),
+        (["--peers", "opus"], "no peer of --peers is for the files there are (image)"),
+        (["--peers", "", "--recipes", "nerv"], "no recipe of --recipes"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -162,6 +164,32 @@ def test_bad_input_is_one_line(
     assert main(["rd", *data, "--out", str(tmp_path / "out"), "--quiet", *words]) == 1
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_broken_files_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty folder; a picture cut short, by itself and within a folder, where it must not go missing from a mean."""
+    (tmp_path / "empty").mkdir()
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    whole = small_picture(folder / "whole.png").read_bytes()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    for data in (tmp_path / "empty", folder / "cut.png", folder):
+        assert main(["rd", "--data", str(data), "--peers", "jpeg", "--out", str(tmp_path / "out"), "--quiet"]) == 1
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and ("no files" in error or "cut.png: is damaged" in error)
+
+
+@pytest.mark.parametrize("library", ["matplotlib", "imagecodecs"])
+def test_a_missing_library_is_one_line(
+    tmp_path: Path, library: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, library, None)
+    data = str(small_picture(tmp_path / "tiny.png", 16))
+    assert main(["rd", "--data", data, "--peers", "jxl", "--out", str(tmp_path / "out"), "--quiet"]) == 1
+    error = capsys.readouterr().err
+    assert f"{library} is not installed" in error and "pip install" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("words", [["--efforts", "0"], ["--size", "12"], ["--qualities", "x"], ["--limit-time", "-1"]])
