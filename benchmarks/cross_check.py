@@ -19,7 +19,8 @@ from PIL import Image
 
 AVIF: dict[str, Any] = {"speed": 4, "pixelformat": "444", "codec": "aom", "numthreads": 1}
 WEBP: dict[str, Any] = {"method": 6, "lossless": False}
-CODECS: dict[str, tuple[Callable[..., bytes], Callable[..., Any], str, tuple[float, ...], dict[str, Any]]] = {
+Choices = tuple[Callable[..., Any], Callable[..., Any], str, tuple[float, ...], dict[str, Any]]
+CODECS: dict[str, Choices] = {
     "avif": (imagecodecs.avif_encode, imagecodecs.avif_decode, "level", (15, 35, 55, 75, 90), AVIF),
     "webp": (imagecodecs.webp_encode, imagecodecs.webp_decode, "level", (5, 25, 50, 75, 92), WEBP),
     "jxl": (imagecodecs.jpegxl_encode, imagecodecs.jpegxl_decode, "distance", (12, 6, 3, 1.2, 0.4), {"effort": 7}),

@@ -24,7 +24,6 @@ KIND_WORDS: Mapping[Kind, str] = {
     Kind.SHAPE: "Shapes",
     Kind.VOLUME: "Volumes",
 }
-LESS_IS_BETTER = ("lsd", "chamfer-percent", "hausdorff-percent", "max-error")
 WIDEST_BAR = 46  # % of a table cell
 LARGEST_BAR_RATE = 200.0  # % of BD-rate that fills it
 
