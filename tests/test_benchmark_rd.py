@@ -246,8 +246,8 @@ def test_published_items_are_in_the_report(tmp_path: Path) -> None:
         small_picture(tmp_path / name)
     data = ["--data", str(tmp_path / "kodim15.png"), str(tmp_path / "mine.png")]
     out = tmp_path / "out"
-    words = ["--peers", "webp,jpeg", "--anchor", "webp", "--published", "kodak", "--previews", "0", "--out", str(out), "--quiet"]
-    assert main(["rd", *data, *words]) == 0
+    words = ["--peers", "webp,jpeg", "--anchor", "webp", "--published", "kodak", "--previews", "0", "--quiet"]
+    assert main(["rd", *data, *words, "--out", str(out)]) == 0
     with open(out / "deltas.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     papers = [row for row in rows if row["codec"] == "Cool-Chic 5.0 (published)"]
