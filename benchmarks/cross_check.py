@@ -19,14 +19,15 @@ from PIL import Image
 
 AVIF: dict[str, Any] = {"speed": 4, "pixelformat": "444", "codec": "aom", "numthreads": 1}
 WEBP: dict[str, Any] = {"method": 6, "lossless": False}
+JPEG: dict[str, Any] = {"subsampling": "444", "optimize": True}
 Choices = tuple[Callable[..., Any], Callable[..., Any], str, tuple[float, ...], dict[str, Any]]
 CODECS: dict[str, Choices] = {
-    "avif": (imagecodecs.avif_encode, imagecodecs.avif_decode, "level", (15, 35, 55, 75, 90), AVIF),
-    "webp": (imagecodecs.webp_encode, imagecodecs.webp_decode, "level", (5, 25, 50, 75, 92), WEBP),
-    "jxl": (imagecodecs.jpegxl_encode, imagecodecs.jpegxl_decode, "distance", (12, 6, 3, 1.2, 0.4), {"effort": 7}),
-    "jpeg": (imagecodecs.jpeg8_encode, imagecodecs.jpeg8_decode, "level", (8, 20, 45, 75, 92), {"subsampling": "444"}),
+    "avif": (imagecodecs.avif_encode, imagecodecs.avif_decode, "level", (5, 25, 45, 65, 80, 92), AVIF),
+    "webp": (imagecodecs.webp_encode, imagecodecs.webp_decode, "level", (5, 20, 40, 60, 80, 95), WEBP),
+    "jxl": (imagecodecs.jpegxl_encode, imagecodecs.jpegxl_decode, "distance", (15, 8, 4, 2, 0.8, 0.3), {"effort": 7}),
+    "jpeg": (imagecodecs.jpeg8_encode, imagecodecs.jpeg8_decode, "level", (5, 15, 35, 60, 85, 95), JPEG),
 }
-"""Encoder, decoder, the name of its quality, five qualities, everything else."""
+"""Encoder, decoder, the name of its quality, six qualities from end to end of the suite's, everything else."""
 
 
 def curve(codec: str, images: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
