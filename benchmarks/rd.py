@@ -16,14 +16,15 @@ from inrzip.errors import InrzipError, UnsupportedSignal
 from inrzip.files import atomic_output
 from inrzip.signal import Kind
 
-from . import curves, gallery, machine, published, report
+from . import curves, gallery, machine, plots, published, report, summary
 from .items import Item, find_files, kinds_of, load_item
-from .measuring import Point
+from .measuring import MAIN_METRIC, Point
 from .methods import Method
 from .ours import QUALITIES, knows, recipe_method
 from .peers import choose_peers
 from .runner import Cache, Outcome, make_tasks, run, stderr_teller
 
+TITLE = "inrzip: rate and distortion"
 ANCHORS = {Kind.IMAGE: "avif", Kind.VIDEO: "x265", Kind.AUDIO: "opus", Kind.SHAPE: "draco", Kind.VOLUME: "sz3"}
 """What Bjontegaard deltas are taken against, where it was measured and nothing else was asked for."""
 
@@ -117,11 +118,16 @@ def write_outputs(
     meta: dict[str, str],
     notes: Sequence[str],
 ) -> None:
-    """items.csv, deltas.csv, report.html and a JSON file for each curve, each written whole or not at all."""
+    """The report, its summary, CSV files, and JSON for each curve, each written whole or not at all."""
     texts = {"items.csv": curves.items_csv(outcome.points, items)}
     texts["deltas.csv"] = curves.deltas_csv({section.kind: section.deltas for section in sections})
-    texts["report.html"] = report.page("inrzip: rate and distortion", meta, sections, notes)
+    texts["report.html"] = report.page(TITLE, meta, sections, notes)
+    texts["README.md"] = summary.summary(TITLE, meta, sections, notes)
     for section in sections:
+        lossy = [curve for curve in section.curves if not curve.lossless and curve.nodes]
+        if lossy:
+            plot = plots.rd_plot(lossy, MAIN_METRIC[section.kind], section.published)
+            texts[f"{section.kind.name.lower()}.svg"] = plot
         for curve in section.curves:
             name = f"{section.kind.name.lower()}-{curve.name.replace(' ', '').replace(':', '-')}.json"
             texts[name] = json.dumps(curves.compressai_json(curve, meta), indent=1) + "\n"

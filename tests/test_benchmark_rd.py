@@ -137,7 +137,10 @@ def test_end_to_end(tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[s
     assert not re.search(r'(src|href)="(?!data:|#)', page) and "@import" not in page and "url(http" not in page
     shown = ("README.md was left out", "<svg", "data:image/webp;base64,", "siren -e 1", "BD-rate")
     assert all(words in page for words in shown)
-    assert str(tmp_path) not in page + json.dumps(curve)
+    findings = (out / "README.md").read_text()
+    assert "| siren -e 1 | " in findings and "| png | " in findings and "(image.svg)" in findings
+    assert (out / "image.svg").read_text().startswith("<svg")
+    assert str(tmp_path) not in page + findings + json.dumps(curve)
     stored = sorted((path.name, path.stat().st_mtime_ns) for path in (out / "cache").iterdir())
     assert main([*command, "--quiet"]) == 0
     assert stored == sorted((path.name, path.stat().st_mtime_ns) for path in (out / "cache").iterdir())
