@@ -48,7 +48,7 @@ X265 = Encoder(
     "yuv444p",
     (("preset", "slow"), ("x265-params", "log-level=none:pools=none:frame-threads=1:info=0")),
 )
-SVTAV1 = Encoder("libsvtav1", "obu", "yuv420p", (("preset", "4"), ("svtav1-params", "lp=1")), LEAST_AV1_SIDE)
+SVTAV1 = Encoder("libsvtav1", "obu", "yuv420p", (("preset", "4"), ("svtav1-params", "lp=1:tune=1")), LEAST_AV1_SIDE)
 FFV1 = Encoder("ffv1", "matroska", "bgr0", (("level", "3"), ("coder", "1"), ("context", "1"), ("slices", "4")))
 
 
@@ -87,7 +87,7 @@ def _encode(encoder: Encoder, item: Item, crf: float) -> bytes:
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], encoder.pixels
         pictures = [_picture(encoder, rgb, i, rate) for i, rgb in enumerate(frames)]
         packets = [packet for picture in (*pictures, None) for packet in stream.encode(picture)]
-        if encoder is X264:
+        if encoder.library == X264.library:
             cutter = av.BitStreamFilterContext(WITHOUT_NOTES, stream)
             packets = [cut for packet in (*packets, None) for cut in cutter.filter(packet)]
         out.mux(packets)
@@ -116,9 +116,16 @@ def _method(name: str, settings: str, ladder: tuple[float, ...], encoder: Encode
     return Method(name, Kind.VIDEO, settings, ladder, encode, decode, version, lossless)
 
 
+def _tuned(encoder: Encoder) -> Encoder:
+    """Without what makes a picture look better and its PSNR worse."""
+    return dataclasses.replace(encoder, options=(*encoder.options, ("tune", "psnr")))
+
+
 METHODS = (
     _method("x264", "veryslow, 4:4:4, CRF, bare .h264 stream without x264's note of its options", CRFS, X264),
     _method("x265", "slow, 4:4:4, CRF, bare .hevc stream without x265's note of its options", CRFS, X265),
-    _method("svt-av1", "preset 4, 4:2:0 (all it has), CRF, bare .obu stream", AV1_CRFS, SVTAV1),
+    _method("x264-psnr", "as x264, tuned for PSNR", CRFS, _tuned(X264)),
+    _method("x265-psnr", "as x265, tuned for PSNR", CRFS, _tuned(X265)),
+    _method("svt-av1", "preset 4, 4:2:0 (all it has), CRF, tuned for PSNR, bare .obu stream", AV1_CRFS, SVTAV1),
     _method("ffv1", "version 3, range coder, large contexts, Matroska", (0.0,), FFV1, lossless=True),
 )
