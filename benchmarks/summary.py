@@ -11,6 +11,8 @@ from .report import KIND_WORDS, Section
 
 COLUMNS = ("method", "BD-rate", "BD-PSNR", "mean of items' BD-rates", "points used, dB in common (part of the shorter)")
 
+ITEM_COLUMNS = ("item", "BD-rate", "BD-PSNR", "part of the shorter in common")
+
 
 def summary(title: str, meta: Mapping[str, str], sections: Sequence[Section], notes: Sequence[str]) -> str:
     """The whole file. Plots lie beside it, as `KIND.svg`."""
@@ -35,7 +37,7 @@ def _section(section: Section) -> list[str]:
         if codec.endswith("(published)") or anchor.endswith("(published)"):
             mine = [d for d in section.deltas if (d.codec, d.anchor) == (codec, anchor)]
             parts.append(f"{codec} against {anchor}:")
-            parts.append(_table(("item", "BD-rate", "BD-PSNR", "part of the shorter in common"), map(_item, mine)))
+            parts.append(_table(ITEM_COLUMNS, [*map(_item, mine), _mean(mine)]))
     exact = sorted((c for c in section.curves if c.lossless and c.nodes), key=lambda c: c.nodes[0].bytes)
     if exact:
         rows = [(c.name, f"{c.nodes[0].bytes:,.0f}", f"{c.nodes[0].rate:.3f}", str(len(c.items))) for c in exact]
@@ -56,6 +58,13 @@ def _comparison(found: Comparison) -> tuple[str, ...]:
 def _item(found: ItemDelta) -> tuple[str, ...]:
     share = "–" if found.rate is None else f"{100 * found.rate.share:.0f} %"
     return found.item, _percent(found.rate), _db(found.psnr), share
+
+
+def _mean(found: Sequence[ItemDelta]) -> tuple[str, ...]:
+    """Of the items whose curves have enough in common, as in the report."""
+    rates = [d.rate.value for d in found if d.rate is not None and not _weak(d.rate)]
+    mean = f"{sum(rates) / len(rates):+.1f} %" if rates else "–"
+    return f"mean of BD-rates ({len(rates)} items)", mean, "", ""
 
 
 def _weak(delta: Delta) -> bool:
