@@ -156,9 +156,7 @@ def main(options: argparse.Namespace) -> int:
     if not outcome.points and not outcome.n_left:
         raise InrzipError(f"nothing could be measured; {'; '.join(notes)}")
     if outcome.n_left:
-        notes.insert(
-            0, f"The time limit came first: {outcome.n_left} points were not measured. The same command goes on."
-        )
+        notes.insert(0, f"The time limit came first; points left: {outcome.n_left}. The same command goes on.")
     sections = [make_section(kind, items, methods, outcome, options, cache, deadline) for kind in kinds]
     write_outputs(options.out, sections, outcome, items, machine.facts(options.command), notes)
     for note in notes:

@@ -146,7 +146,10 @@ def _comparison_table(section: Section, palette: Mapping[str, str]) -> str:
 
 def _delta_cells(rate: Delta | None, gain: Delta | None) -> list[str]:
     """A bar, the BD-rate and the BD-PSNR; a dash for what does not exist."""
-    cells = ["", "&ndash;"] if rate is None else [_bar(rate.value), f"{rate.value:+.1f} %"]
+    cells = ["", "&ndash;"]
+    if rate is not None:
+        weak = "" if rate.share >= SOUND_SHARE else " class=weak"
+        cells = [_bar(rate.value) if not weak else "", f"<span{weak}>{rate.value:+.1f} %</span>"]
     return [*cells, "&ndash;" if gain is None else f"{gain.value:+.2f} dB"]
 
 
