@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from . import plots
 from .bd import SOUND_SHARE, Delta
 from .curves import Comparison, ItemDelta
@@ -63,8 +65,9 @@ def _item(found: ItemDelta) -> tuple[str, ...]:
 def _mean(found: Sequence[ItemDelta]) -> tuple[str, ...]:
     """Of the items whose curves have enough in common, as in the report."""
     rates = [d.rate.value for d in found if d.rate is not None and not _weak(d.rate)]
-    mean = f"{sum(rates) / len(rates):+.1f} %" if rates else "–"
-    return f"mean of BD-rates ({len(rates)} items)", mean, "", ""
+    gains = [d.psnr.value for d in found if d.psnr is not None and not _weak(d.psnr)]
+    rate = f"{np.mean(rates):+.1f} % ({len(rates)})" if rates else "–"
+    return "mean (of so many items)", rate, f"{np.mean(gains):+.2f} dB ({len(gains)})" if gains else "–", ""
 
 
 def _weak(delta: Delta) -> bool:
