@@ -13,6 +13,8 @@ from inrzip.errors import InrzipError
 from inrzip.units import parse_duration, parse_number
 
 EFFORTS = range(1, 10)
+LIBRARIES = {"rd": ("matplotlib", "PIL", "psutil"), "speed": ("psutil",), "papers": ("psutil", "skimage")}
+"""What a verb cannot do without; peers' libraries may be missing."""
 
 
 def _names(text: str) -> list[str]:
@@ -99,11 +101,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(words)
     options.command = words
     try:
+        for library in LIBRARIES[options.verb]:  # before hours of work, not after
+            importlib.import_module(library)
         verb = importlib.import_module(f".{options.verb}", __package__)
         status: int = verb.main(options)
         return status
     except InrzipError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
+    except ModuleNotFoundError as error:
+        print(f'benchmarks: {error.name} is not installed; pip install -e ".[benchmarks]"', file=sys.stderr)
     except OSError as error:
         print(f"benchmarks: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
     except KeyboardInterrupt:

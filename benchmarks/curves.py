@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -103,27 +103,63 @@ class Comparison:
 
 def compare(anchor: Curve, codec: Curve, points: Sequence[Point]) -> Comparison:
     """Bjontegaard deltas of `codec` against `anchor`. Mean curves must be of the same items."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the report prints how many points were used
-        each = []
-        for name in dict.fromkeys(point.item for point in points):
-            own = [_item_pairs(curve, name, points) for curve in (anchor, codec)]
-            try:
-                each.append(bd.bd_rate(own[0], own[1]).value)
-            except ValueError:
-                continue
-        mean = float(np.mean(each)) if each else None
-        if anchor.items != codec.items:
-            return Comparison(anchor.name, codec.name, None, None, mean, len(each), "measured on other items")
-        pairs = anchor.pairs(), codec.pairs()
-        try:
-            gain: bd.Delta | None = bd.bd_psnr(*pairs)
-        except ValueError:
-            gain = None
-        try:
+    each = [
+        found.rate.value
+        for found in item_deltas(anchor.name, codec.name, measured_items([anchor, codec], points))
+        if found.rate is not None
+    ]
+    mean = float(np.mean(each)) if each else None
+    if anchor.items != codec.items:
+        return Comparison(anchor.name, codec.name, None, None, mean, len(each), "measured on other items")
+    pairs = anchor.pairs(), codec.pairs()
+    gain = _or_none(bd.bd_psnr, pairs)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             return Comparison(anchor.name, codec.name, bd.bd_rate(*pairs), gain, mean, len(each))
-        except ValueError as error:
-            return Comparison(anchor.name, codec.name, None, gain, mean, len(each), str(error))
+    except ValueError as error:
+        return Comparison(anchor.name, codec.name, None, gain, mean, len(each), str(error))
+
+
+@dataclasses.dataclass(frozen=True)
+class ItemDelta:
+    """One item: a codec against an anchor, each measured or published. None where they have nothing in common."""
+
+    item: str
+    anchor: str
+    codec: str
+    rate: bd.Delta | None
+    psnr: bd.Delta | None
+
+
+ItemCurves = Mapping[str, Mapping[str, Sequence[bd.Point]]]
+"""For each name, the points of each item."""
+
+
+def measured_items(curves: Sequence[Curve], points: Sequence[Point]) -> ItemCurves:
+    """The curves' single items."""
+    return {curve.name: {item: _item_pairs(curve, item, points) for item in curve.items} for curve in curves}
+
+
+def item_deltas(anchor: str, codec: str, items: ItemCurves) -> list[ItemDelta]:
+    """Bjontegaard deltas of every item that both have."""
+    found = []
+    for item, pairs in items[codec].items():
+        if item in items[anchor]:
+            both = items[anchor][item], pairs
+            found.append(ItemDelta(item, anchor, codec, _or_none(bd.bd_rate, both), _or_none(bd.bd_psnr, both)))
+    return found
+
+
+def _or_none(
+    delta: Callable[[Sequence[bd.Point], Sequence[bd.Point]], bd.Delta], both: tuple[Sequence[bd.Point], ...]
+) -> bd.Delta | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whoever prints deltas prints how many points were used
+        try:
+            return delta(both[0], both[1])
+        except ValueError:
+            return None
 
 
 def _item_pairs(curve: Curve, item: str, points: Sequence[Point]) -> list[bd.Point]:
@@ -159,4 +195,25 @@ def items_csv(points: Sequence[Point], items: Sequence[Item]) -> str:
         figures = [f"{point.metrics[name]:.6g}" if name in point.metrics else "" for name in names]
         times = [f"{point.encode_seconds:.3f}", f"{point.decode_seconds:.3f}"]
         writer.writerow([*row, RATE_UNIT[kind], int(point.exact), *figures, *times])
+    return buffer.getvalue()
+
+
+DELTA_COLUMNS = ("kind", "item", "codec", "anchor", "bd_rate_percent", "bd_psnr_db", "db_low", "db_high", "db_share")
+
+
+def deltas_csv(deltas: Mapping[Kind, Sequence[ItemDelta]]) -> str:
+    """A row for each item and pair. `db_low` to `db_high` is what the BD-rate averages over, `db_share` its part of the
+    shorter curve; without anything in common they are empty.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(DELTA_COLUMNS)
+    for kind, found in deltas.items():
+        for each in found:
+            rate = [""] * 4
+            if each.rate is not None:
+                figures = each.rate.value, *each.rate.overlap, each.rate.share
+                rate = [f"{figure:.2f}" for figure in figures]
+            gain = "" if each.psnr is None else f"{each.psnr.value:.3f}"
+            writer.writerow([kind.name.lower(), each.item, each.codec, each.anchor, rate[0], gain, *rate[1:]])
     return buffer.getvalue()

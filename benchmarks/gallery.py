@@ -20,7 +20,7 @@ from .runner import Cache, Task, measure
 NEAR = 0.02
 """Files whose sizes differ by less than this part count as equal."""
 SEARCH_STEPS = 6
-MOST_SECONDS = 3.0  # a method that takes longer for a point is shown at the nearest point there is
+MOST_SECONDS = 10.0  # a method that takes longer for a point is shown at the nearest point there is
 LOSSLESS_FROM_DB = 500.0
 
 

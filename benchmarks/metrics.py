@@ -7,18 +7,19 @@ No error at all is `LOSSLESS_DB` dB, so that every figure is a number. For meshe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, Shaped
 from numpy import ndarray
+from scipy.ndimage import correlate1d
 
 from inrzip.metrics import LOSSLESS_DB, psnr
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Of the scales, finest first: Wang, Simoncelli and Bovik, 2003, "Multiscale structural similarity"."""
 WINDOW_SIGMA, WINDOW_RADIUS = 1.5, 5
+WINDOW = 2 * WINDOW_RADIUS + 1
 """The Gaussian window of SSIM, 11 samples wide: Wang et al., 2004."""
 K1, K2 = 0.01, 0.03
 LSD_WINDOW, LSD_HOP = 1024, 256
@@ -60,20 +61,10 @@ def ssim(original: Shaped[ndarray, "h w c"], decoded: Shaped[ndarray, "h w c"], 
 
     Raises ValueError for an image smaller than the window.
     """
-    import skimage.metrics
-
-    similarity: Any = skimage.metrics.structural_similarity  # scikit-image has no types
-    return float(
-        similarity(
-            original.astype(np.float64),
-            decoded.astype(np.float64),
-            data_range=peak,
-            channel_axis=-1,
-            gaussian_weights=True,
-            sigma=WINDOW_SIGMA,
-            use_sample_covariance=False,
-        )
-    )
+    if min(original.shape[:2]) < WINDOW:
+        raise ValueError(f"SSIM needs sides of at least {WINDOW} pixels, not {original.shape[:2]}")
+    means = [np.prod(_ssim_terms(a, b, peak), axis=0).mean() for a, b in _channel_pairs(original, decoded)]
+    return float(np.mean(means))
 
 
 def ms_ssim(original: Shaped[ndarray, "h w c"], decoded: Shaped[ndarray, "h w c"], peak: float) -> float:
@@ -81,14 +72,17 @@ def ms_ssim(original: Shaped[ndarray, "h w c"], decoded: Shaped[ndarray, "h w c"
 
     Raises ValueError if the coarsest of the five scales is smaller than the window: sides under 176 pixels.
     """
-    least = (2 * WINDOW_RADIUS + 1) * 2 ** (len(MS_SSIM_WEIGHTS) - 1)
+    least = WINDOW * 2 ** (len(MS_SSIM_WEIGHTS) - 1)
     if min(original.shape[:2]) < least:
         raise ValueError(f"MS-SSIM needs sides of at least {least} pixels, not {original.shape[:2]}")
-    channels = [
-        _ms_ssim_channel(original[..., c].astype(np.float64), decoded[..., c].astype(np.float64), peak)
-        for c in range(original.shape[2])
-    ]
-    return float(np.mean(channels))
+    return float(np.mean([_ms_ssim_channel(a, b, peak) for a, b in _channel_pairs(original, decoded)]))
+
+
+def _channel_pairs(
+    original: Shaped[ndarray, "h w c"], decoded: Shaped[ndarray, "h w c"]
+) -> Iterator[tuple[Float[ndarray, "h w"], Float[ndarray, "h w"]]]:
+    for channel in range(original.shape[2]):
+        yield original[..., channel].astype(np.float64), decoded[..., channel].astype(np.float64)
 
 
 def _ms_ssim_channel(a: Float[ndarray, "h w"], b: Float[ndarray, "h w"], peak: float) -> float:
@@ -120,9 +114,8 @@ def _windowed(values: Float[ndarray, "h w"]) -> Float[ndarray, "p q"]:
     kernel = np.exp(-(offsets**2) / (2 * WINDOW_SIGMA**2))
     kernel /= kernel.sum()
     for axis in (0, 1):
-        n = values.shape[axis] - 2 * WINDOW_RADIUS
-        values = sum((weight * np.take(values, range(i, i + n), axis) for i, weight in enumerate(kernel)), np.zeros(()))
-    return values
+        values = correlate1d(values, kernel, axis)
+    return values[WINDOW_RADIUS:-WINDOW_RADIUS, WINDOW_RADIUS:-WINDOW_RADIUS]
 
 
 def _halved(values: Float[ndarray, "h w"]) -> Float[ndarray, "p q"]:

@@ -28,6 +28,7 @@ table { border-collapse: collapse; margin: 1rem 0; font-size: .88rem; width: 100
 caption { text-align: left; color: var(--soft); padding-bottom: .3rem; }
 th { text-align: left; font-weight: 600; } th, td { padding: .28rem .6rem; border-bottom: 1px solid #f1f3f5; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.weak { color: #adb5bd; }
 td i { display: inline-block; width: .75em; height: .75em; border-radius: 50%; margin-right: .5em; }
 .bar { position: relative; width: 170px; height: 1.2em; 
   background: linear-gradient(#ced4da, #ced4da) 50% 0 / 1px 100% no-repeat; }

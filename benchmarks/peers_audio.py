@@ -20,6 +20,7 @@ from inrzip.signal import Kind
 
 from .items import Item
 from .methods import CannotCode, Method, NotInstalled
+from .versions import pyav_version
 
 KILOBITS = (8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0)
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
@@ -44,16 +45,6 @@ class Encoder:
 OPUS = Encoder("libopus", "opus", "flt", OPUS_RATES, (("vbr", "on"), ("compression_level", "10")))
 MP3 = Encoder("libmp3lame", "mp3", "fltp", MP3_RATES, (("compression_level", "0"),))
 AAC = Encoder("aac", "adts", "fltp", AAC_RATES, (("aac_coder", "fast"), ("aac_pns", "0")))
-
-
-def _version(encoder: Encoder) -> str:
-    try:
-        import av
-    except ImportError as error:
-        raise NotInstalled("PyAV") from error
-    if encoder.library not in av.codec.codecs_available:
-        raise NotInstalled(f"PyAV with {encoder.library}")
-    return f"PyAV {av.__version__} (libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))})"
 
 
 def _floats(item: Item) -> Float[ndarray, "n c"]:
@@ -166,7 +157,8 @@ def _flac_decode(data: bytes, item: Item) -> Shaped[ndarray, "n c"]:
 
 def _method(name: str, settings: str, encoder: Encoder) -> Method:
     encode, decode = functools.partial(_encode, encoder), functools.partial(_decode, encoder)
-    return Method(name, Kind.AUDIO, settings, KILOBITS, encode, decode, functools.partial(_version, encoder))
+    version = functools.partial(pyav_version, encoder.library)
+    return Method(name, Kind.AUDIO, settings, KILOBITS, encode, decode, version)
 
 
 METHODS = (

@@ -15,6 +15,7 @@ from inrzip.signal import Kind
 
 from .items import Item
 from .methods import CannotCode, Method, NotInstalled
+from .versions import imagecodecs_version
 
 AVIF_SPEED, JXL_EFFORT, JXL_LOSSLESS_EFFORT, WEBP_METHOD = 4, 7, 9, 6
 QUALITIES = (5.0, 10.0, 20.0, 35.0, 50.0, 65.0, 80.0, 90.0, 95.0)
@@ -73,16 +74,6 @@ def _pillow(
     return Method(name, Kind.IMAGE, settings, ladder, encode, _pillow_decode, version, lossless)
 
 
-def _jxl_version() -> str:
-    try:
-        import imagecodecs
-    except ImportError as error:
-        raise NotInstalled("imagecodecs") from error
-    if not imagecodecs.JPEGXL.available:
-        raise NotInstalled("imagecodecs with JPEG XL")
-    return f"imagecodecs {imagecodecs.__version__} ({imagecodecs.jpegxl_version()})"
-
-
 def _jxl_encode(item: Item, distance: float) -> bytes:
     import imagecodecs
 
@@ -124,7 +115,7 @@ def _png_decode(data: bytes, item: Item) -> Samples:
 
 
 def _imagecodecs_png_version() -> str:
-    return f"{_pillow_version()}; {_jxl_version().split(' (')[0]}"
+    return f"{_pillow_version()}; {imagecodecs_version('png')}"
 
 
 METHODS = (
@@ -163,7 +154,7 @@ METHODS = (
         JXL_DISTANCES,
         _jxl_encode,
         _jxl_decode,
-        _jxl_version,
+        functools.partial(imagecodecs_version, "jpegxl"),
     ),
     _pillow(
         "jpeg2000",
@@ -204,7 +195,7 @@ METHODS = (
         LOSSLESS,
         _jxl_lossless_encode,
         _jxl_decode,
-        _jxl_version,
+        functools.partial(imagecodecs_version, "jpegxl"),
         lossless=True,
     ),
 )

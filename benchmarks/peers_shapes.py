@@ -17,6 +17,7 @@ from inrzip.signal import Kind, Mesh
 
 from .items import Item
 from .methods import CannotCode, Method, NotInstalled
+from .versions import imagecodecs_version
 
 DRACO_BITS = (5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 14.0)
 DRACO_LEVEL = 10
@@ -51,16 +52,6 @@ def _draco_decode(data: bytes, item: Item) -> Mesh:
 
 
 # ---- volumes ----
-
-
-def _imagecodecs_version(codec: str) -> str:
-    try:
-        import imagecodecs
-    except ImportError as error:
-        raise NotInstalled("imagecodecs") from error
-    if not getattr(imagecodecs, codec.upper()).available:
-        raise NotInstalled(f"imagecodecs with {codec.upper()}")
-    return f"imagecodecs {imagecodecs.__version__} ({getattr(imagecodecs, codec + '_version')()})"
 
 
 def _floats(item: Item, most_axes: int) -> Volume:
@@ -162,7 +153,7 @@ def _volume(
     decode: Callable[[bytes], Shaped[ndarray, "..."]],
     ladder: tuple[float, ...] = TOLERANCES,
 ) -> Method:
-    version = functools.partial(_imagecodecs_version, name)
+    version = functools.partial(imagecodecs_version, name)
     return Method(name, Kind.VOLUME, settings, ladder, encode, functools.partial(_volume_decode, decode), version)
 
 

@@ -20,7 +20,8 @@ from numpy import ndarray
 from inrzip.signal import Kind
 
 from .items import Item
-from .methods import CannotCode, Method, NotInstalled
+from .methods import CannotCode, Method
+from .versions import pyav_version
 
 CRFS = (48.0, 43.0, 38.0, 33.0, 28.0, 23.0, 18.0)
 AV1_CRFS = (63.0, 57.0, 50.0, 43.0, 35.0, 28.0, 20.0)
@@ -47,19 +48,8 @@ X265 = Encoder(
     "yuv444p",
     (("preset", "slow"), ("x265-params", "log-level=none:pools=none:frame-threads=1:info=0")),
 )
-SVTAV1 = Encoder("libsvtav1", "obu", "yuv420p", (("preset", "4"), ("svtav1-params", "lp=1")), LEAST_AV1_SIDE)
+SVTAV1 = Encoder("libsvtav1", "obu", "yuv420p", (("preset", "4"), ("svtav1-params", "lp=1:tune=1")), LEAST_AV1_SIDE)
 FFV1 = Encoder("ffv1", "matroska", "bgr0", (("level", "3"), ("coder", "1"), ("context", "1"), ("slices", "4")))
-
-
-def _version(encoder: Encoder) -> str:
-    try:
-        import av
-    except ImportError as error:
-        raise NotInstalled("PyAV") from error
-    if encoder.library not in av.codec.codecs_available:
-        raise NotInstalled(f"PyAV with {encoder.library}")
-    libavcodec = ".".join(map(str, av.library_versions["libavcodec"]))
-    return f"PyAV {av.__version__} (libavcodec {libavcodec})"
 
 
 def _rgb(item: Item) -> UInt8[ndarray, "t h w 3"]:
@@ -70,6 +60,15 @@ def _rgb(item: Item) -> UInt8[ndarray, "t h w 3"]:
     odd = [(0, side % 2) for side in samples.shape[1:3]]
     padded = np.pad(samples, ((0, 0), *odd, (0, 0)), mode="edge")
     return np.repeat(padded, 3, -1) if padded.shape[3] == 1 else padded
+
+
+def _picture(encoder: Encoder, rgb: UInt8[ndarray, "h w 3"], index: int, rate: Fraction) -> Any:
+    import av
+
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+    picture = frame.reformat(format=encoder.pixels, interpolation=SWSCALE)
+    picture.pts, picture.time_base = index, 1 / rate  # rate control weighs frames by how long they are seen
+    return picture
 
 
 def _encode(encoder: Encoder, item: Item, crf: float) -> bytes:
@@ -86,13 +85,9 @@ def _encode(encoder: Encoder, item: Item, crf: float) -> bytes:
         rate = Fraction(item.rate or 25).limit_denominator(1001)
         stream: Any = out.add_stream(encoder.library, rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], encoder.pixels
-        pictures = (av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24") for rgb in frames)
-        packets = [
-            packet
-            for frame in (*(p.reformat(format=encoder.pixels, interpolation=SWSCALE) for p in pictures), None)
-            for packet in stream.encode(frame)
-        ]
-        if encoder is X264:
+        pictures = [_picture(encoder, rgb, i, rate) for i, rgb in enumerate(frames)]
+        packets = [packet for picture in (*pictures, None) for packet in stream.encode(picture)]
+        if encoder.library == X264.library:
             cutter = av.BitStreamFilterContext(WITHOUT_NOTES, stream)
             packets = [cut for packet in (*packets, None) for cut in cutter.filter(packet)]
         out.mux(packets)
@@ -117,12 +112,20 @@ def _decode(container: str, data: bytes, item: Item) -> Shaped[ndarray, "t h w c
 def _method(name: str, settings: str, ladder: tuple[float, ...], encoder: Encoder, lossless: bool = False) -> Method:
     encode = functools.partial(_encode, encoder)
     decode = functools.partial(_decode, encoder.container)
-    return Method(name, Kind.VIDEO, settings, ladder, encode, decode, functools.partial(_version, encoder), lossless)
+    version = functools.partial(pyav_version, encoder.library)
+    return Method(name, Kind.VIDEO, settings, ladder, encode, decode, version, lossless)
+
+
+def _tuned(encoder: Encoder) -> Encoder:
+    """Without what makes a picture look better and its PSNR worse."""
+    return dataclasses.replace(encoder, options=(*encoder.options, ("tune", "psnr")))
 
 
 METHODS = (
     _method("x264", "veryslow, 4:4:4, CRF, bare .h264 stream without x264's note of its options", CRFS, X264),
     _method("x265", "slow, 4:4:4, CRF, bare .hevc stream without x265's note of its options", CRFS, X265),
-    _method("svt-av1", "preset 4, 4:2:0 (all it has), CRF, bare .obu stream", AV1_CRFS, SVTAV1),
+    _method("x264-psnr", "as x264, tuned for PSNR", CRFS, _tuned(X264)),
+    _method("x265-psnr", "as x265, tuned for PSNR", CRFS, _tuned(X265)),
+    _method("svt-av1", "preset 4, 4:2:0 (all it has), CRF, tuned for PSNR, bare .obu stream", AV1_CRFS, SVTAV1),
     _method("ffv1", "version 3, range coder, large contexts, Matroska", (0.0,), FFV1, lossless=True),
 )

@@ -90,7 +90,9 @@ def _rd_plot(curves: Sequence[Curve], metric: str, published: Sequence[Published
         axes.plot(rates, values, label=f"{paper.name} (published)", **style)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.xaxis.set_minor_formatter(FuncFormatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in "25" else ""))
+    low, high = axes.get_xlim()
+    named = "25" if high > 10 * low else "23457"  # ticks between powers of ten that get their number, as there is room
+    axes.xaxis.set_minor_formatter(FuncFormatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in named else ""))
     axes.set_xlabel(RATE_WORDS[kind])
     axes.set_title(WORDS.get(metric, metric), loc="left", fontsize=11)
     if large:

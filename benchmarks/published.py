@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,16 @@ FOLDER = Path(__file__).resolve().parent / "published"
 
 @dataclasses.dataclass(frozen=True)
 class PublishedCurve:
-    """(bpp, dB) by rising rate; `scope`: what was averaged over; `source`: where the numbers are from."""
+    """(bpp, dB) by rising rate; `scope`: what was averaged over; `source`: where the numbers are from.
+
+    `items`: the curves of single images, where they are stored and the image was measured here.
+    """
 
     name: str
     pairs: tuple[tuple[float, float], ...]
     scope: str
     source: str
+    items: Mapping[str, Sequence[tuple[float, float]]] = dataclasses.field(default_factory=dict)
 
 
 def available() -> list[str]:
@@ -58,4 +62,5 @@ def _of_images(codec: str, rows: list[dict[str, str]]) -> PublishedCurve:
         points[row["image"]].append((float(row["bpp"]), float(row["psnr_db"])))
     means = np.mean(list(points.values()), axis=0) if points else np.zeros((0, 2))
     pairs = tuple(sorted((float(rate), float(db)) for rate, db in means))
-    return PublishedCurve(codec, pairs, f"the {len(points)} images here", rows[0]["source"] if rows else "")
+    scope, items = f"the {len(points)} images here", {name: sorted(each) for name, each in points.items()}
+    return PublishedCurve(codec, pairs, scope, rows[0]["source"] if rows else "", items)

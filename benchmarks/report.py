@@ -12,7 +12,7 @@ from inrzip.units import format_duration
 
 from . import plots
 from .bd import SOUND_SHARE, Delta
-from .curves import Comparison, Curve
+from .curves import Comparison, Curve, ItemDelta
 from .measuring import MAIN_METRIC, RATE_UNIT, WORDS
 from .page import PAGE_SCRIPT, PAGE_STYLE
 from .published import PublishedCurve
@@ -24,7 +24,6 @@ KIND_WORDS: Mapping[Kind, str] = {
     Kind.SHAPE: "Shapes",
     Kind.VOLUME: "Volumes",
 }
-LESS_IS_BETTER = ("lsd", "chamfer-percent", "hausdorff-percent", "max-error")
 WIDEST_BAR = 46  # % of a table cell
 LARGEST_BAR_RATE = 200.0  # % of BD-rate that fills it
 
@@ -55,6 +54,7 @@ class Section:
     curves: tuple[Curve, ...]
     comparisons: tuple[Comparison, ...]
     published: tuple[PublishedCurve, ...]
+    deltas: tuple[ItemDelta, ...]
     rows: tuple[Row, ...]
 
 
@@ -89,6 +89,7 @@ def section_html(section: Section) -> str:
         parts.append("<div class=grid>" + "".join(f"<figure>{svg}</figure>" for svg in small) + "</div>")
     parts.append(_lossless_table(section))
     parts += [_row_html(row) for row in section.rows]
+    parts.append(_item_table(section))
     parts.append(_node_table(section))
     parts.append(_settings_table(section))
     return "".join(parts) + "</section>"
@@ -145,7 +146,10 @@ def _comparison_table(section: Section, palette: Mapping[str, str]) -> str:
 
 def _delta_cells(rate: Delta | None, gain: Delta | None) -> list[str]:
     """A bar, the BD-rate and the BD-PSNR; a dash for what does not exist."""
-    cells = ["", "&ndash;"] if rate is None else [_bar(rate.value), f"{rate.value:+.1f} %"]
+    cells = ["", "&ndash;"]
+    if rate is not None:
+        weak = "" if rate.share >= SOUND_SHARE else " class=weak"
+        cells = [_bar(rate.value) if not weak else "", f"<span{weak}>{rate.value:+.1f} %</span>"]
     return [*cells, "&ndash;" if gain is None else f"{gain.value:+.2f} dB"]
 
 
@@ -190,6 +194,48 @@ def _row_html(row: Row) -> str:
     )
     hint = "<small>at about equal bytes; hold the pointer on one for the original</small>"
     return f"<h3>{_text(row.item)} {hint}</h3><div class=row>{figures}</div>"
+
+
+def _item_table(section: Section) -> str:
+    """BD-rates of every item: ours and papers against the anchor, and ours against papers. Folded away if there are
+    no papers to compare with.
+    """
+    ours = {curve.name for curve in section.curves if curve.ours}
+    peers = {curve.name for curve in section.curves} - ours
+    pairs = dict.fromkeys((d.codec, d.anchor) for d in section.deltas if d.codec not in peers)
+    if not pairs or len(section.item_words) < 2:
+        return ""
+    by_key = {(d.codec, d.anchor, d.item): d for d in section.deltas}
+    head = "".join(f"<th class=n>{_text(codec)}<br>against {_text(anchor)}</th>" for codec, anchor in pairs)
+    names = dict.fromkeys(d.item for d in section.deltas)
+    rows = [
+        f"<tr><td>{_text(name)}</td>" + "".join(_item_cell(by_key.get((*pair, name))) for pair in pairs) + "</tr>"
+        for name in names
+    ]
+    means = "".join(_mean_cell([d for d in section.deltas if (d.codec, d.anchor) == pair]) for pair in pairs)
+    opened = " open" if section.published else ""
+    return (
+        f"<details{opened}><summary>Every item: BD-rate</summary><div class=wide><table><caption>Negative is better. "
+        "In dB: BD-PSNR, where no quality is in common but some rate is. In grey: less than half of the shorter curve "
+        "in common; such items are not in the mean. Published points are what the papers print.</caption>"
+        f"<tr><th>item</th>{head}</tr>{''.join(rows)}<tr><th>mean of BD-rates</th>{means}</tr></table></div></details>"
+    )
+
+
+def _item_cell(found: ItemDelta | None) -> str:
+    if found is not None and found.rate is not None:
+        weak = "" if found.rate.share >= SOUND_SHARE else " weak"
+        return f"<td class='n{weak}'>{found.rate.value:+.1f} %</td>"
+    if found is not None and found.psnr is not None:
+        return f"<td class=n>{found.psnr.value:+.2f} dB</td>"
+    return "<td class=n>&ndash;</td>"
+
+
+def _mean_cell(found: Sequence[ItemDelta]) -> str:
+    """The mean over those items whose curves have enough in common, and how many they are."""
+    values = [d.rate.value for d in found if d.rate is not None and d.rate.share >= SOUND_SHARE]
+    mean = f"{sum(values) / len(values):+.1f} % ({len(values)})" if values else "&ndash;"
+    return f"<th class=n>{mean}</th>"
 
 
 def _node_table(section: Section) -> str:

@@ -2,19 +2,21 @@
 
 Each method encodes, and decodes, in a fresh process of its own, so that its peak memory is its own; seconds are of the
 calls alone, with all compiling that they do ("again": a second decoding in the same process). The peer runs in the same
-command. Multiply-accumulates are counted in the programs that run; their share of the machine's rate is against a large
-matrix product timed in the same command.
+command. Multiply-accumulates are counted in the programs that run, for as many steps as are taken; their share of the
+machine's rate is against a large matrix product timed in the same command.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import multiprocessing
 import resource
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from inrzip import fitting
 from inrzip.architectures.base import FrameRepresentation
 from inrzip.errors import InrzipError
 from inrzip.files import atomic_output
@@ -94,26 +97,44 @@ def _method(setting: Setting, kind: Kind) -> tuple[Method, float]:
     return recipe_method(setting.text, kind, setting.effort, (setting.quality,)), setting.quality
 
 
-def _encode(source: Source, setting: Setting) -> tuple[bytes, float, float, int]:
-    """File, seconds, peak MiB, and multiply-accumulates of all fitting steps. Runs in a process of its own."""
-    item, counted = source.load(), [0]
-    method, quality = _method(setting, item.kind)
-    fit = Job.fit
+@contextlib.contextmanager
+def counted_training() -> Iterator[list[int]]:
+    """Within it, the list's one number is the multiply-accumulates of all training steps that were taken."""
+    total, steps = [0], [0]
+    fit, advance = Job.fit, fitting._advance
 
-    def counting(self: Job, name: str, module: Any, examples: Any, schedule: Any, **rest: Any) -> Any:
+    def counting_steps(state: Any, static: Any, examples: Any, clock: Any, count: int) -> Any:
+        steps[0] += count
+        return advance(state, static, examples, clock, count)
+
+    def counting_fit(self: Job, name: str, module: Any, examples: Any, schedule: Any, **rest: Any) -> Any:
         inputs, targets = examples.batch(jax.random.key(0), 0)
         arrays, static = eqx.partition(module, eqx.is_array)
 
         def forward(arrays: Any, inputs: Any, targets: Any) -> Any:
             return eqx.combine(arrays, static).prepare()[0].predict_training(inputs, targets)
 
-        counted[0] += TRAINING_FACTOR * schedule.n_steps * count_macs(forward, arrays, inputs, targets)
-        return fit(self, name, module, examples, schedule, **rest)
+        a_step = TRAINING_FACTOR * count_macs(forward, arrays, inputs, targets)
+        before = steps[0]
+        fitted = fit(self, name, module, examples, schedule, **rest)
+        total[0] += a_step * (steps[0] - before)
+        return fitted
 
-    Job.fit = counting  # type: ignore[method-assign]  # this process ends with this call
-    begun = time.perf_counter()
-    data = method.encode(item, quality)
-    seconds = time.perf_counter() - begun
+    Job.fit, fitting._advance = counting_fit, counting_steps  # type: ignore[method-assign]
+    try:
+        yield total
+    finally:
+        Job.fit, fitting._advance = fit, advance  # type: ignore[method-assign]
+
+
+def _encode(source: Source, setting: Setting) -> tuple[bytes, float, float, int]:
+    """File, seconds, peak MiB, and multiply-accumulates of all fitting steps. Runs in a process of its own."""
+    item = source.load()
+    method, quality = _method(setting, item.kind)
+    with counted_training() as counted:
+        begun = time.perf_counter()
+        data = method.encode(item, quality)
+        seconds = time.perf_counter() - begun
     return data, seconds, _peak_mib(), counted[0]
 
 
@@ -207,17 +228,23 @@ def table_row(run: Run) -> str:
     )
 
 
+def _plan(source: Source, recipes: Sequence[str]) -> tuple[Item, list[str]]:
+    """The item and the recipes that are for its kind. Raises InrzipError if there is none."""
+    item = source.load()
+    able = [text for text in recipes if knows(text, item.kind)]
+    if not able:
+        raise InrzipError(f"{source.path}: no recipe of --recipes is for signals of kind {item.kind.name.lower()}")
+    return item, able
+
+
 def main(options: argparse.Namespace) -> int:
     """Prints the table, and writes speed.json to --out. Raises InrzipError for what a user can mend."""
     sources = [Source(path, options.max_frames, options.size) for path in find_files(options.data)]
+    plans = [_plan(source, options.recipes) for source in sources]
     rate = _alone(matmul_rate)
     print(f"Matrix product of this machine: {rate / 1e9:.1f} GMAC/s (float32)\n\n{HEAD}", flush=True)
     runs = []
-    for source in sources:
-        item = source.load()
-        recipes = [text for text in options.recipes if knows(text, item.kind)]
-        if not recipes:
-            raise InrzipError(f"{source.path}: no recipe of --recipes is for signals of kind {item.kind.name.lower()}")
+    for source, (item, recipes) in zip(sources, plans, strict=True):
         peer = measure_run(source, item, Setting(PEER_OF[item.kind]))
         print(table_row(peer), flush=True)
         runs.append(peer)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.signal import convolve2d
 from scipy.spatial import cKDTree
+from skimage.metrics import structural_similarity
 
 from benchmarks import metrics
 from inrzip import shape_metrics
@@ -44,6 +45,12 @@ def test_ssim() -> None:
     expected = np.mean([np.prod(naive_terms(a, b), axis=0).mean() for a, b in pairs])
     assert metrics.ssim(original, decoded, 255) == pytest.approx(expected, abs=1e-9)
     assert metrics.ssim(original, original, 255) == pytest.approx(1)
+    library = structural_similarity(
+        original, decoded, channel_axis=-1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+    )
+    assert metrics.ssim(original, decoded, 255) == pytest.approx(library, abs=1e-9)
+    with pytest.raises(ValueError, match="11"):
+        metrics.ssim(original[:10], decoded[:10], 255)
 
 
 def test_ms_ssim() -> None:

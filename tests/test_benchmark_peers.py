@@ -108,10 +108,23 @@ def test_what_a_peer_cannot_code(items: dict[Kind, Item]) -> None:
 
 
 def test_names() -> None:
-    assert [m.name for m in choose_peers(["jpeg", "opus"], [])] == ["jpeg", "opus"]
+    assert [m.name for m in choose_peers(["jpeg", "zlib", "opus"], [Kind.IMAGE, Kind.VOLUME])] == ["jpeg", "zlib"]
     assert {m.kind for m in choose_peers(["all"], [Kind.VIDEO])} == {Kind.VIDEO}
     with pytest.raises(InrzipError, match="'gif' does not exist"):
         choose_peers(["gif"], [])
+
+
+def test_the_file_nearest_in_bytes(items: dict[Kind, Item]) -> None:
+    """What the table of the main job shows of a peer, against every file it could have been."""
+    pytest.importorskip("PIL")
+    from benchmarks.main_job import nearest_file, peer_of
+
+    item = items[Kind.IMAGE]
+    sizes = [len(next(m for m in ALL if m.name == "jpeg").encode(item, quality)) for quality in range(1, 96)]
+    wanted = (min(sizes) + max(sizes)) // 3
+    assert abs(len(nearest_file("jpeg", item, wanted)) - wanted) == min(abs(size - wanted) for size in sizes)
+    assert [peer_of(items[kind]) for kind in (Kind.IMAGE, Kind.AUDIO, Kind.SHAPE)] == ["jpeg", "mp3", "draco"]
+    assert peer_of(items[Kind.VOLUME]) == peer_of(array_item(np.zeros((8, 8, 3), np.uint16), Kind.IMAGE)) == "zlib"
 
 
 @pytest.mark.parametrize("delay", [-40, 0, 57])

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("matplotlib")
 pytest.importorskip("psutil")
 
-from benchmarks import published
+from benchmarks import curves, published
 from benchmarks.__main__ import main
 from benchmarks.items import Item, area_averaged, find_files, load_item
 from benchmarks.methods import CannotCode, Method, NotInstalled
@@ -137,7 +137,10 @@ def test_end_to_end(tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[s
     assert not re.search(r'(src|href)="(?!data:|#)', page) and "@import" not in page and "url(http" not in page
     shown = ("README.md was left out", "<svg", "data:image/webp;base64,", "siren -e 1", "BD-rate")
     assert all(words in page for words in shown)
-    assert str(tmp_path) not in page + json.dumps(curve)
+    findings = (out / "README.md").read_text()
+    assert "| siren -e 1 | " in findings and "| png | " in findings and "(image.svg)" in findings
+    assert (out / "image.svg").read_text().startswith("<svg")
+    assert str(tmp_path) not in page + findings + json.dumps(curve)
     stored = sorted((path.name, path.stat().st_mtime_ns) for path in (out / "cache").iterdir())
     assert main([*command, "--quiet"]) == 0
     assert stored == sorted((path.name, path.stat().st_mtime_ns) for path in (out / "cache").iterdir())
@@ -153,6 +156,8 @@ def test_end_to_end(tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[s
         (["--peers", "jpeg", "--anchor", "webp"], "--anchor webp: is not measured"),
         (["--peers", "png", "--published", "nowhere"], "--published nowhere"),
         (["--data", "nothing.png"], "nothing.png: does not exist"),
+        (["--peers", "opus"], "no peer of --peers is for the files there are (image)"),
+        (["--peers", "", "--recipes", "nerv"], "no recipe of --recipes"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -162,6 +167,32 @@ def test_bad_input_is_one_line(
     assert main(["rd", *data, "--out", str(tmp_path / "out"), "--quiet", *words]) == 1
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_broken_files_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty folder; a picture cut short, by itself and within a folder, where it must not go missing from a mean."""
+    (tmp_path / "empty").mkdir()
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    whole = small_picture(folder / "whole.png").read_bytes()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    for data in (tmp_path / "empty", folder / "cut.png", folder):
+        assert main(["rd", "--data", str(data), "--peers", "jpeg", "--out", str(tmp_path / "out"), "--quiet"]) == 1
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and ("no files" in error or "cut.png: is damaged" in error)
+
+
+@pytest.mark.parametrize("library", ["matplotlib", "imagecodecs"])
+def test_a_missing_library_is_one_line(
+    tmp_path: Path, library: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, library, None)
+    data = str(small_picture(tmp_path / "tiny.png", 16))
+    assert main(["rd", "--data", data, "--peers", "jxl", "--out", str(tmp_path / "out"), "--quiet"]) == 1
+    error = capsys.readouterr().err
+    assert f"{library} is not installed" in error and "pip install" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("words", [["--efforts", "0"], ["--size", "12"], ["--qualities", "x"], ["--limit-time", "-1"]])
@@ -189,11 +220,43 @@ def test_videos_are_cut_and_averaged(tmp_path: Path) -> None:
 def test_published_numbers() -> None:
     """Every stored curve rises, and rows of single images are averaged over those measured."""
     for name in published.available():
-        curves = published.load(name, {"kodim15.png"})
-        assert len(curves) > 5 and all(curve.source and curve.scope for curve in curves)
-        for curve in curves:
+        papers = published.load(name, {"kodim15.png"})
+        assert len(papers) > 5 and all(curve.source and curve.scope for curve in papers)
+        for curve in papers:
             assert list(curve.pairs) == sorted(curve.pairs) and all(10 < db < 60 for _, db in curve.pairs)
     assert "Cool-Chic 5.0" not in {curve.name for curve in published.load("kodak", set())}
+    single = {curve.name: curve.items for curve in published.load("kodak", {"kodim15.png", "mine.png"})}
+    assert set(single["Cool-Chic 5.0"]) == {"kodim15.png"} and not single["VTM"]
+
+
+def test_items_against_published_points() -> None:
+    """Of each image that both have: a codec of 20 % more bytes than a paper's points, and one half a dB better."""
+    paper = {"a.png": [(0.1, 27.0), (0.3, 30.0), (0.9, 34.0), (1.5, 36.0)], "b.png": [(0.2, 25.0), (0.4, 28.0)]}
+    ours = {"a.png": [(1.2 * rate, db) for rate, db in paper["a.png"]], "c.png": paper["a.png"]}
+    found = curves.item_deltas("paper", "ours", {"paper": paper, "ours": ours})
+    assert [delta.item for delta in found] == ["a.png"]
+    assert found[0].rate is not None and found[0].rate.value == pytest.approx(20)
+    apart = {"a.png": [(rate, db + 20) for rate, db in paper["a.png"]]}
+    found = curves.item_deltas("paper", "ours", {"paper": paper, "ours": apart})
+    assert found[0].rate is None and found[0].psnr is not None and found[0].psnr.value == pytest.approx(20)
+    rows = list(csv.DictReader(curves.deltas_csv({Kind.IMAGE: found}).splitlines()))
+    assert rows[0]["item"] == "a.png" and rows[0]["bd_rate_percent"] == "" and rows[0]["bd_psnr_db"] == "20.000"
+
+
+def test_published_items_are_in_the_report(tmp_path: Path) -> None:
+    """An image of a name in a paper: its points are compared with the anchor; another image is not."""
+    for name in ("kodim15.png", "mine.png"):
+        small_picture(tmp_path / name)
+    data = ["--data", str(tmp_path / "kodim15.png"), str(tmp_path / "mine.png")]
+    out = tmp_path / "out"
+    words = ["--peers", "webp,jpeg", "--anchor", "webp", "--published", "kodak", "--previews", "0", "--quiet"]
+    assert main(["rd", *data, *words, "--out", str(out)]) == 0
+    with open(out / "deltas.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    papers = [row for row in rows if row["codec"] == "Cool-Chic 5.0 (published)"]
+    assert [(row["item"], row["anchor"]) for row in papers] == [("kodim15.png", "webp")]
+    assert {row["item"] for row in rows if row["codec"] == "jpeg"} == {"kodim15.png", "mine.png"}
+    assert "Cool-Chic 5.0 (published)<br>against webp" in (out / "report.html").read_text()
 
 
 def test_a_fit_that_ran_out_of_time_goes_on(tmp_path: Path, quick: None) -> None:

@@ -2,16 +2,49 @@
 
 from __future__ import annotations
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import Array, Float
 
 pytest.importorskip("psutil")
 
 import inrzip
 from benchmarks.macs import count_macs
-from benchmarks.speed import Run, against, decoding_macs, table_row
+from benchmarks.speed import Run, against, counted_training, decoding_macs, table_row
+from inrzip.checkpoint import Checkpoint
+from inrzip.examples import Frames
+from inrzip.fitting import Schedule
+from inrzip.job import Job
+
+
+class Lookup(eqx.Module):
+    """Frames of 4 samples as products of a row of 3 numbers with one matrix."""
+
+    matrix: Float[Array, "3 4"]
+
+    def prepare(self) -> tuple[Lookup, Float[Array, ""]]:
+        return self, jnp.float32(0)
+
+    def predict_training(self, times: Float[Array, " b"], targets: Float[Array, "b 2 2 1"]) -> Float[Array, "b 2 2 1"]:
+        rows = jnp.stack([jnp.ones_like(times), times, times**2], -1)
+        return (rows @ self.matrix).reshape(-1, 2, 2, 1)
+
+
+def test_only_steps_that_are_taken_count() -> None:
+    """11 steps are asked for; whole epochs of 3 steps make 9 of them. A fit that is known is not run again."""
+    frames = Frames(np.zeros((5, 2, 2, 1), np.uint8), 0, 255, batch_size=2)
+    job = Job(Checkpoint(None, ""), None, None)
+    a_step = 3 * 2 * 3 * 4  # forward and backward of a batch of 2
+    with counted_training() as counted:
+        job.fit("a", Lookup(jnp.ones((3, 4))), frames, Schedule(11, 1e-3))
+        assert counted == [9 * a_step]
+        job.fit("a", Lookup(jnp.ones((3, 4))), frames, Schedule(11, 1e-3))
+        assert counted == [9 * a_step]
+    job.fit("b", Lookup(jnp.ones((3, 4))), frames, Schedule(11, 1e-3))
+    assert counted == [9 * a_step]
 
 
 def test_products_convolutions_and_loops() -> None:
