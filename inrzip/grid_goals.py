@@ -6,6 +6,7 @@ fit at a lambda -> round and code the networks -> look at size and quality -> mo
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 from typing import NamedTuple
@@ -16,7 +17,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from numpy import ndarray
 
+from inrzip.architectures import grid_analysis
 from inrzip.architectures.grid import MAX_OFFSET, GridConfig, channel_groups
+from inrzip.architectures.grid_analysis import Analysis
 from inrzip.architectures.grid_layout import Networks
 from inrzip.architectures.grid_render import Span, render
 from inrzip.architectures.grid_training import Layout
@@ -26,7 +29,7 @@ from inrzip.priors import grid_prior
 from inrzip.priors.grid_prior import NEUTRAL_OFFSET, GridPrior, lambda_of, latent_step, tone_of
 
 from . import grid_fit
-from .errors import InrzipError
+from .errors import TargetMissed
 from .grid_payload import MAIN_GRIDS, CodedPlane, Picture, change_bits, encode_planes, networks_of
 from .job import Job
 from .network import encode_config
@@ -46,6 +49,8 @@ PILOT_SHARE, PILOTS = 0.12, 3
 """Short fits that look for lambda, each with this part of the steps."""
 REFIT_SHARE, REFITS = 0.15, 4
 """Fits that correct lambda after the main one."""
+RESCUES, RESCUE_TONES = 5, 8
+"""More of them where no fit has met the goal yet, each at least so many times its number coarser (or finer)."""
 REFIT_FROM = 0.7
 """Where in the schedule a correcting fit begins: its noise is that of the end."""
 SIZE_WINDOW = 0.965
@@ -54,8 +59,10 @@ AIM = 0.985
 WINDOW_DB = 0.25
 STEP_OFFSETS = tuple(range(-16, 17, 4))
 SPREAD_OFFSETS = tuple(range(-24, 25, 4))
-FINAL_SHARE = 0.9
+FINAL_SHARE = 0.8
 """Of the time allowed, what fits may use."""
+QUALITY_WORK, SEARCH_WORK = 1 + grid_fit.LAST_PHASE, 1.3
+"""Steps of all fits together, as a multiple of the main one's, typically."""
 SECONDS_BETWEEN_REPORTS = 1.0
 GIVE_UP = 1.01
 """Coarser steps are not tried once they cost so many times the best."""
@@ -95,11 +102,40 @@ def encode_picture(task: Task, goal: Goal, job: Job) -> Coded:
     """Codes a picture to the goal, or as near as it can be: then `note` says what was reached."""
     planes = _planes(task)
     prior = grid_prior.load(PRIOR)
-    n_steps = task.schedule.n_steps
+    n_steps = task.schedule.n_steps if task.deadline is None else _affordable_steps(task, planes, prior, goal)
     if goal.quality is not None:
         tone = round(grid_prior.NEUTRAL_TONE - TONES_PER_QUALITY * (goal.quality - QUALITY_OF_NEUTRAL_TONE))
         return Coded(_encode(task, planes, prior, tone, None, n_steps, 0.0, "fit", (0.0, 1.0), job).payload)
     return _search(task, planes, prior, goal, n_steps, job)
+
+
+def _affordable_steps(task: Task, planes: list[Plane], prior: GridPrior, goal: Goal) -> int:
+    """Steps for which there is time, as a few show that are then forgotten."""
+    assert task.deadline is not None
+    seconds = 0.0
+    for plane in planes:
+        layout = plane.layout
+        mean = jax.tree.map(jnp.asarray, grid_prior.as_floats(prior.networks(grid_prior.NEUTRAL_TONE, plane.channels)))
+        state = grid_fit.start(jax.tree.map(jnp.zeros_like, mean), jnp.zeros((layout.rows, layout.columns)))
+        for _ in range(2):  # the first call compiles
+            begun = time.monotonic()
+            state = _advance(state, plane, mean, _penalty(prior, plane.channels), grid_prior.NEUTRAL_TONE, 1e6, 1.0)[0]
+            jax.block_until_ready(state.latents)
+            latest = time.monotonic() - begun
+        seconds += latest / grid_fit.STEPS_AT_ONCE
+    work = QUALITY_WORK if goal.quality is not None else SEARCH_WORK
+    left = FINAL_SHARE * (task.deadline - time.monotonic())
+    return max(grid_fit.STEPS_AT_ONCE, min(task.schedule.n_steps, int(left / seconds / work)))
+
+
+def _advance(
+    state: grid_fit.State, plane: Plane, mean: Networks, penalty: Networks, tone: int, n_steps: float, n_last: float
+) -> tuple[grid_fit.State, Array]:
+    """Some steps of a fit."""
+    price = grid_fit.Price(jnp.float32(lambda_of(tone)), jnp.float32(latent_step(tone)))
+    rates = jnp.array([grid_fit.PEAK_LATENTS, grid_fit.PEAK_NETWORKS, grid_fit.PEAK_LAST])
+    counts = jnp.float32(n_steps), jnp.float32(n_last)
+    return grid_fit.run(plane.layout, state, mean, penalty, plane.target, price, *counts, rates, jnp.int32(0))
 
 
 def _search(task: Task, planes: list[Plane], prior: GridPrior, goal: Goal, n_steps: int, job: Job) -> Coded:
@@ -114,7 +150,7 @@ def _search(task: Task, planes: list[Plane], prior: GridPrior, goal: Goal, n_ste
             break
         tone, fits = _moved_on(found, goal)
     best: Result | None = None
-    for i in range(1 + REFITS):
+    for i in range(1 + REFITS + RESCUES):
         main = i == 0
         steps = round((1 - share) * n_steps) if main else max(grid_fit.STEPS_AT_ONCE, round(REFIT_SHARE * n_steps))
         begin = 0.0 if main else REFIT_FROM
@@ -122,9 +158,9 @@ def _search(task: Task, planes: list[Plane], prior: GridPrior, goal: Goal, n_ste
         found = _encode(task, planes, prior, tone, fits, steps, begin, f"fit{i}", within, job)
         if _allowed(found, goal) and (best is None or _nearer(found, best, goal)):
             best = found
-        if _met(found, goal) or job.stopping:
+        if _met(found, goal) or (best is not None and (i >= REFITS or job.stopping)):
             break
-        tone, fits = _moved_on(found, goal)
+        tone, fits = _moved_on(found, goal, RESCUE_TONES * (i - REFITS + 1) if i >= REFITS else 0)
     if best is None:
         return _missed(found, goal)
     return Coded(best.payload)
@@ -132,7 +168,7 @@ def _search(task: Task, planes: list[Plane], prior: GridPrior, goal: Goal, n_ste
 
 def _missed(found: Result, goal: Goal) -> Coded:
     if goal.psnr_db is None:
-        raise InrzipError(f"a size of {goal.size} bytes cannot be reached; {len(found.payload)} came nearest")
+        raise TargetMissed(f"a size of {goal.size} bytes cannot be reached; {len(found.payload)} came nearest")
     return Coded(found.payload, f"{goal.psnr_db:g} dB was not reached, only {found.db:.2f} dB")
 
 
@@ -145,9 +181,12 @@ def _miss(found: Result, goal: Goal) -> float:
     return decades * grid_prior.TONES_PER_DECADE
 
 
-def _moved_on(found: Result, goal: Goal) -> tuple[int, list[Fit]]:
+def _moved_on(found: Result, goal: Goal, at_least: int = 0) -> tuple[int, list[Fit]]:
     """A tone that should come nearer to the goal, and the fits to begin with there: what they decode to is the same."""
-    by = round(_miss(found, goal)) or (1 if goal.psnr_db is None else -1)
+    towards = 1 if goal.psnr_db is None else -1
+    by = round(_miss(found, goal)) or towards
+    if at_least:
+        by = towards * max(towards * by, at_least)
     tone = min(max(found.tone + by, 0), grid_prior.MAX_TONE)
     ratio = latent_step(found.tone) / latent_step(tone)
     return tone, [fit._replace(latents=fit.latents * ratio) for fit in found.fits]
@@ -232,33 +271,23 @@ def _fit(
 ) -> Fit:
     """Fits a plane; the schedule starts at its part `begin`."""
     name = f"{plane.name}/{name}/{n_steps}"
-    layout = plane.layout
     mean = jax.tree.map(jnp.asarray, grid_prior.as_floats(prior.networks(tone, plane.channels)))
     if before is None:
-        change = jax.tree.map(jnp.zeros_like, mean)
-        before = Fit(change, jnp.zeros((layout.rows, layout.columns)))
+        before = Fit(jax.tree.map(jnp.zeros_like, mean), _first_latents(plane, tone) / grid_fit.GAIN)
     state = grid_fit.start(before.change, before.latents * grid_fit.GAIN)
     known = job.finished(name, before)
     if known is not None:
         return known
     scheduled = max(1, round(n_steps / (1 - begin)))
     state = job.interrupted(name, state._replace(step=jnp.int32(round(begin * scheduled))))
-    price = grid_fit.Price(jnp.float32(lambda_of(tone)), jnp.float32(latent_step(tone)))
     penalty = _penalty(prior, plane.channels)
     n_last = max(1, round(grid_fit.LAST_PHASE * scheduled))
-    total, pace, told = scheduled, 0.0, time.monotonic()
-    deadline = None if task.deadline is None else time.monotonic() + FINAL_SHARE * (task.deadline - time.monotonic())
+    total, told = scheduled, time.monotonic()
     while int(state.step) < total + n_last:
-        begun = time.monotonic()
-        state, (error, bpp) = grid_fit.run(
-            layout, state, mean, penalty, plane.target, price, jnp.float32(total), jnp.float32(n_last),
-            jnp.array([grid_fit.PEAK_LATENTS, grid_fit.PEAK_NETWORKS, grid_fit.PEAK_LAST]), jnp.int32(0),
-        )  # fmt: skip
+        state, (error, bpp) = _advance(state, plane, mean, penalty, tone, total, n_last)
         now = time.monotonic()
-        if deadline is not None:
-            pace = (now - begun) / grid_fit.STEPS_AT_ONCE
-            left = int((deadline - now) / max(pace, 1e-9))
-            total = min(scheduled, max(int(state.step) + left - n_last, 1))
+        if task.deadline is not None and now > task.deadline:
+            break
         if now - told > SECONDS_BETWEEN_REPORTS:
             told = now
             done = within[0] + (within[1] - within[0]) * min(int(state.step) / (total + n_last), 1.0)
@@ -268,6 +297,26 @@ def _fit(
     result = Fit(state.change, state.latents)
     job.finish(name, result)
     return result
+
+
+@functools.cache
+def _analysis() -> Analysis | None:
+    data = grid_prior.load_analysis(PRIOR)
+    return None if data is None else grid_analysis.loads(data)
+
+
+def _first_latents(plane: Plane, tone: int) -> Float[Array, "rows columns"]:
+    """Where a fit begins: what the analysis network guesses. Grey pictures are pictures of three equal channels."""
+    network = _analysis()
+    if network is None:
+        return jnp.zeros((plane.layout.rows, plane.layout.columns))
+    colours = jnp.broadcast_to(plane.target, (grid_analysis.COLOURS, *plane.layout.shape))
+    exponent = jnp.float32((tone - grid_prior.NEUTRAL_TONE) / grid_prior.TONES_PER_DECADE)
+    grids = _analysed(network, jnp.moveaxis(colours, 0, -1)[None], exponent[None])
+    return plane.layout.join([grid[0] for grid in grids])
+
+
+_analysed = jax.jit(grid_analysis.analyse)
 
 
 def _penalty(prior: GridPrior, channels: int) -> Networks:

@@ -24,7 +24,11 @@ EPOCHS_AT_EFFORT_1 = 30.0
 LONGER_PER_EFFORT = 1.5
 """Each effort takes this many times the steps of the one before."""
 GRID_STEPS = (60, 120, 220, 400, 700, 1200, 2200, 4000, 7000)
-"""Steps of latent grids for each effort."""
+"""Steps of latent grids for each effort, for pictures of `GRID_PIXELS`. Small pictures, whose steps are quick, take
+more, large ones fewer, within `GRID_STEPS_RANGE`.
+"""
+GRID_PIXELS = 400_000
+GRID_STEPS_RANGE = (0.3, 4.0)
 UNBOUNDED_STEPS = 1_000_000
 """With a time limit, the clock ends a fit."""
 QUALITY_RANGE = (0.0, 100.0)
@@ -122,7 +126,9 @@ def schedule(request: Request, recipe: Recipe, examples: Examples) -> Schedule:
     if request.time_limit is not None:
         return Schedule(UNBOUNDED_STEPS, recipe.peak)
     if recipe.architecture is GridConfig:
-        return Schedule(GRID_STEPS[request.effort - 1], recipe.peak)
+        fewer, more = GRID_STEPS_RANGE
+        share = min(max(math.sqrt(GRID_PIXELS / examples.n_items), fewer), more)
+        return Schedule(round(share * GRID_STEPS[request.effort - 1]), recipe.peak)
     growth = LONGER_PER_EFFORT ** (request.effort - 1)
     n_steps = STEPS_AT_EFFORT_1 * growth
     if recipe.architecture.frame_wise:

@@ -199,6 +199,14 @@ def load(number: int) -> GridPrior:
     return loads(data)
 
 
+def load_analysis(number: int) -> bytes | None:
+    """The analysis network that was trained with a prior (`inrzip.architectures.grid_analysis.loads` reads it), if
+    there is one.
+    """
+    file = resources.files(__package__).joinpath("grid_photographs_analysis.npz")
+    return file.read_bytes() if number == PHOTOGRAPHS and file.is_file() else None
+
+
 def dumps(prior: GridPrior) -> bytes:
     """A prior as bytes."""
     out = io.BytesIO()

@@ -95,9 +95,9 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
     np.save(folder / "line.npy", (1000 * waves[0, 0].ravel()).astype("i2"))
     film_size = {"target_size": 2_900}
     return {
-        "image_siren": (image, {"target_size": 500}),
-        "image_alpha_siren": (alpha, {"target_size": 200}),
-        "image_16bit_siren": (deep, {"target_size": 150}),
+        "image_siren": (image, {"target_size": 500, "recipe": "siren"}),
+        "image_alpha_siren": (alpha, {"target_size": 200, "recipe": "siren"}),
+        "image_16bit_siren": (deep, {"target_size": 150, "recipe": "siren"}),
         "audio_siren": (sound, {"target_size": 700}),
         "volume_4d_siren": (folder / "floats.npy", {"target_size": 300}),
         "volume_1d_siren": (folder / "line.npy", {"target_size": 120, "kind": "volume"}),

@@ -30,7 +30,7 @@ from tests.common import (
 pytestmark = pytest.mark.usefixtures("quick")
 
 LOSSLESS_DB = 999.0
-SMALL = {"depth": "1"}
+SMALL = {"recipe": "siren", "settings": {"depth": "1"}}
 """A shallow network compiles in half the time."""
 
 
@@ -77,7 +77,7 @@ def same_psnr(report: inrzip.CompressReport, original: np.ndarray, decoded: np.n
 def test_image(tmp_path, height, width, channels, top):
     pixels = picture(height, width, channels, top)
     source = write_png(tmp_path / "a.png", pixels)
-    report, decoded = round_trip(source, source.suffix, settings=SMALL, target_size=150)
+    report, decoded = round_trip(source, source.suffix, **SMALL, target_size=150)
     assert report.bytes <= 150 and report.recipe == "siren"
     got = tifffile.imread(decoded) if decoded.suffix == ".tiff" else np.asarray(Image.open(decoded))
     assert got.dtype == pixels.dtype
@@ -86,7 +86,7 @@ def test_image(tmp_path, height, width, channels, top):
 
 def test_image_of_one_colour(tmp_path):
     pixels = np.full((9, 12, 3), (250, 3, 77), "u1")
-    report, decoded = round_trip(write_png(tmp_path / "a.png", pixels), ".png", settings=SMALL)
+    report, decoded = round_trip(write_png(tmp_path / "a.png", pixels), ".png", **SMALL)
     same_psnr(report, pixels, np.asarray(Image.open(decoded)), 255)
     assert report.bytes < 120
 
@@ -94,7 +94,7 @@ def test_image_of_one_colour(tmp_path):
 def test_psnr_goal_is_reached(tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "STEPS_AT_EFFORT_1", 300)
     pixels = picture(24, 24, 1)
-    report, decoded = round_trip(write_png(tmp_path / "a.png", pixels), ".png", settings=SMALL, target_psnr=26)
+    report, decoded = round_trip(write_png(tmp_path / "a.png", pixels), ".png", **SMALL, target_psnr=26)
     assert 26 <= report.quality["psnr_db"] < 32
     assert (report.note is None) == (report.quality["psnr_db"] <= 26 + psnr_goal.WINDOW_DB)
     same_psnr(report, pixels, np.asarray(Image.open(decoded))[..., None], 255)
@@ -103,20 +103,20 @@ def test_psnr_goal_is_reached(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_psnr_goal_out_of_reach_is_told(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (16, 16, 1), "u1")
-    report, _ = round_trip(write_png(tmp_path / "a.png", noise), ".png", settings=SMALL, target_psnr=60)
+    report, _ = round_trip(write_png(tmp_path / "a.png", noise), ".png", **SMALL, target_psnr=60)
     assert report.quality["psnr_db"] < 60 and report.note is not None and "60 dB" in report.note
 
 
 @pytest.mark.parametrize("size", [60, 333, pytest.param(2_000, marks=pytest.mark.slow)])
 def test_size_goal_is_kept_and_used(tmp_path, size):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), "u1")
-    report, _ = round_trip(write_png(tmp_path / "a.png", pixels), ".png", settings=SMALL, target_size=size)
+    report, _ = round_trip(write_png(tmp_path / "a.png", pixels), ".png", **SMALL, target_size=size)
     assert 0.9 * size <= report.bytes <= size
 
 
 def test_bits_per_pixel_goal(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), "u1")
-    report, _ = round_trip(write_png(tmp_path / "a.png", pixels), ".png", settings=SMALL, target_bpp=1.332)
+    report, _ = round_trip(write_png(tmp_path / "a.png", pixels), ".png", **SMALL, target_bpp=1.332)
     assert report.bpp is not None and 1.2 <= report.bpp < 1.333
 
 
@@ -140,7 +140,7 @@ def test_quality_scale_is_ordered():
 def test_the_first_wish_to_stop_gives_the_best_so_far(tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "STEPS_AT_EFFORT_1", 10**7)
     source = write_png(tmp_path / "a.png", picture(12, 12, 1))
-    report = inrzip.compress(source, effort=1, settings=SMALL, stop=lambda: True)
+    report = inrzip.compress(source, effort=1, **SMALL, stop=lambda: True)
     assert report.stopped_early and report.seconds < 60 and report.path == tmp_path / "a.inrz"
     assert inrzip.verify(report.path)["intact"]
     assert leftovers(tmp_path, ["a.png", "a.inrz"]) == []
@@ -148,15 +148,15 @@ def test_the_first_wish_to_stop_gives_the_best_so_far(tmp_path, monkeypatch):
 
 def test_time_limit(tmp_path):
     source = write_png(tmp_path / "a.png", picture(12, 12, 1))
-    inrzip.compress(source, effort=1, settings=SMALL, overwrite=True)  # compiles
-    report = inrzip.compress(source, time_limit=2.0, settings=SMALL, overwrite=True)
+    inrzip.compress(source, effort=1, **SMALL, overwrite=True)  # compiles
+    report = inrzip.compress(source, time_limit=2.0, **SMALL, overwrite=True)
     assert 0.5 < report.seconds < 8
 
 
 def test_progress_is_reported(tmp_path):
     seen = []
     source = write_png(tmp_path / "a.png", picture(12, 12, 1))
-    inrzip.compress(source, effort=1, settings=SMALL, progress=seen.append)
+    inrzip.compress(source, effort=1, **SMALL, progress=seen.append)
     fractions = [report.fraction for report in seen]
     assert fractions == sorted(fractions) and fractions[0] >= 0 and fractions[-1] == pytest.approx(1.0)
     stages = list(dict.fromkeys(report.stage for report in seen))
@@ -169,7 +169,7 @@ def test_existing_files_are_kept(tmp_path):
     with pytest.raises(InrzipError, match="already exists"):
         inrzip.compress(source)
     assert (tmp_path / "a.inrz").read_bytes() == b"precious"
-    report = inrzip.compress(source, overwrite=True, effort=1, settings=SMALL)
+    report = inrzip.compress(source, overwrite=True, effort=1, **SMALL)
     assert report.bytes == (tmp_path / "a.inrz").stat().st_size > 8
     with pytest.raises(InrzipError, match="already exists"):
         inrzip.decompress(report.path, source)
@@ -189,7 +189,7 @@ def test_existing_files_are_kept(tmp_path):
 )
 def test_audio(tmp_path, channels, subtype, bits):
     source = write_wav(tmp_path / "a.wav", tone(900, channels), subtype=subtype)
-    report, decoded = round_trip(source, ".wav", settings=SMALL, target_size=200)
+    report, decoded = round_trip(source, ".wav", **SMALL, target_size=200)
     assert report.bytes <= 200
     dtype = {16: "int16", 24: "int32", 0: "float32"}[bits]
     original, rate = soundfile.read(source, dtype=dtype, always_2d=True)
@@ -203,7 +203,7 @@ def test_audio(tmp_path, channels, subtype, bits):
 def test_audio_in_segments(tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "AUDIO_SEGMENT_SECONDS", 0.05)
     source = write_wav(tmp_path / "a.wav", tone(1117))
-    report, decoded = round_trip(source, ".wav", settings=SMALL, target_size=400)
+    report, decoded = round_trip(source, ".wav", **SMALL, target_size=400)
     assert 0.8 * 400 < report.bytes <= 400
     original, got = (soundfile.read(path, dtype="int16")[0] for path in (source, decoded))
     same_psnr(report, original, got, 65535)
@@ -215,7 +215,7 @@ def test_audio_in_segments(tmp_path, monkeypatch):
 
 def test_silence(tmp_path):
     source = write_wav(tmp_path / "a.wav", np.zeros((500, 1)))
-    report, decoded = round_trip(source, ".wav", settings=SMALL)
+    report, decoded = round_trip(source, ".wav", **SMALL)
     got = soundfile.read(decoded, dtype="int16")[0]
     same_psnr(report, np.zeros(500, np.int16), got, 65535)
     assert np.max(np.abs(got.astype(int))) <= 2000
@@ -242,7 +242,7 @@ def test_volume(tmp_path, shape, kind):
     volume = wave > 0.2 if kind == "b1" else (100 * wave + (101 if kind == "u1" else 0)).astype(kind)
     source = tmp_path / "a.npy"
     np.save(source, volume)
-    report, decoded = round_trip(source, ".npy", settings=SMALL, target_size=250, kind="volume")
+    report, decoded = round_trip(source, ".npy", **SMALL, target_size=250, kind="volume")
     got = np.load(decoded)
     assert got.dtype == volume.dtype and got.shape == shape and report.bytes <= 250
     peak = 1.0 if kind == "b1" else float(volume.max()) - float(volume.min()) or 1.0
@@ -255,7 +255,7 @@ def test_volume(tmp_path, shape, kind):
 def test_constant_volume_is_exact(tmp_path, kind):
     source = tmp_path / "a.npy"
     np.save(source, np.full((5, 4, 3), 37, kind))
-    report, decoded = round_trip(source, ".npy", settings=SMALL, kind="volume")
+    report, decoded = round_trip(source, ".npy", **SMALL, kind="volume")
     np.testing.assert_array_equal(np.load(decoded), np.load(source))
     assert report.quality["psnr_db"] == LOSSLESS_DB
 

@@ -74,7 +74,7 @@ def check_resume(source: Path, steps: int, *arguments: str) -> None:
 
 
 def test_a_killed_run_goes_on(tmp_path):
-    check_resume(write_png(tmp_path / "a.png", picture(12, 14, 1)), 6_000, "--set", "depth=1")
+    check_resume(write_png(tmp_path / "a.png", picture(12, 14, 1)), 6_000, "--recipe", "siren", "--set", "depth=1")
 
 
 @pytest.mark.slow
@@ -84,7 +84,7 @@ def test_a_killed_video_goes_on(tmp_path):
 
 def test_interrupted_twice_leaves_nothing(tmp_path):
     source = write_png(tmp_path / "a.png", picture(12, 14, 1))
-    process = run(10**8, str(source), "--set", "depth=1", manner="stubborn")
+    process = run(10**8, str(source), "--recipe", "siren", "--set", "depth=1", manner="stubborn")
     wait_for((tmp_path / "a.inrz.part").exists, process)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
@@ -97,7 +97,7 @@ def test_interrupted_twice_leaves_nothing(tmp_path):
 
 def test_interrupted_once_gives_a_file(tmp_path):
     source = write_png(tmp_path / "a.png", picture(12, 14, 1))
-    process = run(10**8, str(source), "--set", "depth=1", "--json")
+    process = run(10**8, str(source), "--recipe", "siren", "--set", "depth=1", "--json")
     wait_for((tmp_path / "a.inrz.part").exists, process)
     process.send_signal(signal.SIGINT)
     report = report_of(process)
@@ -191,7 +191,7 @@ def test_nothing_is_unpickled(tmp_path):
 def test_a_run_replaces_a_checkpoint_of_another_job(tmp_path):
     source = write_png(tmp_path / "a.png", picture(12, 14, 1))
     saved(tmp_path / "a.inrz")
-    report = inrzip.compress(source, effort=1, settings={"depth": "1"})
+    report = inrzip.compress(source, recipe="siren", effort=1, settings={"depth": "1"})
     assert not report.resumed
     assert leftovers(tmp_path, ["a.png"]) == ["a.inrz"]
 

@@ -263,7 +263,7 @@ def test_settings(tmp_path: Path, settings: dict[str, str], reason: str) -> None
     source = tmp_path / "photo.png"
     write_png(source, picture(6, 5, 3))
     with pytest.raises(InrzipError, match=reason):
-        inrzip.compress(source, settings=settings, effort=1)
+        inrzip.compress(source, recipe="siren", settings=settings, effort=1)
     assert [file.name for file in tmp_path.iterdir()] == ["photo.png"]
 
 
@@ -294,7 +294,7 @@ def test_targets_beyond_reason(tmp_path: Path) -> None:
     source = tmp_path / "photo.png"
     write_png(source, picture(6, 5, 3))
     for wish in ({"target_size": 10**9}, {"target_bpp": 1e9}, {"target_psnr": 99.0}):
-        report = inrzip.compress(source, effort=1, overwrite=True, settings={"depth": "1"}, **wish)
+        report = inrzip.compress(source, recipe="siren", effort=1, overwrite=True, settings={"depth": "1"}, **wish)
         assert report.n_parameters <= 2 * segment.MOST_PARAMETERS_PER_VALUE * 6 * 5 * 3
         assert report.note or "target_bpp" in wish or report.quality["psnr_db"] >= 99
 

@@ -48,7 +48,7 @@ LIKE_OTHERS = {"laplace", "mixture", "dual-axis", "factorised", "entropy-penalis
     "name", [pytest.param(name, marks=pytest.mark.slow if name in LIKE_OTHERS else ()) for name in CODECS]
 )
 def test_a_codec_keeps_to_the_size_and_decodes(name: str) -> None:
-    found = inrzip.fit(PICTURE, codec=name, target_size=SIZE, effort=1)
+    found = inrzip.fit(PICTURE, "siren", codec=name, target_size=SIZE, effort=1)
     assert 0.8 * SIZE < found.n_bytes <= SIZE
     assert found.quality["psnr_db"] > LEAST_DB.get(name, 25.0)
     decoded = np.asarray(found.reader[:]).reshape(PICTURE.shape)
