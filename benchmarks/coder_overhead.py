@@ -1,7 +1,8 @@
 """`python -m benchmarks.coder_overhead`: what the automatic code takes for independent Laplace weights, over entropies.
 
 Two entropies: that of the very integers by their own histogram, which a decoder does not know, and that of the rounded
-density they were drawn from. Numbers are means of several draws; all side information counts.
+density they were drawn from. The latter over the former is what even a decoder that knows the density must spend.
+Numbers are means of several draws; all side information counts.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from inrzip.codecs.levels import UniformSteps
 from inrzip.codecs.weights import QuantisedTensor, encode_tensors
 
 SIZES = (1024, 7569, 66049)
-SCALES = (2, 10, 50)
+SCALES = (0.5, 1, 2, 5, 10, 20, 50)
 DRAWS = 8
 REACH = 60
 """Multiples of the scale beyond which there is no mass to speak of."""
@@ -36,8 +37,11 @@ def density_bits(scale: float) -> float:
 
 
 def main() -> None:
-    print("| weights | scale in steps | bits/weight | over the integers' entropy | over the density's entropy |")
-    print("|---|---|---|---|---|")
+    print(
+        "| weights | scale in steps | bits/weight | over the integers' entropy | over the density's entropy "
+        "| the density's over the integers' |"
+    )
+    print("|---|---|---|---|---|---|")
     for n in SIZES:
         for scale in SCALES:
             rng = np.random.default_rng(0)
@@ -45,9 +49,10 @@ def main() -> None:
             for _ in range(DRAWS):
                 values = np.rint(rng.laplace(0, scale, n)).astype(np.int32)
                 bits = 8 * len(encode_tensors([QuantisedTensor(values, UniformSteps(0))]))
-                over.append((bits / histogram_bits(values) - 1, bits / (n * density_bits(scale)) - 1))
-            own, true = 100 * np.mean(over, axis=0)
-            print(f"| {n:,} | {scale} | {density_bits(scale):.2f} | {own:.2f} % | {true:.2f} % |")
+                own, true = histogram_bits(values), n * density_bits(scale)
+                over.append((bits / own - 1, bits / true - 1, true / own - 1))
+            shares = " | ".join(f"{100 * share:.2f} %" for share in np.mean(over, axis=0))
+            print(f"| {n:,} | {scale} | {density_bits(scale):.2f} | {shares} |")
 
 
 if __name__ == "__main__":

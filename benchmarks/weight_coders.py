@@ -1,16 +1,17 @@
-"""`python -m benchmarks.weight_coders IMAGE VIDEO [--recipes NAMES] [--cache FOLDER]`: a network in every code.
+"""`python -m benchmarks.weight_coders IMAGE VIDEO [--recipes NAMES] [--ways NAMES]`: a network in every code.
 
 Three networks are fitted once in floating point: a SIREN to IMAGE; NeRV and HNeRV to an excerpt of VIDEO (every 4th
 frame, the centre 640x1280, averaged 8x8). Each is then quantised in several ways, as coarsely as 0.1 dB of loss
 allows, and written in several codes: whole files, decoded again, measured on what came out. With fine-tuning, the
-level is the coarsest of a few whose network ends within 0.1 dB. The table is Markdown on stdout. The names of ways to
-integers are those of `--codec`.
+level is the coarsest of a few whose network ends within 0.1 dB; then every way, each prior in the loss among them, is
+written in every code. The tables are Markdown on stdout. The names of ways to integers are those of `--codec`.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -79,6 +80,9 @@ HALF_CODERS: dict[str, Coders] = {"raw": CODERS["raw"]}
 PRUNED_CODERS: dict[str, Coders] = {name: CODERS[name] for name in ("Huffman", "sparse Huffman", "auto")}
 AUTO: dict[str, Coders] = {"auto": CODERS["auto"]}
 UNTUNED: dict[str, dict[str, Coders]] = {
+    "half": HALF_CODERS,
+    "huffman": CODERS,
+    "pruned": PRUNED_CODERS,
     "auto": CODERS,
     "trellis": {"predictive": CODECS["trellis"].coders},
     "priced": {"predictive": CODECS["priced"].coders},
@@ -87,25 +91,21 @@ UNTUNED: dict[str, dict[str, Coders]] = {
     "codebook": AUTO,
 }
 """Ways to integers without fitting, and the codes shown for each."""
-TUNED: dict[str, dict[str, Coders]] = {
-    "auto": CODERS,
-    **{name: AUTO for name in ("channels", "learned")},
-    **{
-        name: {"its own": CODECS[name].coders} | AUTO
-        for name in (
-            "laplace",
-            "gaussian",
-            "mixture",
-            "dual-axis",
-            "factorised",
-            "entropy-penalised",
-            "consistent-entropy",
-        )
-    },
-    "few-bits": AUTO,
-    "codebook": AUTO,
-}
-"""Ways with fine-tuning."""
+TUNED = (
+    "auto",
+    "channels",
+    "learned",
+    "laplace",
+    "gaussian",
+    "mixture",
+    "dual-axis",
+    "factorised",
+    "entropy-penalised",
+    "consistent-entropy",
+    "codebook",
+    "few-bits",
+)
+"""Ways with fine-tuning: each is shown in every code. The code of the prior that priced the weights comes first."""
 
 
 def excerpt(path: Path) -> UInt8[np.ndarray, "frames 80 160 3"]:
@@ -142,54 +142,65 @@ def fitted_network(
     return task, FittedNetwork(config, module, sensitivities(module, task.examples))
 
 
-def report(name: str, signal: Signal, fitted: FittedNetwork, tensors: Tensors, coders: dict[str, Coders]) -> None:
-    """One line for each code: bytes of the file, PSNR of what it decodes to."""
-    n = sum(tensor.integers.size for tensor in tensors)
+def written(signal: Signal, fitted: FittedNetwork, tensors: Tensors, make: Coders) -> tuple[int, float, float]:
+    """Bytes of the file, PSNR of what it decodes to, seconds to code it."""
     header = Header(signal.spec, fitted.config.number, signal.spec.shape[0])
-    for code, make in coders.items():
-        begun = time.perf_counter()
-        data = write_container(header, [encode_network(fitted.config, tensors, make(tensors))], [])
-        seconds = time.perf_counter() - begun
-        with Reader(data, max_memory=None) as reader:
-            psnr = measure(signal, reader)["psnr_db"]
-        print(f"| {name} | {code} | {len(data)} | {8 * len(data) / n:.3f} | {psnr:.2f} | {seconds:.2f} |", flush=True)
+    begun = time.perf_counter()
+    data = write_container(header, [encode_network(fitted.config, tensors, make(tensors))], [])
+    seconds = time.perf_counter() - begun
+    with Reader(data, max_memory=None) as reader:
+        return len(data), measure(signal, reader)["psnr_db"], seconds
 
 
-def compare(signal: Signal, recipe: str, n_parameters: int, effort: int, cache: Path | None) -> None:
-    """The table of one network."""
-    task, fitted = fitted_network(signal, recipe, n_parameters, effort, cache)
-    float_db = module_db(task, fitted.module, everything=True)
-    print(f"\n## {recipe}: {fitted.config}, {float_db:.2f} dB in floating point\n")
+def as_codec(network: tuple[Task, FittedNetwork], name: str) -> tuple[Task, FittedNetwork]:
+    """The network, made ready for the codec of that name."""
+    task, fitted = network
+    codec = CODECS[name]
+    sensitivity = codec.survey(fitted.module, task.examples)
+    return dataclasses.replace(task, codec=codec), dataclasses.replace(fitted, sensitivity=sensitivity)
+
+
+def compare(signal: Signal, network: tuple[Task, FittedNetwork], ways: Sequence[str]) -> None:
+    """The tables of one network."""
+    task, fitted = network
+    wanted_db = module_db(task, fitted.module, everything=True) - LOSS_DB
+    named = functools.cache(functools.partial(as_codec, network))
+
+    @functools.cache
+    def level_of(name: str) -> float:
+        own, ready = named(name)
+        return find_level(lambda level: as_it_is(own, ready, ready.module, level).db(own, everything=True), wanted_db)
+
+    print(f"\n## {task.recipe.name}: {fitted.config}, {wanted_db + LOSS_DB:.2f} dB in floating point\n")
     print("| quantised | code | file bytes | bits/weight | PSNR (dB) | seconds to code |\n|---|---|---|---|---|---|")
-
-    def as_codec(name: str) -> tuple[Task, FittedNetwork]:
-        codec = CODECS[name]
-        sensitivity = codec.survey(fitted.module, task.examples)
-        return dataclasses.replace(task, codec=codec), dataclasses.replace(fitted, sensitivity=sensitivity)
-
-    for name, coders in (("half", HALF_CODERS), ("huffman", CODERS), ("pruned", PRUNED_CODERS)):
-        report(name, signal, fitted, as_it_is(*as_codec(name), fitted.module, 1.0).tensors, coders)
-    levels: dict[str, float] = {}
     for name, coders in UNTUNED.items():
-        named = as_codec(name)
-        levels[name] = _level_for(named, float_db - LOSS_DB)
-        report(f"{name}, {LOSS_DB} dB", signal, fitted, as_it_is(*named, fitted.module, levels[name]).tensors, coders)
-    for name, coders in TUNED.items():
-        named = as_codec(name)
-        begun = time.perf_counter()
-        for factor in TUNED_LEVELS:
-            level = levels.get(name, levels["auto"]) * factor
-            found = quantised(*named, fitted.module, level, 0, new_job())
-            if found.db(task, everything=True) >= float_db - LOSS_DB or name == "few-bits":
-                seconds = time.perf_counter() - begun
-                print(f"fine-tuned {name}: {seconds:.0f} s, level x {factor}", file=sys.stderr, flush=True)
-                report(f"{name}, fine-tuned", signal, fitted, found.tensors, coders)
-                break
+        if name in ways:
+            level = level_of(name) if CODECS[name].fixed_bits is None else 1.0
+            tensors = as_it_is(*named(name), fitted.module, level).tensors
+            n = sum(tensor.integers.size for tensor in tensors)
+            for code, make in coders.items():
+                size, psnr, seconds = written(signal, fitted, tensors, make)
+                print(f"| {name} | {code} | {size} | {8 * size / n:.3f} | {psnr:.2f} | {seconds:.2f} |", flush=True)
+    columns = ["fine-tuned", "level", "PSNR (dB)", "its own", *CODERS]
+    print(f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    for name in TUNED:
+        if name in ways:
+            print(fine_tuned(named(name), level_of(name if name in UNTUNED else "auto"), wanted_db, signal), flush=True)
 
 
-def _level_for(named: tuple[Task, FittedNetwork], wanted_db: float) -> float:
+def fine_tuned(named: tuple[Task, FittedNetwork], start: float, wanted_db: float, signal: Signal) -> str:
+    """A line of the table of fine-tuned networks: at the coarsest level that will do, bytes in every code."""
     task, fitted = named
-    return find_level(lambda level: as_it_is(task, fitted, fitted.module, level).db(task, everything=True), wanted_db)
+    for factor in (1.0,) if task.codec.fixed_bits else TUNED_LEVELS:
+        begun = time.perf_counter()
+        found = quantised(task, fitted, fitted.module, start * factor, 0, new_job())
+        print(f"{task.codec.name}, level x {factor}: {time.perf_counter() - begun:.0f} s", file=sys.stderr, flush=True)
+        if task.codec.fixed_bits or found.db(task, everything=True) >= wanted_db:
+            files = [written(signal, fitted, found.tensors, make) for make in (task.codec.coders, *CODERS.values())]
+            sizes = " | ".join(str(size) for size, _, _ in files)
+            (psnr,) = {round(psnr, 2) for _, psnr, _ in files}
+            return f"| {task.codec.name} | x {factor} | {psnr:.2f} | {sizes} |"
+    return f"| {task.codec.name} | not within {LOSS_DB} dB at any" + " |" * (len(CODERS) + 3)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -200,6 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("video", type=Path)
     parser.add_argument("--cache", type=Path, help="folder in which fitted networks are kept")
     parser.add_argument("--recipes", default="siren,nerv,hnerv", help="which of the three networks")
+    parser.add_argument("--ways", default=",".join((*UNTUNED, *TUNED)), help="which of the ways to integers")
     options = parser.parse_args(arguments)
     prepare()
     if options.cache is not None:
@@ -209,7 +221,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for recipe, n_parameters, effort in NETWORKS:
         if recipe not in options.recipes.split(","):
             continue
-        compare(image if recipe == "siren" else video, recipe, n_parameters, effort, options.cache)
+        signal = image if recipe == "siren" else video
+        compare(signal, fitted_network(signal, recipe, n_parameters, effort, options.cache), options.ways.split(","))
     return 0
 
 

@@ -43,6 +43,12 @@ NeRV at 2 bits a weight, against uniform steps fitted as long: 0 gains 0.1 dB at
 """
 SOFTNESS = 0.4
 """Standard deviation of soft assignments, in the steps that codewords started from."""
+NEIGHBOURS = 4
+"""Codewords on each side of the nearest that take part in soft assignments: the next is beyond four steps, or, if
+learning has moved words together, beyond what matters.
+"""
+LEAST_SHARE = 1e-9
+"""Of the weights, so that the logarithm of a word's share is finite."""
 WORD_UNIT = 10.0
 """Codewords are learned in tenths of the weights' unit, or Adam would move them, which thousands of weights share, as
 far as it moves one weight.
@@ -77,6 +83,10 @@ class Plan:
         """Its number on the ladder."""
         return max(0, self.step_index - FINENESS)
 
+    def members(self) -> list[Int[np.ndarray, " members"]]:
+        """The channels of each group."""
+        return [np.flatnonzero(np.array(self.groups) == group) for group in range(max(self.groups) + 1)]
+
 
 class LearnedCodebooks(Quantising):
     """A network whose arrays take their values from codebooks that are fitted along with them.
@@ -97,11 +107,15 @@ class LearnedCodebooks(Quantising):
             if not plan.groups:
                 rounded.append(round_through(array, jnp.float32(plan.step)))
                 continue
-            rows, words = _rows(array, plan.axis), words / WORD_UNIT
-            chosen = round_through(words, jnp.float32(plan.word_step))[np.array(plan.groups)]
-            nearest = jnp.take_along_axis(chosen, _nearest(rows, chosen), axis=1)
+            rows, words = _rows(array, plan.axis), jnp.sort(words / WORD_UNIT)
+            chosen = round_through(words, jnp.float32(plan.word_step))
+            nearest, counts = jnp.zeros_like(rows), jnp.zeros(words.shape[1])
+            for group, members in enumerate(plan.members()):
+                mine = rows[members]
+                nearest = nearest.at[members].set(chosen[group][nearest_places(mine, chosen[group])])
+                counts = counts + _soft_counts(mine, words[group], SOFTNESS * plan.step)
             rounded.append(_unrows(nearest + rows - jax.lax.stop_gradient(rows), array.shape, plan.axis))
-            bits = bits + _soft_entropy(rows, words[np.array(plan.groups)], SOFTNESS * plan.step)
+            bits = bits - jnp.sum(counts * jnp.log2(jnp.maximum(counts / rows.size, LEAST_SHARE)))
         network: Trainable = eqx.combine(jax.tree.unflatten(treedef, rounded), static)
         return network, self.price * bits
 
@@ -182,29 +196,34 @@ def _lloyd(
     return words
 
 
-def _nearest(
-    rows: Float[Array, "channels weights"], words: Float[Array, "channels words"]
-) -> Int[Array, "channels weights"]:
-    return jnp.argmin((rows[:, :, None] - words[:, None, :]) ** 2, axis=-1)
+def nearest_places(values: Any, words: Any) -> Any:
+    """For each of `values`, the place of the nearest of `words`, which increase; of two, the first. Arrays of NumPy or
+    JAX: a search between the midpoints instead of a distance for each pair, which took most of a fit's time and memory.
+    """
+    search = jnp.searchsorted if isinstance(values, jax.Array) else np.searchsorted
+    return search((words[1:] + words[:-1]) / 2, values)
 
 
-def _soft_entropy(
-    rows: Float[Array, "channels weights"], words: Float[Array, "channels words"], softness: float
-) -> Float[Array, ""]:
-    """Bits of all assignments under their own distribution, with a weight shared out among near codewords."""
-    shares = jax.nn.softmax(-((rows[:, :, None] - words[:, None, :]) ** 2) / (2 * softness**2), axis=-1)
-    counts = shares.sum((0, 1))
-    return -jnp.sum(counts * jnp.log2(jnp.maximum(counts / rows.size, 1e-9)))
+def _soft_counts(
+    rows: Float[Array, "channels weights"], words: Float[Array, " words"], softness: float
+) -> Float[Array, " words"]:
+    """How many weights each word has, with a weight shared out among the words near it; `words` increase."""
+    places = nearest_places(rows, words)[..., None] + jnp.arange(-NEIGHBOURS, NEIGHBOURS + 1)
+    exist = (places >= 0) & (places < len(words))
+    places = jnp.clip(places, 0, len(words) - 1)
+    distances = jnp.where(exist, (rows[..., None] - words[places]) ** 2, jnp.inf)
+    shares = jax.nn.softmax(-distances / (2 * softness**2), axis=-1)
+    return jnp.zeros_like(words).at[places].add(shares)
 
 
 def _code(array: Float[np.ndarray, "*shape"], words: Float[np.ndarray, "groups words"], plan: Plan) -> QuantisedTensor:
     """The integers and the codebooks of a tensor."""
     rows, groups = _rows(array.astype(np.float64), plan.axis), np.array(plan.groups)
-    multiples = np.rint(words / plan.word_step).astype(np.int64)
+    multiples = np.sort(np.rint(words / plan.word_step).astype(np.int64))
     books, integers = [], np.zeros(rows.shape, np.int64)
     for group, own in enumerate(multiples):
         mine = rows[groups == group]
-        values = own[np.argmin(np.abs(mine[..., None] - own * plan.word_step), axis=-1)]
+        values = own[nearest_places(mine, own * plan.word_step)]
         used = np.unique(values)
         books.append(tuple(used.tolist()))
         integers[groups == group] = np.searchsorted(used, values) - np.argmin(np.abs(used))

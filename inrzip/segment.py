@@ -185,9 +185,11 @@ def quantised(
         within=(FIT_SHARE, 1.0),
     )
     if isinstance(tuned, Quantising):
-        return Quantised(tuned.network, tuned.quantised())
-    both = as_it_is(task, fitted, tuned.network, level), as_it_is(task, fitted, module, level)
-    return max(both, key=lambda result: result.db(task))
+        result = Quantised(tuned.network, tuned.quantised())
+    else:
+        result = as_it_is(task, fitted, tuned.network, level)
+    plain = as_it_is(task, fitted, module, level)  # what is left if the fit has gone astray
+    return max((plain, result), key=lambda either: either.db(task))
 
 
 def _part_of(deadline: float | None, share: float) -> float | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,15 +13,24 @@ import pytest
 import inrzip
 from inrzip.architectures.base import Grid, Representation, parameters
 from inrzip.architectures.siren import SirenConfig
+from inrzip.checkpoint import Checkpoint
 from inrzip.codecs.codebook import Codebook
 from inrzip.codecs.levels import ChannelSteps
-from inrzip.constraints import Quantising
+from inrzip.compression import segment_task
+from inrzip.constraints import Constrained, Quantising
 from inrzip.errors import InrzipError
 from inrzip.examples import GridPoints
 from inrzip.fitting import Schedule, fit
+from inrzip.job import Job
+from inrzip.media.samples import array_signal
 from inrzip.metrics import psnr
 from inrzip.network import dequantise_network
-from inrzip.weight_codecs import CODECS, choose_codec
+from inrzip.plan import Request
+from inrzip.recipes import RECIPES
+from inrzip.segment import FittedNetwork, Quantised, as_it_is, quantised
+from inrzip.sensitivity import sensitivities
+from inrzip.signal import Kind
+from inrzip.weight_codecs import CODECS, Sensitivity, WeightCodec, choose_codec
 from tests.common import picture
 
 PICTURE = picture(24, 32, 3)
@@ -67,6 +79,29 @@ def test_fine_tuning_makes_a_better_network(name: str, network: Representation) 
     learned = tuned.quantised() if isinstance(tuned, Quantising) else None
     tensors = learned or codec.quantise(tuned.network, sensitivity, LEVEL)
     assert error_of(dequantise_network(network, tensors)) < 0.9 * error_of(plain)
+
+
+@pytest.mark.parametrize("name", ["auto", "learned"])
+def test_a_fit_that_goes_astray_is_dropped(name: str, network: Representation) -> None:
+    signal = array_signal(PICTURE, Kind.IMAGE, Path("picture.npy"), None)
+    codec = CODECS[name]
+    task = segment_task(signal, 0, 24, 0, Request(effort=1), RECIPES["siren"], codec, {}, None)
+    task = dataclasses.replace(task, schedule=Schedule(20, 1e-3))
+    fitted = FittedNetwork(SirenConfig(32, 2, (8, 8)), network, sensitivities(network, EXAMPLES))
+    assert codec.constrain is not None
+    constrain = codec.constrain
+
+    def spoil(network: Representation, sensitivity: Sensitivity, level: float) -> Constrained:
+        return constrain(jax.tree.map(lambda array: 0.1 * array, network), sensitivity, level)
+
+    def tuned(codec: WeightCodec) -> Quantised:
+        job = Job(Checkpoint(None, ""), None, None)
+        return quantised(dataclasses.replace(task, codec=codec), fitted, network, LEVEL, 0, job)
+
+    plain = as_it_is(task, fitted, network, LEVEL)
+    found = tuned(dataclasses.replace(codec, constrain=spoil))
+    assert found.db(task) == plain.db(task) < tuned(codec).db(task)
+    assert all(np.array_equal(a.integers, b.integers) for a, b in zip(found.tensors, plain.tensors, strict=True))
 
 
 def test_the_levels_are_those_that_the_name_promises(network: Representation) -> None:
