@@ -1,7 +1,8 @@
 """Fitting latents and networks to a picture: gradient descent on squared error + price * bits.
 
 Latents are rounded smoothly and disturbed by noise while fitting (Agustsson and Theis, 2020; Kim et al., C3, 2024;
-Blard et al., Cool-Chic 5), more and more like true rounding. A last phase rounds for good, and fits the networks only.
+Blard et al., Cool-Chic 5), more and more like true rounding. A last phase fits the networks only, rounded as they will
+be in the file, to latents that are rounded for good.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ CLIP_NETWORKS = 0.1
 TEMPERATURE = (0.35, 0.08)
 NOISE = (0.22, 0.15)
 """From the first step to the last."""
-LAST_PHASE = 0.06
-"""Part of the steps that fit the networks to latents rounded for good."""
-PEAK_LAST = 5e-4
+LAST_PHASE = 0.1
+"""Steps of the last phase, as a part of the others."""
+PEAK_LAST = 1e-3
 STEPS_AT_ONCE = 20
 DECAYS = (0.9, 0.999)
 EPSILON = 1e-12
@@ -51,6 +52,13 @@ class State(NamedTuple):
     change_moments: Moments
     latent_moments: Moments
     step: Array
+
+
+class Rounding(NamedTuple):
+    """Whether latents are rounded for good, and the steps that changes are rounded to: arrays of 0 for none."""
+
+    latents: Array
+    sizes: Networks
 
 
 class Price(NamedTuple):
@@ -77,6 +85,13 @@ def rounded(state: State) -> Atlas:
     return jnp.round(state.latents * GAIN)
 
 
+def _in_steps(change: Array, size: Array) -> Array:
+    """Changes rounded to steps, with the gradient of the identity."""
+    safe = jnp.maximum(size, EPSILON)
+    rounded = jnp.where(size > 0, jnp.round(change / safe) * safe, change)
+    return change + lax.stop_gradient(rounded - change)
+
+
 def _adam(gradient: Any, moments: Moments, step: Array) -> tuple[Any, Moments]:
     first = jax.tree.map(lambda m, g: DECAYS[0] * m + (1 - DECAYS[0]) * g, moments.first, gradient)
     second = jax.tree.map(lambda v, g: DECAYS[1] * v + (1 - DECAYS[1]) * g * g, moments.second, gradient)
@@ -94,12 +109,12 @@ def run(
     target: Float[Array, "channels rows columns"],
     price: Price,
     n_steps: Array,
-    n_last: Array,
-    rates: Float[Array, " 3"],
+    rounding: Rounding,
+    rates: Float[Array, " 2"],
     seed: Array,
 ) -> tuple[State, Float[Array, " 2"]]:
-    """`STEPS_AT_ONCE` steps of a fit of `n_steps` and `n_last` more. Returns the mean squared error and bits per pixel
-    of the last one.
+    """`STEPS_AT_ONCE` steps of a fit of `n_steps`; `rates`: the peaks of latents and of networks. Returns the mean
+    squared error and bits per pixel of the last one.
     """
     mask = jnp.asarray(layout.mask)
     n_pixels = layout.shape[0] * layout.shape[1]
@@ -107,9 +122,9 @@ def run(
     bit = price.weight / n_pixels / per_square
 
     def one(state: State, _: None) -> tuple[State, Array]:
-        networks = jax.tree.map(jnp.add, prior, state.change)
+        networks = jax.tree.map(lambda mean, c, size: mean + _in_steps(c, size), prior, state.change, rounding.sizes)
         done = jnp.minimum(state.step / n_steps, 1.0)
-        last = state.step >= n_steps
+        last = rounding.latents
         temperature = TEMPERATURE[0] + (TEMPERATURE[1] - TEMPERATURE[0]) * done
         sigma = NOISE[0] + (NOISE[1] - NOISE[0]) * done
         noise = sigma * jax.random.normal(jax.random.fold_in(jax.random.key(seed), state.step), mask.shape)
@@ -134,10 +149,8 @@ def run(
             penalty,
         )
         cosine = 0.5 * (1 + jnp.cos(jnp.pi * done))
-        after = jnp.clip((state.step - n_steps) / jnp.maximum(n_last, 1), 0, 1)
-        network_rate = jnp.where(last, rates[2] * (1 - after), rates[1] * cosine)
         move, change_moments = _adam(by_change, state.change_moments, state.step)
-        change = jax.tree.map(lambda c, m: c - network_rate * m, state.change, move)
+        change = jax.tree.map(lambda c, m: c - rates[1] * cosine * m, state.change, move)
         step, latent_moments = _adam(by_latents * scale, state.latent_moments, state.step)
         latents = state.latents - jnp.where(last, 0.0, rates[0] * cosine) * step
         found = jnp.stack([cost.squares * per_square, cost.bits / n_pixels])

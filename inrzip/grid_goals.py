@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import math
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -47,6 +48,8 @@ DB_PER_DECADE = -6.0
 """What ten times the lambda does to the PSNR, about."""
 PILOT_SHARE, PILOTS = 0.12, 3
 """Short fits that look for lambda, each with this part of the steps."""
+MAIN_SHARE = 0.8
+"""Of the whole job, what pilots and the main fit take."""
 REFIT_SHARE, REFITS = 0.15, 4
 """Fits that correct lambda after the main one."""
 RESCUES, RESCUE_TONES = 5, 8
@@ -57,7 +60,8 @@ SIZE_WINDOW = 0.965
 """A target size is met from this part of it up to all of it."""
 AIM = 0.985
 WINDOW_DB = 0.25
-STEP_OFFSETS = tuple(range(-16, 17, 4))
+STEP_OFFSETS = tuple(range(-6, 20, 3))
+PILOT_OFFSETS = (3,)
 SPREAD_OFFSETS = tuple(range(-24, 25, 4))
 FINAL_SHARE = 0.8
 """Of the time allowed, what fits may use."""
@@ -100,27 +104,27 @@ class Result:
 
 def encode_picture(task: Task, goal: Goal, job: Job) -> Coded:
     """Codes a picture to the goal, or as near as it can be: then `note` says what was reached."""
-    planes = _planes(task)
-    prior = grid_prior.load(PRIOR)
-    n_steps = task.schedule.n_steps if task.deadline is None else _affordable_steps(task, planes, prior, goal)
-    if goal.quality is not None:
-        tone = round(grid_prior.NEUTRAL_TONE - TONES_PER_QUALITY * (goal.quality - QUALITY_OF_NEUTRAL_TONE))
-        return Coded(_encode(task, planes, prior, tone, None, n_steps, 0.0, "fit", (0.0, 1.0), job).payload)
-    return _search(task, planes, prior, goal, n_steps, job)
+    encoder = Encoder(task, _planes(task), grid_prior.load(PRIOR), job)
+    n_steps = task.schedule.n_steps if task.deadline is None else _affordable_steps(encoder, goal)
+    if goal.quality is None:
+        return _search(encoder, goal, n_steps)
+    tone = round(grid_prior.NEUTRAL_TONE - TONES_PER_QUALITY * (goal.quality - QUALITY_OF_NEUTRAL_TONE))
+    return Coded(encoder.encode(Stage("fit", tone, None, n_steps, 0.0, (0.0, 1.0))).payload)
 
 
-def _affordable_steps(task: Task, planes: list[Plane], prior: GridPrior, goal: Goal) -> int:
+def _affordable_steps(encoder: Encoder, goal: Goal) -> int:
     """Steps for which there is time, as a few show that are then forgotten."""
+    task = encoder.task
     assert task.deadline is not None
-    seconds = 0.0
-    for plane in planes:
-        layout = plane.layout
-        mean = jax.tree.map(jnp.asarray, grid_prior.as_floats(prior.networks(grid_prior.NEUTRAL_TONE, plane.channels)))
-        state = grid_fit.start(jax.tree.map(jnp.zeros_like, mean), jnp.zeros((layout.rows, layout.columns)))
+    seconds, tone = 0.0, grid_prior.NEUTRAL_TONE
+    for plane in encoder.planes:
+        mean = encoder.mean(plane, tone)
+        latents = jnp.zeros((plane.layout.rows, plane.layout.columns))
+        state = grid_fit.start(jax.tree.map(jnp.zeros_like, mean), latents)
         for _ in range(2):  # the first call compiles
             begun = time.monotonic()
-            state = _advance(state, plane, mean, _penalty(prior, plane.channels), grid_prior.NEUTRAL_TONE, 1e6, 1.0)[0]
-            jax.block_until_ready(state.latents)
+            state, _ = advance(encoder, plane, mean, tone, state, 1, _rounding(None, encoder.prior), (0.0, 0.0))
+            state.latents.block_until_ready()
             latest = time.monotonic() - begun
         seconds += latest / grid_fit.STEPS_AT_ONCE
     work = QUALITY_WORK if goal.quality is not None else SEARCH_WORK
@@ -128,34 +132,27 @@ def _affordable_steps(task: Task, planes: list[Plane], prior: GridPrior, goal: G
     return max(grid_fit.STEPS_AT_ONCE, min(task.schedule.n_steps, int(left / seconds / work)))
 
 
-def _advance(
-    state: grid_fit.State, plane: Plane, mean: Networks, penalty: Networks, tone: int, n_steps: float, n_last: float
-) -> tuple[grid_fit.State, Array]:
-    """Some steps of a fit."""
-    price = grid_fit.Price(jnp.float32(lambda_of(tone)), jnp.float32(latent_step(tone)))
-    rates = jnp.array([grid_fit.PEAK_LATENTS, grid_fit.PEAK_NETWORKS, grid_fit.PEAK_LAST])
-    counts = jnp.float32(n_steps), jnp.float32(n_last)
-    return grid_fit.run(plane.layout, state, mean, penalty, plane.target, price, *counts, rates, jnp.int32(0))
-
-
-def _search(task: Task, planes: list[Plane], prior: GridPrior, goal: Goal, n_steps: int, job: Job) -> Coded:
+def _search(encoder: Encoder, goal: Goal, n_steps: int) -> Coded:
     """Pilot fits find the tone; the main fit is corrected by short ones until it is within the goal's window."""
+    task, job = encoder.task, encoder.job
     tone, fits = tone_of(_typical_lambda(8 * goal.size / task.grid.n_points)), None
     n_pilot = max(grid_fit.STEPS_AT_ONCE, round(PILOT_SHARE * n_steps))
     share = PILOTS * PILOT_SHARE
     for i in range(PILOTS):
-        within = (i * PILOT_SHARE * 0.6, (i + 1) * PILOT_SHARE * 0.6)
-        found = _encode(task, planes, prior, tone, fits, n_pilot, 0.0, f"pilot{i}", within, job)
+        within = i * PILOT_SHARE * MAIN_SHARE, (i + 1) * PILOT_SHARE * MAIN_SHARE
+        found = encoder.encode(Stage(f"pilot{i}", tone, fits, n_pilot, 0.0, within, pilot=True))
         if job.stopping:
             break
         tone, fits = _moved_on(found, goal)
     best: Result | None = None
     for i in range(1 + REFITS + RESCUES):
-        main = i == 0
-        steps = round((1 - share) * n_steps) if main else max(grid_fit.STEPS_AT_ONCE, round(REFIT_SHARE * n_steps))
-        begin = 0.0 if main else REFIT_FROM
-        within = (share * 0.6, 0.8) if main else (0.8, 1.0)
-        found = _encode(task, planes, prior, tone, fits, steps, begin, f"fit{i}", within, job)
+        if i == 0:
+            within = share * MAIN_SHARE, MAIN_SHARE
+            stage = Stage("main", tone, fits, round((1 - share) * n_steps), 0.0, within)
+        else:
+            n_refit = max(grid_fit.STEPS_AT_ONCE, round(REFIT_SHARE * n_steps))
+            stage = Stage(f"refit{i}", tone, fits, n_refit, REFIT_FROM, (MAIN_SHARE, 1.0))
+        found = encoder.encode(stage)
         if _allowed(found, goal) and (best is None or _nearer(found, best, goal)):
             best = found
         if _met(found, goal) or (best is not None and (i >= REFITS or job.stopping)):
@@ -222,81 +219,135 @@ def _planes(task: Task) -> list[Plane]:
     ]
 
 
-def _encode(
-    task: Task,
-    planes: list[Plane],
-    prior: GridPrior,
-    tone: int,
-    before: list[Fit] | None,
-    n_steps: int,
-    begin: float,
-    name: str,
-    within: tuple[float, float],
-    job: Job,
-) -> Result:
-    """A fit of all planes at a tone, from an earlier fit if there is one, and its payload."""
-    tone = min(max(tone, 0), grid_prior.MAX_TONE)
-    fits = []
-    for i, plane in enumerate(planes):
-        low, high = within
-        part = (low + (high - low) * i / len(planes), low + (high - low) * (i + 1) / len(planes))
-        start = None if before is None else before[i]
-        fits.append(_fit(task, plane, prior, tone, start, n_steps, begin, f"{name}/{tone}", part, job))
-    job.tell("coding", within[1])
-    config, coded = _coded(planes, prior, tone, fits)
-    stream = encode_planes(config, prior, planes[0].layout.shape, coded)
-    return Result(encode_config(config) + stream, _decoded_db(task, config, stream, planes), fits, tone)
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A fit at a tone: from an earlier one or from the beginning, in so many steps, of a schedule that starts at its
+    part `begin`. `within`: its share of the job. A pilot is coded with less care.
+    """
+
+    name: str
+    tone: int
+    before: list[Fit] | None
+    n_steps: int
+    begin: float
+    within: tuple[float, float]
+    pilot: bool = False
 
 
-def _decoded_db(task: Task, config: GridConfig, stream: bytes, planes: list[Plane]) -> float:
-    """PSNR of what a decoder makes of the stream."""
-    height, width = planes[0].layout.shape
-    picture = Picture(config, stream, (height, width), task.grid.channels)
-    values = np.clip(picture.render((0, height), (0, width)), 0, 1)
-    target = np.moveaxis(np.concatenate([np.asarray(plane.target) for plane in planes]), 0, -1)
-    return task.db(float(np.mean((values.astype(np.float64) - target) ** 2)))
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """A picture to be coded."""
+
+    task: Task
+    planes: list[Plane]
+    prior: GridPrior
+    job: Job
+
+    def encode(self, stage: Stage) -> Result:
+        """Fits and codes all planes."""
+        fits = [self._fit(stage, i) for i in range(len(self.planes))]
+        self.job.tell("coding", stage.within[1])
+        config, coded = _coded(
+            self.planes, self.prior, stage.tone, fits, PILOT_OFFSETS if stage.pilot else STEP_OFFSETS
+        )
+        if not stage.pilot:
+            settled = [self._settle(stage, i, fit, config) for i, fit in enumerate(fits)]
+            config, coded = _coded(self.planes, self.prior, stage.tone, settled, (config.step - NEUTRAL_OFFSET,))
+        stream = encode_planes(config, self.prior, self.planes[0].layout.shape, coded)
+        return Result(encode_config(config) + stream, self._decoded_db(config, stream), fits, stage.tone)
+
+    def mean(self, plane: Plane, tone: int) -> Networks:
+        """The prior's networks for a plane."""
+        networks: Networks = jax.tree.map(jnp.asarray, grid_prior.as_floats(self.prior.networks(tone, plane.channels)))
+        return networks
+
+    def _decoded_db(self, config: GridConfig, stream: bytes) -> float:
+        """PSNR of what a decoder makes of the stream."""
+        height, width = self.planes[0].layout.shape
+        picture = Picture(config, stream, (height, width), self.task.grid.channels)
+        values = np.clip(picture.render((0, height), (0, width)), 0, 1)
+        target = np.moveaxis(np.concatenate([np.asarray(plane.target) for plane in self.planes]), 0, -1)
+        return self.task.db(float(np.mean((values.astype(np.float64) - target) ** 2)))
+
+    def _fit(self, stage: Stage, number: int) -> Fit:
+        plane = self.planes[number]
+        name = f"{plane.name}/{stage.name}/{stage.tone}/{stage.n_steps}"
+        mean = self.mean(plane, stage.tone)
+        if stage.before is None:
+            before = Fit(jax.tree.map(jnp.zeros_like, mean), _first_latents(plane, stage.tone) / grid_fit.GAIN)
+        else:
+            before = stage.before[number]
+        known = self.job.finished(name, before)
+        if known is not None:
+            return known
+        scheduled = max(1, round(stage.n_steps / (1 - stage.begin)))
+        state = grid_fit.start(before.change, before.latents * grid_fit.GAIN)
+        state = self.job.interrupted(name, state._replace(step=jnp.int32(round(stage.begin * scheduled))))
+        low, high = stage.within
+        part = (high - low) / len(self.planes)
+        within = low + part * number, low + part * (number + 1)
+        unrounded = _rounding(None, self.prior)
+        told = time.monotonic()
+        while int(state.step) < scheduled:
+            rates = (grid_fit.PEAK_LATENTS, grid_fit.PEAK_NETWORKS)
+            state, (error, bpp) = advance(self, plane, mean, stage.tone, state, scheduled, unrounded, rates)
+            now = time.monotonic()
+            if self.task.deadline is not None and now > self.task.deadline:
+                break
+            if now - told > SECONDS_BETWEEN_REPORTS:
+                told = now
+                done = within[0] + (within[1] - within[0]) * min(int(state.step) / scheduled, 1.0)
+                self.job.watch(name, state, done, f"{self.task.db(float(error)):.2f} dB, {float(bpp):.3f} bpp")
+            if self.job.stopping:
+                break
+        result = Fit(state.change, state.latents)
+        self.job.finish(name, result)
+        return result
+
+    def _settle(self, stage: Stage, number: int, fit: Fit, config: GridConfig) -> Fit:
+        """Networks fitted on, rounded as the configuration says, to latents that are rounded for good."""
+        if self.job.stopping:
+            return fit
+        plane, n_steps = self.planes[number], max(grid_fit.STEPS_AT_ONCE, round(grid_fit.LAST_PHASE * stage.n_steps))
+        name = f"{plane.name}/{stage.name}/{stage.tone}/settle{config.step}/{n_steps}"
+        known = self.job.finished(name, fit)
+        if known is not None:
+            return known
+        mean, rounding = self.mean(plane, stage.tone), _rounding(config, self.prior)
+        state = grid_fit.start(fit.change, fit.latents * grid_fit.GAIN)
+        while int(state.step) < n_steps:
+            rates = (0.0, grid_fit.PEAK_LAST)
+            state, _ = advance(self, plane, mean, stage.tone, state, n_steps, rounding, rates)
+        result = Fit(state.change, fit.latents)
+        self.job.finish(name, result)
+        return result
 
 
-def _fit(
-    task: Task,
+def advance(
+    encoder: Encoder,
     plane: Plane,
-    prior: GridPrior,
+    mean: Networks,
     tone: int,
-    before: Fit | None,
+    state: grid_fit.State,
     n_steps: int,
-    begin: float,
-    name: str,
-    within: tuple[float, float],
-    job: Job,
-) -> Fit:
-    """Fits a plane; the schedule starts at its part `begin`."""
-    name = f"{plane.name}/{name}/{n_steps}"
-    mean = jax.tree.map(jnp.asarray, grid_prior.as_floats(prior.networks(tone, plane.channels)))
-    if before is None:
-        before = Fit(jax.tree.map(jnp.zeros_like, mean), _first_latents(plane, tone) / grid_fit.GAIN)
-    state = grid_fit.start(before.change, before.latents * grid_fit.GAIN)
-    known = job.finished(name, before)
-    if known is not None:
-        return known
-    scheduled = max(1, round(n_steps / (1 - begin)))
-    state = job.interrupted(name, state._replace(step=jnp.int32(round(begin * scheduled))))
-    penalty = _penalty(prior, plane.channels)
-    n_last = max(1, round(grid_fit.LAST_PHASE * scheduled))
-    total, told = scheduled, time.monotonic()
-    while int(state.step) < total + n_last:
-        state, (error, bpp) = _advance(state, plane, mean, penalty, tone, total, n_last)
-        now = time.monotonic()
-        if task.deadline is not None and now > task.deadline:
-            break
-        if now - told > SECONDS_BETWEEN_REPORTS:
-            told = now
-            done = within[0] + (within[1] - within[0]) * min(int(state.step) / (total + n_last), 1.0)
-            job.watch(name, state, done, f"{task.db(float(error)):.2f} dB, {float(bpp):.3f} bpp")
-        if job.stopping:
-            break
-    result = Fit(state.change, state.latents)
-    job.finish(name, result)
-    return result
+    rounding: grid_fit.Rounding,
+    rates: tuple[float, float],
+) -> tuple[grid_fit.State, Array]:
+    """Some steps of a fit."""
+    price = grid_fit.Price(jnp.float32(lambda_of(tone)), jnp.float32(latent_step(tone)))
+    penalty = _penalty(encoder.prior, plane.channels)
+    advanced: tuple[grid_fit.State, Array] = grid_fit.run(
+        plane.layout, state, mean, penalty, plane.target, price, jnp.float32(n_steps), rounding, jnp.array(rates),
+        jnp.int32(0),
+    )  # fmt: skip
+    return advanced
+
+
+def _rounding(config: GridConfig | None, prior: GridPrior) -> grid_fit.Rounding:
+    """What the last phase rounds; with None, that of the phases before."""
+    sizes = prior.step_sizes(NEUTRAL_OFFSET if config is None else config.step)
+    unit = 0.0 if config is None else 2.0**-WEIGHT_BITS
+    return grid_fit.Rounding(jnp.bool_(config is not None), jax.tree.map(lambda s: jnp.float32(s * unit), sizes))
 
 
 @functools.cache
@@ -329,12 +380,14 @@ def _penalty(prior: GridPrior, channels: int) -> Networks:
     return jax.tree.map(price, spreads)  # type: ignore[no-any-return]
 
 
-def _coded(planes: list[Plane], prior: GridPrior, tone: int, fits: list[Fit]) -> tuple[GridConfig, list[CodedPlane]]:
-    """The networks rounded with the steps, and coded with the spreads, that make the whole cheapest."""
+def _coded(
+    planes: list[Plane], prior: GridPrior, tone: int, fits: list[Fit], offsets: Sequence[int]
+) -> tuple[GridConfig, list[CodedPlane]]:
+    """The networks rounded with those of some steps, and coded with the spreads, that make the whole cheapest."""
     weight, n_pixels = lambda_of(tone), planes[0].layout.shape[0] * planes[0].layout.shape[1]
     grids = [_whole_latents(plane.layout, fit) for plane, fit in zip(planes, fits, strict=True)]
     best: tuple[float, GridConfig, list[CodedPlane]] | None = None
-    for offset in STEP_OFFSETS:
+    for offset in offsets:
         step = NEUTRAL_OFFSET + offset
         coded = [CodedPlane(_rounded(prior, fit.change, step), grid) for fit, grid in zip(fits, grids, strict=True)]
         config, bits = _best_spread(prior, tone, step, [plane.changes for plane in coded], planes)
