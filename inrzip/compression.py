@@ -158,7 +158,7 @@ def encode_signal(
     deadline: float | None,
 ) -> tuple[bytes, int, list[str]]:
     """The file's bytes, the number of parameters in it, and remarks on segments that missed their goal."""
-    header = Header(signal.spec, recipe.architecture.number, plan.segment_length(signal.spec))
+    header = Header(signal.spec, recipe.architecture.number, plan.segment_length(signal.spec, recipe))
     bounds = [header.segment_bounds(i) for i in range(header.n_segments)]
     budget = _segment_budget(header, tracks, plan.total_bytes(request, signal.spec), request)
     payloads: list[bytes] = []

@@ -18,6 +18,8 @@ from .signal import Kind, Spec
 SEGMENT_BYTES = 400 << 20
 """Samples of one segment, as float-free raw data: what fitting holds in memory, besides a fixed amount."""
 AUDIO_SEGMENT_SECONDS = 1.0
+GRID_SEGMENT_PIXELS = 4_000_000
+"""Larger pictures are strips of latent grids, each fitted by itself: fitting takes about 150 bytes a pixel."""
 EFFORT_RANGE = (1, 9)
 STEPS_AT_EFFORT_1 = 300
 EPOCHS_AT_EFFORT_1 = 30.0
@@ -92,9 +94,11 @@ def total_bytes(request: Request, spec: Spec) -> int:
     return max(SMALLEST_DEFAULT_BYTES, int(at_50 * factor))
 
 
-def segment_length(spec: Spec) -> int:
+def segment_length(spec: Spec, recipe: Recipe) -> int:
     """Rows of axis 0 in a segment: all, if they fit in `SEGMENT_BYTES`; a second or so of sound; else equal parts."""
     n = spec.shape[0]
+    if recipe.architecture is GridConfig:
+        return _even(n, max(1, GRID_SEGMENT_PIXELS // spec.shape[1]))
     if spec.kind in (Kind.SHAPE, Kind.IMAGE):
         return n
     if spec.kind == Kind.AUDIO:

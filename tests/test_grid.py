@@ -8,6 +8,7 @@ from jax import lax
 from numpy import ndarray
 
 import inrzip
+from inrzip import plan
 from inrzip.architectures import grid_training
 from inrzip.architectures.grid import GridConfig, channel_groups
 from inrzip.architectures.grid_layout import HYPER_LEVELS, LEVELS, NEIGHBOURS, Networks, places, shapes
@@ -196,3 +197,14 @@ def test_other_samples(channels: int, dtype: type, peak: int) -> None:
     assert decoded.shape == image.shape and decoded.dtype == dtype
     assert fitted.quality["psnr_db"] >= 30
     assert np.mean((decoded.astype(float) - image) ** 2) < (peak / 30) ** 2
+
+
+def test_large_pictures_are_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "GRID_SEGMENT_PIXELS", 1000)
+    image = smooth((48, 40, 3), 255, np.uint8)
+    fitted = inrzip.fit(image, effort=1, quality=60)
+    assert fitted.reader.container.header.n_segments == 2
+    decoded = np.asarray(fitted.reader)
+    assert decoded.shape == image.shape
+    np.testing.assert_array_equal(fitted.reader[20:30, 3:9], decoded[20:30, 3:9])
+    assert fitted.quality["psnr_db"] > 24

@@ -73,7 +73,7 @@ def test_sizes_asked_for():
 
 @pytest.mark.parametrize("spec", ALL, ids=lambda spec: spec.kind.name)
 def test_segments(spec):
-    length = plan.segment_length(spec)
+    length = plan.segment_length(spec, RECIPES["siren"])
     n = -(-spec.shape[0] // length)
     assert 1 <= length <= spec.shape[0]
     if spec.kind in (Kind.IMAGE, Kind.SHAPE):
@@ -85,17 +85,25 @@ def test_segments(spec):
         assert length * row <= plan.SEGMENT_BYTES and n <= 1 + -(-spec.shape[0] * row // plan.SEGMENT_BYTES)
 
 
+def test_large_pictures_are_segments_of_latent_grids():
+    for shape in ((512, 768), (4000, 6000), (100, 1_000_000), (3, 5_000_000)):
+        length = plan.segment_length(dataclasses.replace(IMAGE, shape=shape), RECIPES["grid"])
+        assert 1 <= length <= shape[0]
+        assert length == 1 or length * shape[1] <= plan.GRID_SEGMENT_PIXELS
+        assert (length == shape[0]) == (shape[0] * shape[1] <= plan.GRID_SEGMENT_PIXELS)
+
+
 def test_segments_are_about_equal():
     for n in (1, 7, 44100, 44101, 100_000):
         spec = dataclasses.replace(SOUND, shape=(n,))
-        length = plan.segment_length(spec)
+        length = plan.segment_length(spec, RECIPES["siren"])
         parts = -(-n // length)
         assert parts == -(-n // 44100)
         assert n - (parts - 1) * length > 0
 
 
 def test_a_row_larger_than_a_segment_is_one_row():
-    assert plan.segment_length(dataclasses.replace(VOLUME, shape=(9, 30_000, 30_000))) == 1
+    assert plan.segment_length(dataclasses.replace(VOLUME, shape=(9, 30_000, 30_000)), RECIPES["siren"]) == 1
 
 
 @pytest.mark.parametrize("weights", [[1], [1, 1, 1], [5, 3, 1], [7] * 13, [1000, 1]])

@@ -1,0 +1,363 @@
+"""Makes the prior of latent grids from a folder of photographs: `python -m inrzip.priors.train_grid FOLDER --out DIR`.
+
+1. *share*: networks common to many crops, as polynomials of the tone, are fitted together with latents of each crop's
+   own, and with biases of its own, so that latents need not stand in for them.
+2. *stray*: crops are fitted one by one from there: how far parameters stray, and how much each array matters.
+3. *guess*: the analysis network learns to guess latents for the common networks.
+
+Each part saves its state every minute, and goes on from it when started again. What the package ships was made in this
+way from the photographs that PROVENANCE.md, beside the data set, gives a free licence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+from numpy import ndarray
+
+from inrzip import grid_fit
+from inrzip.architectures import grid_analysis
+from inrzip.architectures.grid_layout import SYNTHESIS_WIDTH, Networks, shapes
+from inrzip.architectures.grid_training import Layout, cost_and_gradients, soft_round
+from inrzip.codecs.latent_model import WEIGHT_BITS
+from inrzip.compilation import prepare
+from inrzip.priors import grid_prior
+from inrzip.priors.grid_prior import GridPrior
+
+SIZE = 256
+TONE_RANGE = (-1.15, 1.4)
+"""Powers of ten of lambda over the neutral one, evenly spread over crops."""
+REFERENCE_PIXELS = 393_216
+"""Of the picture whose quantisation steps and penalties are those of offset 0."""
+SAVE_SECONDS = 60.0
+BICUBIC = (0.87890625, 0.26171875, -0.10546875, -0.03515625)
+LAMBDA_POWER = 0.8
+"""Costs are divided by lambda to this power, so that all tones count alike."""
+LARGEST_GRADIENT = 0.02
+ANALYSIS_BATCH = 6
+
+Tree = Any
+
+
+def crops(folder: Path, prefixes: list[str], count: int, seed: int) -> Float[ndarray, "count 3 rows columns"]:
+    """Random squares of the photographs whose names begin with one of `prefixes`, mirrored and turned at random."""
+    rng, pictures = np.random.default_rng(seed), []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(tuple(prefixes)):
+            picture = np.moveaxis(np.asarray(iio.imread(path))[..., :3], -1, 0)
+            if min(picture.shape[1:]) >= SIZE:
+                pictures.append(picture)
+    if not pictures:
+        sys.exit(f"{folder}: no photographs of {SIZE} pixels and more begin with {', '.join(prefixes)}")
+    found = []
+    for i in range(count):
+        picture = pictures[i % len(pictures)]
+        top, left = (int(rng.integers(n - SIZE + 1)) for n in picture.shape[1:])
+        crop = picture[:, top : top + SIZE, left : left + SIZE].astype(np.float32) / 255
+        crop = crop[:, :, ::-1] if rng.integers(2) else crop
+        found.append(crop.transpose(0, 2, 1) if rng.integers(2) else crop)
+    return np.stack(found)
+
+
+def random_networks(seed: int) -> Networks:
+    """Where training starts. What multiplies must not start at zero on both sides, or it never moves."""
+    rng = np.random.default_rng(seed)
+    spreads = {"output": 0.025, "coarse": 0.15, "own": 0.15, "grid_bias": 0.3, "wide": 0.22, "narrow": 0.01}
+    spreads |= {"straight": 0.02}
+    wanted = shapes(grid_analysis.COLOURS)
+
+    def draw(name: str, shape: tuple[int, ...]) -> ndarray:
+        return rng.normal(0, spreads.get(name, 0.0), shape).astype(np.float32)
+
+    fields: dict[str, Tree] = {
+        name: tuple(draw(name, s) for s in shape) if isinstance(shape[0], tuple) else draw(name, shape)
+        for name, shape in wanted._asdict().items()
+    }
+    fields["taps"] = np.broadcast_to(np.array(BICUBIC, np.float32), wanted.taps)
+    fields["narrow_bias"] = fields["narrow_bias"] + np.float32(0.5)
+    fields["output_bias"] = np.array([0, -5.8], np.float32)
+    return Networks(**jax.tree.map(jnp.asarray, fields))
+
+
+def at_tone(polynomial: Tree, tone: Array) -> Tree:
+    """Networks at a tone, from trees with the three coefficients in front."""
+    low, high = (t / grid_prior.TONES_PER_DECADE for t in grid_prior.LEARNED_TONES)
+    t = jnp.clip(tone, low, high)
+    return jax.tree.map(lambda a: a[0] + t * a[1] + t * t * a[2], polynomial)
+
+
+def adam(gradient: Tree, moments: Tree, step: Array, decay: float) -> tuple[Tree, Tree]:
+    """The direction, and the new moments."""
+    first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, moments[0], gradient)
+    second = jax.tree.map(lambda v, g: decay * v + (1 - decay) * g * g, moments[1], gradient)
+    a, b = 1 - 0.9 ** (step + 1.0), 1 - decay ** (step + 1.0)
+    return jax.tree.map(lambda m, v: (m / a) / (jnp.sqrt(v / b) + 1e-8), first, second), (first, second)
+
+
+def limited(gradient: Tree) -> Tree:
+    """A gradient of at most `LARGEST_GRADIENT`."""
+    norm = jnp.sqrt(sum(jnp.sum(g * g) for g in jax.tree.leaves(gradient)))
+    return jax.tree.map(lambda g: g * jnp.minimum(1.0, LARGEST_GRADIENT / (norm + 1e-12)), gradient)
+
+
+def proxy(latents: Array, mask: Array, key: Array, done: Array) -> Array:
+    """Latents as a fit sees them, `done` (0 to 1) through the training."""
+    temperature, sigma = (a + (b - a) * done for a, b in (grid_fit.TEMPERATURE, grid_fit.NOISE))
+    noise = sigma * jax.random.normal(key, mask.shape)
+    return mask * soft_round(soft_round(latents, temperature) + noise, temperature)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def share_step(layout: Layout, state: Tree, own: Tree, target: Array, tone: Array, step: Array, done: Array) -> Tree:
+    """One step with one crop. `state`: polynomial and its moments; `own`: the crop's latents and biases, with moments,
+    and how often it was seen.
+    """
+    polynomial, moments = state
+    (latents, biases), own_moments, seen = own
+    weight, mask = grid_prior.NEUTRAL_LAMBDA * 10**tone, jnp.asarray(layout.mask)
+    key = jax.random.fold_in(jax.random.key(7), step)
+    networks, networks_back = jax.vjp(lambda p: at_tone(p, tone), polynomial)
+    mine = networks._replace(
+        wide_bias=networks.wide_bias + biases[:SYNTHESIS_WIDTH],
+        narrow_bias=networks.narrow_bias + biases[SYNTHESIS_WIDTH:],
+    )
+    smooth, back = jax.vjp(lambda y: proxy(y * grid_fit.GAIN, mask, key, done), latents)
+    latent_step = grid_prior.NEUTRAL_STEP * 10 ** (tone / 2)
+    cost, by_networks, by_latents = cost_and_gradients(layout, mine, smooth, target, latent_step, 3 * weight)
+    scale = 10 ** (-LAMBDA_POWER * tone) / target.size
+    by_biases = scale * jnp.concatenate([by_networks.wide_bias, by_networks.narrow_bias]) + 1e-6 * biases
+    (by_polynomial,) = networks_back(jax.tree.map(lambda g: g * scale, by_networks))
+    cosine = 0.5 * (1 + jnp.cos(jnp.pi * done))
+    move, moments = adam(limited(by_polynomial), moments, step, 0.99)
+    polynomial = jax.tree.map(lambda p, m: p - 2e-3 * cosine * m, polynomial, move)
+    (by_y,) = back(by_latents)
+    (move_y, move_b), own_moments = adam((by_y * scale, by_biases), own_moments, seen, 0.999)
+    new = latents - 1e-2 * cosine * move_y, biases - 3e-3 * cosine * move_b
+    return (polynomial, moments), (new, own_moments, seen + 1), scale * (cost.squares + 3 * weight * cost.bits)
+
+
+def share(pictures: ndarray, n_visits: int, file: Path) -> Tree:
+    """The polynomials. Every crop is seen `n_visits` times."""
+    layout, n = Layout((SIZE, SIZE)), len(pictures)
+    tones = np.linspace(*TONE_RANGE, n, dtype=np.float32)[np.random.default_rng(1).permutation(n)]
+    zero = jnp.zeros((layout.rows, layout.columns)), jnp.zeros(SYNTHESIS_WIDTH + grid_analysis.COLOURS)
+    polynomial = jax.tree.map(lambda a: jnp.stack([a, 0 * a, 0 * a]), random_networks(0))
+
+    def nothing(tree: Tree) -> Tree:
+        return jax.tree.map(jnp.zeros_like, tree)
+
+    state = polynomial, (nothing(polynomial), nothing(polynomial))
+    owns = [jax.tree.map(np.asarray, (zero, (zero, zero), jnp.float32(0))) for _ in range(n)]
+    total = n * n_visits
+    first, (state, owns) = restored(file, (state, owns))
+    watch = Watch("share", file, first, total)
+    for step in range(first, total):
+        i = int(np.random.default_rng(step // n).permutation(n)[step % n])
+        done = jnp.float32(step / total)
+        state, own, loss = share_step(layout, state, owns[i], pictures[i], tones[i], jnp.int32(step), done)
+        owns[i] = jax.tree.map(np.asarray, own)
+        watch.tell(step, float(loss), (state, owns))
+    return state[0]
+
+
+def stray(pictures: ndarray, polynomial: Tree, n_steps: int, file: Path) -> GridPrior:
+    """The prior, of fits of each picture from the shared networks."""
+    layout = Layout((SIZE, SIZE))
+    tones = np.linspace(*TONE_RANGE, len(pictures)) * 0.95
+    results: list[Tree] = [None] * len(pictures)
+    mean = jax.tree.map(lambda a: jnp.zeros_like(a[0]), polynomial)
+    empty = [(mean, jax.tree.map(lambda a: np.float32(0), mean))] * len(pictures)
+    first, results = restored(file, empty)
+    watch = Watch("stray", file, first, len(pictures))
+    for step in range(first, len(pictures)):
+        networks = at_tone(polynomial, jnp.float32(tones[step]))
+        results[step], loss = stray_fit(layout, networks, pictures[step], float(tones[step]), n_steps)
+        watch.tell(step, loss, results)
+    distances = [jax.tree.map(np.abs, change) for change, _ in results]
+    spread = jax.tree.map(lambda *d: _spread(np.stack(d)), *distances)
+    steps = jax.tree.map(lambda *octaves: np.int64(round(4 * float(np.median(octaves)))), *[o for _, o in results])
+    whole = [
+        jax.tree.map(
+            lambda a, k=k: np.round(np.asarray(a[k], np.float64) * 2**WEIGHT_BITS).astype(np.int64), polynomial
+        )
+        for k in range(3)
+    ]
+    return GridPrior((whole[0], whole[1], whole[2]), spread, steps)
+
+
+def _spread(distances: ndarray) -> ndarray:
+    """Eighths of octaves of the mean distance of each parameter, drawn towards that of its array."""
+    mean = (distances.sum(0) + 3 * distances.mean()) / (len(distances) + 3)
+    spread: ndarray = np.round(8 * (np.log2(np.maximum(mean, 1e-4)) + WEIGHT_BITS)).astype(np.int64)
+    return spread
+
+
+def stray_fit(layout: Layout, networks: Networks, target: ndarray, tone: float, n_steps: int) -> tuple[Tree, float]:
+    """One fit: changes of the networks, and the base-2 logarithm of each array's best step (in units of the last bit)
+    for a picture of `REFERENCE_PIXELS`.
+    """
+    weight = grid_prior.NEUTRAL_LAMBDA * 10**tone
+    latent_step = grid_prior.NEUTRAL_STEP * 10 ** (tone / 2)
+    price = grid_fit.Price(jnp.float32(weight), jnp.float32(latent_step))
+    usual = 1 / (0.02 * np.log(2)) * SIZE**2 / REFERENCE_PIXELS  # bits that a change of 1 costs, for a spread of 0.02
+    penalty = jax.tree.map(lambda a: jnp.full(a.shape, usual, jnp.float32), networks)
+    none = grid_fit.Rounding(jnp.bool_(False), jax.tree.map(lambda a: jnp.float32(0), networks))
+    state = grid_fit.start(jax.tree.map(jnp.zeros_like, networks), jnp.zeros((layout.rows, layout.columns)))
+    rates = jnp.array([grid_fit.PEAK_LATENTS, grid_fit.PEAK_NETWORKS])
+    picture = jnp.asarray(target)
+    while int(state.step) < n_steps:
+        state, _ = grid_fit.run(
+            layout, state, networks, penalty, picture, price, jnp.float32(n_steps), none, rates, jnp.int32(0)
+        )
+    fitted = jax.tree.map(jnp.add, networks, state.change)
+    latents = grid_fit.rounded(state) * layout.mask
+    rng, step = np.random.default_rng(0), 0.01
+
+    def cost(tree: Tree) -> float:
+        found, _, _ = _cost(layout, tree, latents, picture, jnp.float32(latent_step), jnp.float32(weight))
+        return float(found.squares / picture.size + weight * found.bits / SIZE**2)
+
+    least, (leaves, tree) = cost(fitted), jax.tree.flatten(fitted)
+    octaves = []
+    for i, leaf in enumerate(leaves):
+        noise = step * rng.choice([-1.0, 1.0], leaf.shape).astype(np.float32)
+        moved = [
+            cost(jax.tree.unflatten(tree, [*leaves[:i], leaf + sign * noise, *leaves[i + 1 :]])) for sign in (1, -1)
+        ]
+        curvature = max((sum(moved) - 2 * least) / step**2 / leaf.size, 1e-9)
+        octaves.append(0.5 * np.log2(12 * weight / (REFERENCE_PIXELS * np.log(2) * curvature)) + WEIGHT_BITS)
+    changes = jax.tree.map(np.asarray, state.change)
+    return (changes, jax.tree.unflatten(tree, [np.float32(o) for o in octaves])), least / weight**LAMBDA_POWER
+
+
+_cost = functools.partial(jax.jit, static_argnums=0)(cost_and_gradients)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def guess_step(
+    layout: Layout, state: Tree, polynomial: Tree, targets: Array, tones: Array, step: Array, done: Array
+) -> Tree:
+    """One step of the analysis network with a batch."""
+    network, moments = state
+    mask = jnp.asarray(layout.mask)
+
+    def guessed(network: Tree) -> Array:
+        grids = grid_analysis.analyse(network, jnp.moveaxis(targets, 1, -1), tones)
+        return jax.vmap(lambda *g: layout.join(g))(*grids)
+
+    latents, back = jax.vjp(guessed, network)
+
+    def one(carry: None, i: Array) -> tuple[None, tuple[Array, Array]]:
+        weight, key = grid_prior.NEUTRAL_LAMBDA * 10 ** tones[i], jax.random.fold_in(jax.random.key(3), step * 64 + i)
+        smooth, smooth_back = jax.vjp(lambda y: proxy(y, mask, key, done), latents[i])
+        latent_step = grid_prior.NEUTRAL_STEP * 10 ** (tones[i] / 2)
+        networks: Networks = at_tone(polynomial, tones[i])
+        cost, _, gradient = cost_and_gradients(layout, networks, smooth, targets[i], latent_step, 3 * weight)
+        scale = 10 ** (-LAMBDA_POWER * tones[i]) / targets[i].size
+        return None, (scale * (cost.squares + 3 * weight * cost.bits), smooth_back(gradient * scale)[0])
+
+    _, (losses, by_latents) = lax.scan(one, None, jnp.arange(len(targets)))
+    move, moments = adam(limited(back(by_latents)[0]), moments, step, 0.99)
+    rate = 2e-3 * 0.5 * (1 + jnp.cos(jnp.pi * done)) * jnp.minimum(1.0, (step + 1) / 50)
+    return (jax.tree.map(lambda p, m: p - rate * m, network, move), moments), jnp.mean(losses)
+
+
+def guess(sample: Callable[[int], ndarray], polynomial: Tree, n_steps: int, file: Path) -> grid_analysis.Analysis:
+    """The analysis network; `sample(step)` gives a batch of crops."""
+    layout, network = Layout((SIZE, SIZE)), grid_analysis.random_analysis(jax.random.key(1))
+    zero = jax.tree.map(jnp.zeros_like, network)
+    first, state = restored(file, (network, (zero, zero)))
+    watch = Watch("guess", file, first, n_steps)
+    for step in range(first, n_steps):
+        targets = sample(step)
+        tones = np.linspace(*TONE_RANGE, len(targets)) + np.random.default_rng(step).uniform(-0.2, 0.2, len(targets))
+        done = jnp.float32(step / n_steps)
+        state, loss = guess_step(layout, state, polynomial, targets, jnp.float32(tones), jnp.int32(step), done)
+        watch.tell(step, float(loss), state)
+    fitted: grid_analysis.Analysis = state[0]
+    return fitted
+
+
+class Watch:
+    """Prints the mean loss and saves the state once a minute, and at the end."""
+
+    def __init__(self, name: str, file: Path, first: int, end: int):
+        self._name, self._file, self._first, self._end = name, file, first, end
+        self._losses: list[float] = []
+        self._begun = self._saved = time.monotonic()
+
+    def tell(self, step: int, loss: float, state: Tree) -> None:
+        """After each step."""
+        self._losses.append(loss)
+        now = time.monotonic()
+        if now - self._saved < SAVE_SECONDS and step + 1 < self._end:
+            return
+        self._saved = now
+        left = (now - self._begun) / (step + 1 - self._first) * (self._end - step - 1) / 60
+        mean = 1000 * np.mean(self._losses)
+        print(f"{self._name}: {step + 1} of {self._end}, {mean:.4f}, {left:.0f} min left", flush=True)
+        self._losses.clear()
+        save(self._file, step + 1, state)
+
+
+def save(file: Path, step: int, tree: Tree) -> None:
+    """Writes a state, atomically."""
+    temporary = file.with_suffix(".tmp.npz")
+    np.savez(temporary, *map(np.asarray, jax.tree.leaves(tree)), step=step)
+    temporary.replace(file)
+
+
+def restored(file: Path, tree: Tree) -> tuple[int, Tree]:
+    """The step to go on with, and the state that was saved; or the first, and `tree`."""
+    if not file.is_file():
+        return 0, tree
+    with np.load(file, allow_pickle=False) as stored:
+        leaves = [stored[f"arr_{i}"] for i in range(len(stored.files) - 1)]
+        return int(stored["step"]), jax.tree.unflatten(jax.tree.structure(tree), leaves)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m inrzip.priors.train_grid", description=__doc__)
+    parser.add_argument("folder", type=Path, help="photographs")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for the states and the two files that come of it"
+    )
+    parser.add_argument("--prefixes", nargs="+", default=["mei", "drone", "buddha", "hific"], help="of names to use")
+    parser.add_argument("--crops", type=int, default=96, help="crops that networks are shared by")
+    parser.add_argument("--visits", type=int, default=400, help="steps with each of them")
+    parser.add_argument("--fits", type=int, default=24, help="fits that tell how far parameters stray")
+    parser.add_argument("--fit-steps", type=int, default=300)
+    parser.add_argument("--guesses", type=int, default=20_000, help="steps of the analysis network")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    prepare()
+
+    def some(count: int, seed: int) -> ndarray:
+        return crops(options.folder, options.prefixes, count, seed)
+
+    polynomial = share(some(options.crops, 5), options.visits, options.out / "share.npz")
+    prior = stray(some(options.fits, 11), polynomial, options.fit_steps, options.out / "stray.npz")
+    (options.out / "grid_photographs.npz").write_bytes(grid_prior.dumps(prior))
+    pool = some(16 * options.crops, 23)
+
+    def batch(step: int) -> ndarray:
+        return pool[np.random.default_rng(step).choice(len(pool), ANALYSIS_BATCH, replace=False)]
+
+    network = guess(batch, polynomial, options.guesses, options.out / "guess.npz")
+    (options.out / "grid_photographs_analysis.npz").write_bytes(grid_analysis.dumps(network))
+
+
+if __name__ == "__main__":
+    main()
