@@ -11,6 +11,7 @@ import pytest
 from jaxtyping import Int
 from numpy import ndarray
 
+from tests import page_latents
 from tests.common import step_indices, uniform_tensors
 from tests.page_decoder import SHAPES, Tensor, decode_plain_image, polynomial_sine, read_config, read_tensors
 from tests.page_stream import PAGE, Damaged, Shape, Stream
@@ -55,7 +56,7 @@ def test_tensor_tables(name: str, block: str) -> None:
 def test_every_architecture_is_on_the_page() -> None:
     from inrzip.recipes import ARCHITECTURES
 
-    assert {number for number, _ in SHAPES.values()} == set(ARCHITECTURES)
+    assert {number for number, _ in SHAPES.values()} | {page_latents.NUMBER} == set(ARCHITECTURES)
     for number, architecture in ARCHITECTURES.items():
         [row] = re.findall(rf"^\| \w+ \| {number} \| (.*) \|$", PAGE, re.M)
         named = [(field.split()[0], "(list)" in field) for field in row.split(", ")]
@@ -64,7 +65,7 @@ def test_every_architecture_is_on_the_page() -> None:
 
 def test_limits() -> None:
     from inrzip import network
-    from inrzip.architectures import frames, hnerv, nerv, siren
+    from inrzip.architectures import frames, grid, hnerv, nerv, siren
 
     for text in (
         f"at most {network.MAX_TUPLE})",
@@ -73,6 +74,7 @@ def test_limits() -> None:
         f"1 to {frames.MAX_CHANNELS}; 1 to {nerv.MAX_FREQUENCIES} |",
         f"1 to {frames.MAX_CHANNELS}; at least {hnerv.REDUCTION_UNIT} |",
         f"odd, 1 to {hnerv.MAX_KERNEL} |",
+        f"at most {grid.MAX_TONE}; {grid.MAX_OFFSET}; {grid.MAX_OFFSET}; two axes",
         f"1 to {frames.MAX_STAGES} numbers, shuffle included, each 1 to {frames.MAX_STRIDE}, P",
     ):
         assert text in PAGE

@@ -19,6 +19,7 @@ from inrzip.errors import CorruptFile
 from inrzip.grid_payload import CodedPlane, Picture, encode_planes
 from inrzip.priors import grid_prior
 from tests import page_latents
+from tests.common import check_hostile_config
 from tests.test_latents import random_grids, random_networks
 
 
@@ -208,3 +209,14 @@ def test_large_pictures_are_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     assert decoded.shape == image.shape
     np.testing.assert_array_equal(fitted.reader[20:30, 3:9], decoded[20:30, 3:9])
     assert fitted.quality["psnr_db"] > 24
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"prior": 2**40}, {"prior": 0}, {"tone": 512}, {"step": 128}, {"spread": 2**40}],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_hostile_configurations(fields: dict[str, int]) -> None:
+    sound = {"prior": 1, "tone": 256, "step": 64, "spread": 64}
+    check_hostile_config(GridConfig, sound | fields, (20, 30))
+    check_hostile_config(GridConfig, sound, (3, 20, 30))
