@@ -46,8 +46,8 @@ def least_seconds(work: Callable[[], object]) -> float:
 
 def products_per_second(dtype: type) -> float:
     """Multiplications a second in NumPy's matrix product."""
-    a, b = np.ones((SIDE, SIDE), dtype), np.ones((SIDE, SIDE), dtype)
-    return SIDE**3 / least_seconds(lambda: a @ b)
+    square: np.ndarray = np.ones((SIDE, SIDE), dtype)
+    return SIDE**3 / least_seconds(lambda: square @ square)
 
 
 def step_seconds() -> float:
@@ -60,10 +60,9 @@ def step_seconds() -> float:
     price = grid_fit.Price(jnp.float32(1e-3), jnp.float32(grid_prior.NEUTRAL_STEP))
     target, rates = jnp.full((3, *SHAPE), 0.5), jnp.array([0.01, 0.002])
 
-    def steps() -> jax.Array:
+    def steps() -> object:
         state = grid_fit.start(jax.tree.map(jnp.copy, zero), jnp.zeros((layout.rows, layout.columns)))
-        state, _ = grid_fit.run(layout, state, mean, zero, target, price, jnp.float32(1000), none, rates, jnp.int32(0))
-        return state.latents
+        return grid_fit.run(layout, state, mean, zero, target, price, jnp.float32(1000), none, rates, jnp.int32(0))
 
     return least_seconds(steps) / grid_fit.STEPS_AT_ONCE
 
