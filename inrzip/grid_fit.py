@@ -45,13 +45,16 @@ class Moments(NamedTuple):
 
 
 class State(NamedTuple):
-    """Everything that changes from step to step. `change`: what is added to the prior's networks."""
+    """Everything that changes from step to step. `change`: what is added to the prior's networks. `step` counts from
+    the beginning of the schedule, `age` from that of the moments.
+    """
 
     change: Networks
     latents: Atlas
     change_moments: Moments
     latent_moments: Moments
     step: Array
+    age: Array
 
 
 class Rounding(NamedTuple):
@@ -73,7 +76,7 @@ class Price(NamedTuple):
 def start(change: Networks, latents: Atlas) -> State:
     """The state before the first step. `latents` in whole units."""
     scaled = latents / GAIN
-    return State(change, scaled, _moments(change), _moments(scaled), jnp.int32(0))
+    return State(change, scaled, _moments(change), _moments(scaled), jnp.int32(0), jnp.int32(0))
 
 
 def _moments(tree: Any) -> Moments:
@@ -149,12 +152,12 @@ def run(
             penalty,
         )
         cosine = 0.5 * (1 + jnp.cos(jnp.pi * done))
-        move, change_moments = _adam(by_change, state.change_moments, state.step)
+        move, change_moments = _adam(by_change, state.change_moments, state.age)
         change = jax.tree.map(lambda c, m: c - rates[1] * cosine * m, state.change, move)
-        step, latent_moments = _adam(by_latents * scale, state.latent_moments, state.step)
+        step, latent_moments = _adam(by_latents * scale, state.latent_moments, state.age)
         latents = state.latents - jnp.where(last, 0.0, rates[0] * cosine) * step
         found = jnp.stack([cost.squares * per_square, cost.bits / n_pixels])
-        return State(change, latents, change_moments, latent_moments, state.step + 1), found
+        return State(change, latents, change_moments, latent_moments, state.step + 1, state.age + 1), found
 
     state, found = lax.scan(one, state, None, length=STEPS_AT_ONCE)
     return state, found[-1]

@@ -48,14 +48,18 @@ DB_PER_DECADE = -6.0
 """What ten times the lambda does to the PSNR, about."""
 PILOT_SHARE, PILOTS = 0.12, 3
 """Short fits that look for lambda, each with this part of the steps."""
+PILOT_EXCESS, PILOT_LOSS_DB = 0.75, 0.5
+"""What a whole fit takes of a pilot's bytes, and gains on its PSNR, about."""
 MAIN_SHARE = 0.8
 """Of the whole job, what pilots and the main fit take."""
-REFIT_SHARE, REFITS = 0.15, 4
+REFIT_SHARE, REFITS = 0.3, 4
 """Fits that correct lambda after the main one."""
 RESCUES, RESCUE_TONES = 5, 8
 """More of them where no fit has met the goal yet, each at least so many times its number coarser (or finer)."""
-REFIT_FROM = 0.7
-"""Where in the schedule a correcting fit begins: its noise is that of the end."""
+REFIT_FROM = 0.2
+"""Where in the schedule a correcting fit begins. Late in it, rounding is too hard for latents to find their places on a
+new scale: files stayed as large while they got worse.
+"""
 SIZE_WINDOW = 0.965
 """A target size is met from this part of it up to all of it."""
 AIM = 0.985
@@ -73,10 +77,20 @@ GIVE_UP = 1.01
 
 
 class Fit(NamedTuple):
-    """What a fit found for a plane: changes of the prior's networks, and latents over `grid_fit.GAIN`, at a tone."""
+    """What a fit found for a plane: changes of the prior's networks, latents over `grid_fit.GAIN`, and the moments
+    that a fit from there goes on with.
+    """
 
     change: Networks
     latents: Array
+    change_moments: grid_fit.Moments
+    latent_moments: grid_fit.Moments
+    age: Array
+
+    @classmethod
+    def of(cls, state: grid_fit.State) -> Fit:
+        """The fit that a state stands for."""
+        return cls(state.change, state.latents, state.change_moments, state.latent_moments, state.age)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +157,7 @@ def _search(encoder: Encoder, goal: Goal, n_steps: int) -> Coded:
         found = encoder.encode(Stage(f"pilot{i}", tone, fits, n_pilot, 0.0, within, pilot=True))
         if job.stopping:
             break
-        tone, fits = _moved_on(found, goal)
+        tone, fits = _moved_on(found, goal, pilot=True)
     best: Result | None = None
     for i in range(1 + REFITS + RESCUES):
         if i == 0:
@@ -169,19 +183,20 @@ def _missed(found: Result, goal: Goal) -> Coded:
     return Coded(found.payload, f"{goal.psnr_db:g} dB was not reached, only {found.db:.2f} dB")
 
 
-def _miss(found: Result, goal: Goal) -> float:
+def _miss(found: Result, goal: Goal, pilot: bool) -> float:
     """By how many tones the result should be coarser."""
+    share, gain = (PILOT_EXCESS, PILOT_LOSS_DB) if pilot else (1.0, 0.0)
     if goal.psnr_db is not None:
-        decades = (goal.psnr_db + WINDOW_DB / 2 - found.db) / DB_PER_DECADE
+        decades = (goal.psnr_db + WINDOW_DB / 2 - found.db - gain) / DB_PER_DECADE
     else:
-        decades = math.log10(goal.size * AIM / len(found.payload)) / BYTES_PER_LAMBDA
+        decades = math.log10(goal.size * AIM / (share * len(found.payload))) / BYTES_PER_LAMBDA
     return decades * grid_prior.TONES_PER_DECADE
 
 
-def _moved_on(found: Result, goal: Goal, at_least: int = 0) -> tuple[int, list[Fit]]:
+def _moved_on(found: Result, goal: Goal, at_least: int = 0, pilot: bool = False) -> tuple[int, list[Fit]]:
     """A tone that should come nearer to the goal, and the fits to begin with there: what they decode to is the same."""
     towards = 1 if goal.psnr_db is None else -1
-    by = round(_miss(found, goal)) or towards
+    by = round(_miss(found, goal, pilot)) or towards
     if at_least:
         by = towards * max(towards * by, at_least)
     tone = min(max(found.tone + by, 0), grid_prior.MAX_TONE)
@@ -274,15 +289,19 @@ class Encoder:
         name = f"{plane.name}/{stage.name}/{stage.tone}/{stage.n_steps}"
         mean = self.mean(plane, stage.tone)
         if stage.before is None:
-            before = Fit(jax.tree.map(jnp.zeros_like, mean), _first_latents(plane, stage.tone) / grid_fit.GAIN)
+            zero = jax.tree.map(jnp.zeros_like, mean)
+            before = Fit.of(grid_fit.start(zero, _first_latents(plane, stage.tone)))
         else:
             before = stage.before[number]
         known = self.job.finished(name, before)
         if known is not None:
             return known
         scheduled = max(1, round(stage.n_steps / (1 - stage.begin)))
-        state = grid_fit.start(before.change, before.latents * grid_fit.GAIN)
-        state = self.job.interrupted(name, state._replace(step=jnp.int32(round(stage.begin * scheduled))))
+        begin = jnp.int32(round(stage.begin * scheduled))
+        moments = before.change_moments, before.latent_moments
+        # a step gives its arrays away: the earlier fit's are still needed
+        fresh = jax.tree.map(jnp.copy, grid_fit.State(before.change, before.latents, *moments, begin, before.age))
+        state = self.job.interrupted(name, fresh)
         low, high = stage.within
         part = (high - low) / len(self.planes)
         within = low + part * number, low + part * (number + 1)
@@ -300,7 +319,7 @@ class Encoder:
                 self.job.watch(name, state, done, f"{self.task.db(float(error)):.2f} dB, {float(bpp):.3f} bpp")
             if self.job.stopping:
                 break
-        result = Fit(state.change, state.latents)
+        result = Fit.of(state)
         self.job.finish(name, result)
         return result
 
@@ -318,7 +337,7 @@ class Encoder:
         while int(state.step) < n_steps:
             rates = (0.0, grid_fit.PEAK_LAST)
             state, _ = advance(self, plane, mean, stage.tone, state, n_steps, rounding, rates)
-        result = Fit(state.change, fit.latents)
+        result = fit._replace(change=state.change)
         self.job.finish(name, result)
         return result
 
