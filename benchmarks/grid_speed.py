@@ -85,7 +85,7 @@ def main() -> None:
         reading.read(len(order))
         return reading.grids
 
-    plane = CodedPlane(np.zeros(len(grid_prior.flat(prior.networks(256, 3))), np.int64), grids)
+    plane = CodedPlane(3, np.zeros(len(grid_prior.flat(prior.networks(256, 3))), np.int64), grids)
     payload = encode_planes(config, prior, SHAPE, [plane])
 
     def picture() -> np.ndarray:

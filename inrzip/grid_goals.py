@@ -22,7 +22,7 @@ from inrzip.architectures import grid_analysis
 from inrzip.architectures.grid import MAX_OFFSET, GridConfig, channel_groups
 from inrzip.architectures.grid_analysis import Analysis
 from inrzip.architectures.grid_layout import Networks
-from inrzip.architectures.grid_render import Span, render
+from inrzip.architectures.grid_render import render
 from inrzip.architectures.grid_training import Layout
 from inrzip.codecs.latent_model import MAX_LATENT, SCALES_PER_OCTAVE, WEIGHT_BITS
 from inrzip.codecs.latents import Latents, count_bits
@@ -31,7 +31,7 @@ from inrzip.priors.grid_prior import NEUTRAL_OFFSET, GridPrior, lambda_of, laten
 
 from . import grid_fit
 from .errors import TargetMissed
-from .grid_payload import MAIN_GRIDS, CodedPlane, Picture, change_bits, encode_planes, networks_of
+from .grid_payload import CodedPlane, Picture, change_bits, encode_planes, networks_of, window_of
 from .job import Job
 from .network import encode_config
 from .segment import Coded, Goal, Task
@@ -148,14 +148,14 @@ def _affordable_steps(encoder: Encoder, goal: Goal) -> int:
 
 def _search(encoder: Encoder, goal: Goal, n_steps: int) -> Coded:
     """Pilot fits find the tone; the main fit is corrected by short ones until it is within the goal's window."""
-    task, job = encoder.task, encoder.job
+    task = encoder.task
     tone, fits = tone_of(_typical_lambda(8 * goal.size / task.grid.n_points)), None
     n_pilot = max(grid_fit.STEPS_AT_ONCE, round(PILOT_SHARE * n_steps))
     share = PILOTS * PILOT_SHARE
     for i in range(PILOTS):
         within = i * PILOT_SHARE * MAIN_SHARE, (i + 1) * PILOT_SHARE * MAIN_SHARE
         found = encoder.encode(Stage(f"pilot{i}", tone, fits, n_pilot, 0.0, within, pilot=True))
-        if job.stopping:
+        if encoder.hurried:
             break
         tone, fits = _moved_on(found, goal, pilot=True)
     best: Result | None = None
@@ -169,7 +169,7 @@ def _search(encoder: Encoder, goal: Goal, n_steps: int) -> Coded:
         found = encoder.encode(stage)
         if _allowed(found, goal) and (best is None or _nearer(found, best, goal)):
             best = found
-        if _met(found, goal) or (best is not None and (i >= REFITS or job.stopping)):
+        if _met(found, goal) or (best is not None and (i >= REFITS or encoder.hurried)):
             break
         tone, fits = _moved_on(found, goal, RESCUE_TONES * (i - REFITS + 1) if i >= REFITS else 0)
     if best is None:
@@ -271,6 +271,12 @@ class Encoder:
         stream = encode_planes(config, self.prior, self.planes[0].layout.shape, coded)
         return Result(encode_config(config) + stream, self._decoded_db(config, stream), fits, stage.tone)
 
+    @property
+    def hurried(self) -> bool:
+        """Whether the user wants to stop, or time is up."""
+        deadline = self.task.deadline
+        return self.job.stopping or (deadline is not None and time.monotonic() > deadline)
+
     def mean(self, plane: Plane, tone: int) -> Networks:
         """The prior's networks for a plane."""
         networks: Networks = jax.tree.map(jnp.asarray, grid_prior.as_floats(self.prior.networks(tone, plane.channels)))
@@ -310,36 +316,33 @@ class Encoder:
         while int(state.step) < scheduled:
             rates = (grid_fit.PEAK_LATENTS, grid_fit.PEAK_NETWORKS)
             state, (error, bpp) = advance(self, plane, mean, stage.tone, state, scheduled, unrounded, rates)
-            now = time.monotonic()
-            if self.task.deadline is not None and now > self.task.deadline:
+            if self.hurried:
                 break
+            now = time.monotonic()
             if now - told > SECONDS_BETWEEN_REPORTS:
                 told = now
                 done = within[0] + (within[1] - within[0]) * min(int(state.step) / scheduled, 1.0)
                 self.job.watch(name, state, done, f"{self.task.db(float(error)):.2f} dB, {float(bpp):.3f} bpp")
-            if self.job.stopping:
-                break
         result = Fit.of(state)
         self.job.finish(name, result)
         return result
 
     def _settle(self, stage: Stage, number: int, fit: Fit, config: GridConfig) -> Fit:
         """Networks fitted on, rounded as the configuration says, to latents that are rounded for good."""
-        if self.job.stopping:
+        if self.hurried:
             return fit
         plane, n_steps = self.planes[number], max(grid_fit.STEPS_AT_ONCE, round(grid_fit.LAST_PHASE * stage.n_steps))
         name = f"{plane.name}/{stage.name}/{stage.tone}/settle{config.step}/{n_steps}"
-        known = self.job.finished(name, fit)
+        known = self.job.finished(name, fit.change)
         if known is not None:
-            return known
+            return fit._replace(change=known)
         mean, rounding = self.mean(plane, stage.tone), _rounding(config, self.prior)
         state = grid_fit.start(fit.change, fit.latents * grid_fit.GAIN)
         while int(state.step) < n_steps:
             rates = (0.0, grid_fit.PEAK_LAST)
             state, _ = advance(self, plane, mean, stage.tone, state, n_steps, rounding, rates)
-        result = fit._replace(change=state.change)
-        self.job.finish(name, result)
-        return result
+        self.job.finish(name, state.change)
+        return fit._replace(change=state.change)
 
 
 def advance(
@@ -408,7 +411,10 @@ def _coded(
     best: tuple[float, GridConfig, list[CodedPlane]] | None = None
     for offset in offsets:
         step = NEUTRAL_OFFSET + offset
-        coded = [CodedPlane(_rounded(prior, fit.change, step), grid) for fit, grid in zip(fits, grids, strict=True)]
+        coded = [
+            CodedPlane(plane.channels, _rounded(prior, fit.change, step), grid)
+            for plane, fit, grid in zip(planes, fits, grids, strict=True)
+        ]
         config, bits = _best_spread(prior, tone, step, [plane.changes for plane in coded], planes)
         cost = weight * bits / n_pixels
         for plane, numbers in zip(planes, coded, strict=True):
@@ -431,12 +437,7 @@ def _cost(prior: GridPrior, config: GridConfig, plane: Plane, coded: CodedPlane,
     shape = plane.layout.shape
     networks = networks_of(prior, config, coded.changes, plane.channels)
     bits = sum(count_bits(grid_prior.latent_model(networks), plane.layout.places, coded.grids))
-    step = np.float32(latent_step(config.tone))
-
-    def window(level: int, rows: Span, columns: Span) -> Float[ndarray, "rows columns"]:
-        grid = coded.grids[MAIN_GRIDS[level]]
-        return grid[rows[0] : rows[1], columns[0] : columns[1]].astype(np.float32) * step
-
+    window = functools.partial(window_of, coded.grids, np.float32(latent_step(config.tone)))
     values = render(grid_prior.as_floats(networks), window, shape, (0, shape[0]), (0, shape[1]))
     error = float(np.mean((np.moveaxis(values, -1, 0) - np.asarray(plane.target)) ** 2, dtype=np.float64))
     return error + weight * bits / (shape[0] * shape[1])

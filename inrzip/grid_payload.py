@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
 from inrzip.architectures import grid_render
-from inrzip.architectures.grid import COLOURS, GridConfig, channel_groups
+from inrzip.architectures.grid import GridConfig, channel_groups
 from inrzip.architectures.grid_layout import LEVELS, N_GRIDS, Networks, places
 from inrzip.codecs.latents import GridDecoder, Latents, decode_numbers, encode_grids, encode_numbers, number_bits
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
@@ -25,16 +26,15 @@ from .errors import CorruptFile
 
 @dataclasses.dataclass(frozen=True)
 class CodedPlane:
-    """Differences to the prior's networks in steps, and latents in coding order."""
+    """Differences to the prior's networks in steps, and latents in coding order, of a plane of so many channels."""
 
+    channels: int
     changes: Int[ndarray, " parameters"]
     grids: list[Latents]
 
 
 def networks_of(prior: GridPrior, config: GridConfig, changes: Int[ndarray, " n"], channels: int) -> Networks:
     """A plane's networks in whole numbers."""
-    import jax
-
     sizes = prior.step_sizes(config.step)
     return jax.tree.map(  # type: ignore[no-any-return]
         lambda mean, change, size: mean + change * size,
@@ -48,9 +48,8 @@ def encode_planes(config: GridConfig, prior: GridPrior, shape: tuple[int, int], 
     """The coded stream of all planes."""
     encoder = RangeEncoder()
     for plane in planes:
-        channels = COLOURS if len(plane.changes) == len(_scales(prior, config, COLOURS)) else 1
-        encode_numbers(encoder, plane.changes, _scales(prior, config, channels))
-        networks = networks_of(prior, config, plane.changes, channels)
+        encode_numbers(encoder, plane.changes, _scales(prior, config, plane.channels))
+        networks = networks_of(prior, config, plane.changes, plane.channels)
         encode_grids(encoder, grid_prior.latent_model(networks), places(shape), plane.grids)
     return encoder.finish()
 
@@ -65,10 +64,7 @@ def _scales(prior: GridPrior, config: GridConfig, channels: int) -> Int[ndarray,
 
 
 class Picture:
-    """A coded picture, decoded when and as far as it is looked at.
-
-    `truncated`: the data ended before all that was asked for was read.
-    """
+    """A coded picture, decoded when and as far as it is looked at. Everything raises CorruptFile for damaged data."""
 
     def __init__(self, config: GridConfig, stream: bytes, shape: tuple[int, int], channels: int):
         try:
@@ -96,14 +92,12 @@ class Picture:
     def _plane(self, number: int, level: int, last_row: int) -> _Plane:
         while len(self._planes) <= number:
             if self._planes:
-                self._planes[-1].decoder.read(N_GRIDS)
+                self._planes[-1].read(N_GRIDS)
             group = self._groups[len(self._planes)]
             self._planes.append(self._begin(group.stop - group.start))
         plane = self._planes[number]
         if number == len(self._planes) - 1:
-            plane.decoder.read(N_GRIDS - level, -(-last_row >> level) if level == 0 else None)
-            if plane.decoder.ended:
-                raise CorruptFile("its latents are damaged or cut short; get the file again")
+            plane.read(N_GRIDS - level, last_row if level == 0 else None)
             if plane.decoder.finished and number == len(self._groups) - 1:
                 self._decoder.finish()
         return plane
@@ -121,12 +115,24 @@ class _Plane:
     decoder: GridDecoder
     step: np.float32
 
+    def read(self, n_grids: int, n_rows: int | None = None) -> None:
+        """Reads on until these grids are there, the last of them in its first `n_rows`."""
+        self.decoder.read(n_grids, n_rows)
+        if self.decoder.ended:
+            raise CorruptFile("its latents are damaged or cut short; get the file again")
+
     def window(self, level: int, rows: grid_render.Span, columns: grid_render.Span) -> Float[ndarray, "rows columns"]:
         """Latents of a level, times their step."""
-        grid = self.decoder.grids[MAIN_GRIDS[level]]
-        part = grid[rows[0] : rows[1], columns[0] : columns[1]]
-        scaled: Float[ndarray, "rows columns"] = part.astype(np.float32) * self.step
-        return scaled
+        return window_of(self.decoder.grids, self.step, level, rows, columns)
+
+
+def window_of(
+    grids: list[Latents], step: np.float32, level: int, rows: grid_render.Span, columns: grid_render.Span
+) -> Float[ndarray, "rows columns"]:
+    """A part of a level's latents, times their step, as `grid_render.render` asks for it."""
+    part = grids[MAIN_GRIDS[level]][rows[0] : rows[1], columns[0] : columns[1]]
+    scaled: Float[ndarray, "rows columns"] = part.astype(np.float32) * step
+    return scaled
 
 
 MAIN_GRIDS = {place.level: i for i, place in enumerate(places((1, 1))) if not place.hyper}

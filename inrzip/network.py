@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from inrzip.architectures.base import POINT_BLOCKS, Config, Grid, Representation, parameters
-from inrzip.architectures.grid import BYTES_PER_PIXEL, GridConfig, LatentGrid
+from inrzip.architectures.grid import GridConfig, LatentGrid, decoding_memory
 from inrzip.codecs.coder import IntegerCoder
 from inrzip.codecs.levels import UniformSteps
 from inrzip.codecs.uniform import quantise
@@ -76,7 +76,7 @@ def decode_network(
     config = decode_config(ARCHITECTURES[architecture], cursor, grid)
     stream = payload[cursor.position :]
     if isinstance(config, GridConfig):  # latents are not weights: they have a coder of their own
-        _check_memory(grid.n_points * BYTES_PER_PIXEL, max_memory)
+        _check_memory(decoding_memory(grid), max_memory)
         height, width = grid.shape
         return LatentGrid(grid, Picture(config, stream, (height, width), grid.channels))
     structure = _structure(config, grid)

@@ -29,7 +29,13 @@ def random_payload(shape: tuple[int, int], channels: int, seed: int = 0) -> tupl
     planes = []
     for group in channel_groups(channels):
         n = len(grid_prior.flat(prior.networks(0, group.stop - group.start)))
-        planes.append(CodedPlane(np.round(rng.laplace(0, 0.7, n)).astype(np.int64), random_grids(places(shape), seed)))
+        planes.append(
+            CodedPlane(
+                group.stop - group.start,
+                np.round(rng.laplace(0, 0.7, n)).astype(np.int64),
+                random_grids(places(shape), seed),
+            )
+        )
     return config, encode_planes(config, prior, shape, planes), planes
 
 
@@ -61,6 +67,10 @@ def test_damage_is_told() -> None:
     for bad in (stream[: len(stream) // 2], b"", stream + b"123456789"):
         with pytest.raises(CorruptFile):
             Picture(config, bad, shape, 3).render((0, 40), (0, 40))
+    config, stream, _ = random_payload(shape, 4)
+    picture = Picture(config, stream[: len(stream) // 3], shape, 4)  # ends within the first of two planes
+    with pytest.raises(CorruptFile):
+        picture.render((0, 3), (0, 3))
     with pytest.raises(CorruptFile, match="prior"):
         Picture(GridConfig(99, 256, 64, 64), stream, shape, 3)
 
