@@ -13,7 +13,7 @@ from inrzip.architectures import grid_training
 from inrzip.architectures.grid import GridConfig, channel_groups
 from inrzip.architectures.grid_layout import HYPER_LEVELS, LEVELS, NEIGHBOURS, Networks, places, shapes
 from inrzip.architectures.grid_render import render
-from inrzip.architectures.grid_training import Layout, cost_and_gradients, upsampled
+from inrzip.architectures.grid_training import Layout, cost_and_gradients
 from inrzip.codecs.latent_model import NEIGHBOURS as OFFSETS
 from inrzip.errors import CorruptFile
 from inrzip.grid_payload import CodedPlane, Picture, encode_planes
@@ -92,12 +92,42 @@ def float_networks(seed: int) -> Networks:
     return jax.tree.map(jnp.asarray, grid_prior.as_floats(random_networks(seed, 0.2)))
 
 
+def plain_stack(grids: list[jax.Array], networks: Networks) -> jax.Array:
+    """All levels at full size; a level's own filters as convolutions."""
+    stack = jnp.zeros(())
+    for place, grid in zip(places((1, 1)), grids, strict=True):
+        if place.hyper:
+            continue
+        if place.level == LEVELS - 1:
+            stack = grid[None]
+            continue
+        taps = networks.filters[place.level]
+        rows, columns = (jnp.concatenate([t[:0:-1], t]) for t in taps)
+        padded = jnp.pad(grid, 3, mode="edge")[None, None]
+        own = lax.conv_general_dilated(padded, jnp.outer(rows, columns)[None, None], (1, 1), "VALID")[0]
+        wider = doubled(doubled(stack, networks.taps[place.level, 1], 2), networks.taps[place.level, 0], 1)
+        stack = jnp.concatenate([own, wider[:, : grid.shape[0], : grid.shape[1]]])
+    return stack
+
+
+def doubled(planes: jax.Array, taps: jax.Array, axis: int) -> jax.Array:
+    """Twice as many samples along an axis, by a convolution with zeros in between."""
+    moved = jnp.moveaxis(planes, axis, -1)
+    padded = jnp.pad(moved, [(0, 0), (0, 0), (2, 2)], mode="edge").reshape(-1, 1, moved.shape[-1] + 4)
+    # a sample gives, from 3 before its pair to 3 after it: the odd taps to the far, the even to the near
+    kernel = jnp.stack([taps[3], taps[2], taps[1], taps[0], taps[0], taps[1], taps[2], taps[3]])
+    out = lax.conv_general_dilated(padded, kernel[None, None], (1,), [(7, 7)], lhs_dilation=(2,))
+    n = moved.shape[-1]
+    start = 4 + 3
+    return jnp.moveaxis(out[..., start : start + 2 * n].reshape(*moved.shape[:-1], 2 * n), -1, axis)
+
+
 def plain_loss(
     layout: Layout, networks: Networks, atlas: jax.Array, target: ndarray, step: float, price: float
 ) -> tuple[jax.Array, ndarray]:
     """The same cost by plain means, for `jax.grad`; and the samples."""
     grids = layout.split(atlas)
-    stack = jnp.pad(upsampled([grid * step for grid in grids], networks.taps), ((0, 0), (1, 1), (1, 1)), mode="edge")
+    stack = jnp.pad(plain_stack([grid * step for grid in grids], networks), ((0, 0), (1, 1), (1, 1)), mode="edge")
 
     def every(weights: jax.Array, planes: jax.Array, bias: jax.Array) -> jax.Array:
         return jnp.einsum("oi,iyx->oyx", weights, planes) + bias[:, None, None]
