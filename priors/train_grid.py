@@ -45,6 +45,11 @@ REFERENCE_PIXELS = 393_216
 SAVE_SECONDS = 60.0
 BICUBIC = (0.87890625, 0.26171875, -0.10546875, -0.03515625)
 DIRAC = (1.0, 0.0, 0.0, 0.0)
+BLOCK, BLOCK_LEVELS, BLOCK_PRICE = 8, 4, 0.1
+"""Squares of so many latents of the first so many levels should have the mean 0: a mean of 1 costs so many bits a
+latent. What is alike over such a square belongs on a coarser grid; else fine grids come to hold brightness, which costs
+little where all neighbours do, but no coarser picture can be made without them.
+"""
 LAMBDA_POWER = 0.8
 """Costs are divided by lambda to this power, so that all tones count alike."""
 LARGEST_GRADIENT = 0.02
@@ -115,6 +120,19 @@ def proxy(latents: Array, mask: Array, key: Array, done: Array) -> Array:
     return mask * soft_round(soft_round(latents, temperature) + noise, temperature)
 
 
+def means(layout: Layout, latents: Array) -> Array:
+    """For each latent the mean of its square of `BLOCK`, and 0 on coarse grids. Sides are multiples of all squares."""
+    found = []
+    for place, grid in zip(layout.places, layout.split(latents), strict=True):
+        if place.level >= BLOCK_LEVELS:
+            found.append(jnp.zeros_like(grid))
+            continue
+        rows, columns = (n // BLOCK for n in grid.shape)
+        mean = grid.reshape(rows, BLOCK, columns, BLOCK).mean((1, 3))
+        found.append(jnp.repeat(jnp.repeat(mean, BLOCK, 0), BLOCK, 1))
+    return layout.join(found)
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def share_step(layout: Layout, state: Tree, own: Tree, target: Array, tone: Array, step: Array, done: Array) -> Tree:
     """One step with one crop. `state`: polynomial and its moments; `own`: the crop's latents and biases, with moments,
@@ -132,6 +150,7 @@ def share_step(layout: Layout, state: Tree, own: Tree, target: Array, tone: Arra
     smooth, back = jax.vjp(lambda y: proxy(y * grid_fit.GAIN, mask, key, done), latents)
     latent_step = grid_prior.NEUTRAL_STEP * 10 ** (tone / 2)
     cost, by_networks, by_latents = cost_and_gradients(layout, mine, smooth, target, latent_step, 3 * weight)
+    by_latents += 3 * weight * 2 * BLOCK_PRICE * means(layout, smooth)
     scale = 10 ** (-LAMBDA_POWER * tone) / target.size
     by_biases = scale * jnp.concatenate([by_networks.wide_bias, by_networks.narrow_bias]) + 1e-6 * biases
     (by_polynomial,) = networks_back(jax.tree.map(lambda g: g * scale, by_networks))
@@ -140,7 +159,7 @@ def share_step(layout: Layout, state: Tree, own: Tree, target: Array, tone: Arra
     polynomial = jax.tree.map(lambda p, m: p - 2e-3 * cosine * m, polynomial, move)
     (by_y,) = back(by_latents)
     (move_y, move_b), own_moments = adam((by_y * scale, by_biases), own_moments, seen, DECAYS_OWN)
-    new = latents - 1e-2 * cosine * move_y, biases - 3e-3 * cosine * move_b
+    new = latents - 1e-2 * cosine * move_y, biases - 1e-2 * cosine * move_b
     return (polynomial, moments), (new, own_moments, seen + 1), scale * (cost.squares + 3 * weight * cost.bits)
 
 
@@ -263,6 +282,7 @@ def guess_step(
         latent_step = grid_prior.NEUTRAL_STEP * 10 ** (tones[i] / 2)
         networks: Networks = at_tone(polynomial, tones[i])
         cost, _, gradient = cost_and_gradients(layout, networks, smooth, targets[i], latent_step, 3 * weight)
+        gradient += 3 * weight * 2 * BLOCK_PRICE * means(layout, smooth)
         scale = 10 ** (-LAMBDA_POWER * tones[i]) / targets[i].size
         return None, (scale * (cost.squares + 3 * weight * cost.bits), smooth_back(gradient * scale)[0])
 

@@ -1,5 +1,7 @@
 """Pictures of latent grids: payloads against the page, gradients, rendering, and whole fits."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,6 +61,32 @@ def test_a_region_is_that_of_the_whole() -> None:
     for rows, columns in (((0, 3), (0, 53)), ((20, 21), (30, 31)), ((33, 64), (7, 50)), ((69, 70), (52, 53))):
         part = Picture(config, stream, shape, 4).render(rows, columns)
         np.testing.assert_allclose(part, whole[rows[0] : rows[1], columns[0] : columns[1]], atol=1e-5)
+
+
+def test_coarse_levels_need_no_finer_latents() -> None:
+    shape = (70, 53)
+    config, stream, _ = random_payload(shape, 4)
+    whole = Picture(config, stream, shape, 4)
+    for level, rows, columns in ((1, 35, 27), (3, 9, 7), (6, 2, 1)):
+        wanted = whole.render((0, rows), (0, columns), level)
+        assert wanted.shape == (rows, columns, 4)
+        part = Picture(config, stream, shape, 4).render((rows // 2, rows), (0, columns), level)
+        np.testing.assert_allclose(part, wanted[rows // 2 :], atol=1e-5)
+
+
+def test_a_stream_that_was_cut_gives_what_is_there() -> None:
+    shape = (70, 53)
+    config, stream, _ = random_payload(shape, 4)
+    whole = Picture(config, stream, shape, 4)
+    cut = Picture(config, stream[: len(stream) // 3], shape, 4, partial=True)
+    values = cut.render((0, 70), (0, 53))
+    assert values.shape == (70, 53, 4)
+    assert np.all(values[..., 3] == 1)
+    np.testing.assert_array_equal(cut.render((0, 2), (0, 1), 6)[..., :3], whole.render((0, 2), (0, 1), 6)[..., :3])
+    np.testing.assert_array_equal(values[:10, :, :3], whole.render((0, 10), (0, 53))[..., :3])
+    assert not np.array_equal(values[..., :3], whole.render((0, 70), (0, 53))[..., :3])
+    with pytest.raises(CorruptFile):
+        Picture(config, stream[:5], shape, 4, partial=True).render((0, 1), (0, 1))
 
 
 def test_damage_is_told() -> None:
@@ -222,6 +250,28 @@ def test_a_fit_reaches_a_size(colours: tuple[ndarray, inrzip.Fitted]) -> None:
     assert fitted.quality["psnr_db"] == pytest.approx(10 * np.log10(255**2 / error), abs=1e-6)
     assert fitted.quality["psnr_db"] > 24
     np.testing.assert_array_equal(fitted.reader[10:20, 5:30], decoded[10:20, 5:30])
+
+
+def test_smaller_scales_are_averages(colours: tuple[ndarray, inrzip.Fitted]) -> None:
+    _, fitted = colours
+    whole = np.asarray(fitted.reader).astype(float)
+    half = fitted.reader.render(scale=0.5).astype(float)
+    assert half.shape == (24, 20, 3)
+    assert np.abs(half - whole.reshape(24, 2, 20, 2, 3).mean((1, 3))).mean() < 10
+    assert fitted.reader.render(scale=0.3).shape == (14, 12, 3)
+
+
+def test_a_file_that_was_cut(colours: tuple[ndarray, inrzip.Fitted], tmp_path: Path) -> None:
+    image, fitted = colours
+    cut, out = tmp_path / "cut.inrz", tmp_path / "cut.png"
+    cut.write_bytes(fitted.data[:-200])
+    with pytest.raises(CorruptFile, match="cut short"):
+        inrzip.decompress(cut, out)
+    report = inrzip.decompress(cut, out, partial=True)
+    assert report.shape == image.shape and "cut short" in report.note
+    whole = tmp_path / "whole.inrz"
+    whole.write_bytes(fitted.data)
+    assert inrzip.decompress(whole, out, partial=True, overwrite=True).note == ""
 
 
 def test_the_same_bytes_again(colours: tuple[ndarray, inrzip.Fitted]) -> None:
