@@ -99,9 +99,10 @@ def main() -> None:
     lines = [
         "# Pictures at equal bytes",
         "",
-        "Written by `python -m benchmarks.equal_bytes --out docs/pictures`; do not edit. From left to right: the original,",
-        f"inrzip (`-e {EFFORT} --target-bpp {BPP}`), and each peer at the best quality whose file is not larger. Squares of",
-        f"{SIDE} pixels, not scaled; sizes and PSNR are those of whole files. The photographs come with scikit-image.",
+        "Written by `python -m benchmarks.equal_bytes --out docs/pictures`; do not edit. From left to right: the",
+        f"original, inrzip (`-e {EFFORT} --target-bpp {BPP}`), and each peer at the best quality whose file is not larger.",
+        f"Squares of {SIDE} pixels, not scaled; sizes and PSNR are those of whole files. The photographs come with",
+        "scikit-image.",
         "",
     ]
     for photograph in PHOTOGRAPHS:
