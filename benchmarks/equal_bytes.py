@@ -100,8 +100,8 @@ def main() -> None:
         "# Pictures at equal bytes",
         "",
         "Written by `python -m benchmarks.equal_bytes --out docs/pictures`; do not edit. From left to right: the",
-        f"original, inrzip (`-e {EFFORT} --target-bpp {BPP}`), and each peer at the best quality whose file is not larger.",
-        f"Squares of {SIDE} pixels, not scaled; sizes and PSNR are those of whole files. The photographs come with",
+        f"original, inrzip (`-e {EFFORT} --target-bpp {BPP}`), and each peer at the best quality whose file is no",
+        f"larger. Squares of {SIDE} pixels, not scaled; sizes and PSNR are those of whole files. The photographs come with",
         "scikit-image.",
         "",
     ]

@@ -33,8 +33,8 @@ Bounds = tuple[int, int | None]
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What to evaluate. `axes`: positions along each axis. `factors`: of how many of them a sample is the mean. `level`:
-    see `Representation.coarser`.
+    """What to evaluate. `axes`: positions along each axis. `factors`: of how many of them a sample is the mean.
+    `level`: see `Representation.coarser`.
     """
 
     axes: Sequence[Float[ndarray, " n"]]
