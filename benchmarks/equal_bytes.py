@@ -101,8 +101,8 @@ def main() -> None:
         "",
         "Written by `python -m benchmarks.equal_bytes --out docs/pictures`; do not edit. From left to right: the",
         f"original, inrzip (`-e {EFFORT} --target-bpp {BPP}`), and each peer at the best quality whose file is no",
-        f"larger. Squares of {SIDE} pixels, not scaled; sizes and PSNR are those of whole files. The photographs come with",
-        "scikit-image.",
+        f"larger. Squares of {SIDE} pixels, not scaled; sizes and PSNR are those of whole files. The photographs come",
+        "with scikit-image.",
         "",
     ]
     for photograph in PHOTOGRAPHS:
