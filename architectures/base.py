@@ -51,8 +51,6 @@ class Config(abc.ABC):
     """Identifies the architecture in the file. Never re-used."""
     frame_wise: ClassVar[bool] = False
     """Whether `predict` makes whole frames from times, rather than samples from positions."""
-    levels: ClassVar[int] = 0
-    """How many times the resolution can be halved with less work, by `Representation.coarser`."""
     extra_settings: ClassVar[tuple[str, ...]] = ()
     """Settings that `solve` takes besides fields: what fields follow from."""
 
@@ -140,12 +138,6 @@ class Representation(Trainable):
         """Evaluates on the outer product of `axes`, in normalised units (0 to 1). Memory is bounded by the result and
         blocks.
         """
-
-    def coarser(self, level: int) -> Representation:
-        """The same signal with details finer than 2^level samples averaged away, at the same positions."""
-        if level:
-            raise ValueError("has no levels")
-        return self
 
 
 def parameters(module: eqx.Module) -> list[Float[Array, "..."]]:

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .base import Axes, Config, Grid, Representation, resample
-from .grid_layout import COLOURS, LEVELS, MAX_OFFSET, MAX_TONE, places, shapes
+from .grid_layout import COLOURS, MAX_OFFSET, MAX_TONE, places, shapes
 from .grid_render import Span
 
 DECODING_BYTES, DECODING_BYTES_PER_PLANE = 100, 60
@@ -35,7 +35,6 @@ class GridConfig(Config):
     spread: int
 
     number: ClassVar[int] = 4
-    levels: ClassVar[int] = LEVELS - 1
 
     def build(self, grid: Grid, key: PRNGKeyArray) -> LatentGrid:
         raise TypeError("pictures of latent grids are made by inrzip.grid_fit and inrzip.grid_payload")
@@ -93,10 +92,6 @@ class LatentGrid(Representation):
 
     grid: Grid = eqx.field(static=True)
     picture: Picture = eqx.field(static=True)
-    level: int = eqx.field(static=True, default=0)
-
-    def coarser(self, level: int) -> LatentGrid:
-        return dataclasses.replace(self, level=level)
 
     def predict(self, inputs: Float[Array, "points 2"]) -> Float[Array, "points channels"]:
         height, width = self.grid.shape
@@ -106,13 +101,11 @@ class LatentGrid(Representation):
         return jnp.asarray(np.stack(pairs))
 
     def render(self, axes: Axes) -> Float[np.ndarray, "*grid channels"]:
-        size = 2**self.level
-        centres = [(axis + 0.5) / size - 0.5 for axis in axes] if self.level else axes
         (rows, first_row), (columns, first_column) = (
-            _span(axis, -(-n // size)) for axis, n in zip(centres, self.grid.shape, strict=True)
+            _span(axis, n) for axis, n in zip(axes, self.grid.shape, strict=True)
         )
-        values = self.picture.render(rows, columns, self.level)
-        return resample(values, centres[0] - first_row, centres[1] - first_column)
+        values = self.picture.render(rows, columns)
+        return resample(values, axes[0] - first_row, axes[1] - first_column)
 
 
 def _span(axis: Float[np.ndarray, " n"], n: int) -> tuple[Span, int]:

@@ -57,17 +57,8 @@ def render(
         (KERNEL_REACH - (span[0] - grown[0]), KERNEL_REACH - (grown[1] - span[1]))
         for span, grown in zip((rows, columns), inner, strict=True)
     ]
-    if level:
-        networks = _averaging(networks)
     values = synthesise(networks, np.pad(planes, [(0, 0), *missing], mode="edge"))
     return np.ascontiguousarray(np.moveaxis(values, 0, -1))
-
-
-def _averaging(networks: Networks) -> Networks:
-    """Networks whose 3x3 convolution looks at one sample: averages of samples pass it as the samples would."""
-    kernel = np.zeros_like(networks.kernel)
-    kernel[:, :, KERNEL_REACH, KERNEL_REACH] = networks.kernel.sum((2, 3))
-    return networks._replace(kernel=kernel)
 
 
 def _filtered(

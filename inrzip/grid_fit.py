@@ -30,7 +30,7 @@ NOISE = (0.22, 0.15)
 """From the first step to the last."""
 LAST_PHASE = 0.1
 """Steps of the last phase, as a part of the others."""
-PEAK_LAST = 1e-3
+PEAK_LAST = 3e-4
 STEPS_AT_ONCE = 20
 LEAST_STEP = 1e-12
 DECAYS_LATENTS, DECAYS_NETWORKS = (0.9, 0.999), (0.95, 0.95)

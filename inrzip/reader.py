@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,7 +20,6 @@ from .container import Container
 from .errors import CorruptFile, InrzipError
 from .indexing import expand, pick, positions, scaled_size
 from .network import decode_network
-from .recipes import ARCHITECTURES
 from .signal import AudioTrack, Kind, Mesh, Spec
 
 DEFAULT_MAX_MEMORY = 4 << 30
@@ -29,22 +27,6 @@ MAX_SUPERSAMPLING = 8
 """Points along an axis that are averaged for one sample when minifying."""
 
 Bounds = tuple[int, int | None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What to evaluate. `axes`: positions along each axis. `factors`: of how many of them a sample is the mean.
-    `level`: see `Representation.coarser`.
-    """
-
-    axes: Sequence[Float[ndarray, " n"]]
-    factors: Sequence[int]
-    level: int = 0
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Samples along each axis."""
-        return tuple(len(axis) // factor for axis, factor in zip(self.axes, self.factors, strict=True))
 
 
 class Reader:
@@ -142,7 +124,7 @@ class Reader:
         `region` (time stays as it is in videos): above 1 the function is evaluated in between, below 1 it is averaged,
         so that nothing aliases.
         """
-        return np.concatenate(list(self._parts(self._plan(region, frames, scale, whole=True))))
+        return np.concatenate(list(self._parts(*self._plan(region, frames, scale, whole=True))))
 
     def parts(
         self,
@@ -151,13 +133,14 @@ class Reader:
         scale: float = 1.0,
     ) -> Iterator[Shaped[ndarray, "part *rest channels"]]:
         """What `render` returns, in consecutive pieces along the first axis: frames of a video, parts of a segment."""
-        return self._parts(self._plan(region, frames, scale))
+        return self._parts(*self._plan(region, frames, scale))
 
     def output_shape(
         self, region: Sequence[Bounds] | None = None, frames: Bounds | None = None, scale: float = 1.0
     ) -> tuple[int, ...]:
         """The grid shape of what `render` would return, without decoding."""
-        return self._plan(region, frames, scale).sizes
+        axes, factors = self._plan(region, frames, scale)
+        return tuple(len(axis) // factor for axis, factor in zip(axes, factors, strict=True))
 
     def mesh(self, region: Sequence[Bounds] | None = None, scale: float = 1.0) -> Mesh:
         """The surface of a shape by marching cubes, on its grid scaled by `scale`."""
@@ -165,9 +148,8 @@ class Reader:
 
         if self.spec.kind != Kind.SHAPE:
             raise InrzipError(f"{_article(self.spec.kind)} has no mesh")
-        plan = self._plan(region, None, scale, supersample=False, whole=True)
-        axes, values = plan.axes, self._values(plan)[..., 0]
-        values = values * (self.spec.high - self.spec.low) + self.spec.low
+        axes, _ = self._plan(region, None, scale, supersample=False, whole=True)
+        values = self._values(axes, [1] * 3)[..., 0] * (self.spec.high - self.spec.low) + self.spec.low
         memory.check(count_crossings(values) * memory.BYTES_PER_VERTEX, self._max_memory, self._container.name)
         cube = [(2 * axis + 1) / n - 1 for axis, n in zip(axes, self.spec.shape, strict=True)]
         spacing = tuple(float(a[1] - a[0]) if len(a) > 1 else 1.0 for a in cube)
@@ -197,8 +179,8 @@ class Reader:
         *,
         supersample: bool = True,
         whole: bool = False,
-    ) -> Plan:
-        """What to evaluate for a region at a scale.
+    ) -> tuple[list[Float[ndarray, " n"]], list[int]]:
+        """Positions along each axis, and how many neighbours along it are averaged into one sample.
 
         Refuses what would not fit in memory; with `whole`, all samples are to be there at once.
         """
@@ -207,18 +189,12 @@ class Reader:
         spec = self.spec
         scaled = [not (spec.kind == Kind.VIDEO and i == 0) for i in range(len(spec.shape))]
         bounds = self._bounds(region, frames)
-        level = self._level(scale) if supersample else 0
-        factor = min(math.ceil(1 / (scale * 2**level)), MAX_SUPERSAMPLING) if supersample else 1
+        factor = min(math.ceil(1 / scale), MAX_SUPERSAMPLING) if supersample else 1
         factors = [factor if s else 1 for s in scaled]
         scales = [scale if s else 1.0 for s in scaled]
         sizes = [scaled_size(*b, s) for b, s in zip(bounds, scales, strict=True)]
         self._check_memory(sizes, factors, whole)
-        return Plan([positions(*b, n, f) for b, n, f in zip(bounds, sizes, factors, strict=True)], factors, level)
-
-    def _level(self, scale: float) -> int:
-        """How often the resolution can be halved before the signal is evaluated."""
-        known = ARCHITECTURES.get(self._container.header.architecture)
-        return min(known.levels, max(0, math.floor(math.log2(1 / scale)))) if known else 0
+        return [positions(*b, n, f) for b, n, f in zip(bounds, sizes, factors, strict=True)], factors
 
     def _bounds(self, region: Sequence[Bounds] | None, frames: Bounds | None) -> list[tuple[int, int]]:
         spec = self.spec
@@ -253,9 +229,12 @@ class Reader:
             needed += 2 * math.prod(sizes) * spec.channels * spec.dtype.itemsize
         memory.check(needed, self._max_memory, self._container.name)
 
-    def _parts(self, plan: Plan) -> Iterator[Shaped[ndarray, "part *rest channels"]]:
-        for piece in self._pieces(plan.axes[0], plan.factors[0], self._rows_at_once(plan.sizes, plan.factors)):
-            yield self.spec.quantise(self._values(dataclasses.replace(plan, axes=[piece, *plan.axes[1:]])))
+    def _parts(
+        self, axes: Sequence[Float[ndarray, " n"]], factors: Sequence[int]
+    ) -> Iterator[Shaped[ndarray, "part *rest channels"]]:
+        sizes = [len(axis) // factor for axis, factor in zip(axes, factors, strict=True)]
+        for piece in self._pieces(axes[0], factors[0], self._rows_at_once(sizes, factors)):
+            yield self.spec.quantise(self._values([piece, *axes[1:]], factors))
 
     def _pieces(self, positions: Float[ndarray, " n"], factor: int, rows: int) -> Iterator[Float[ndarray, " m"]]:
         """Cuts positions along the first axis where segments end, and then into pieces of at most `rows` samples."""
@@ -277,20 +256,19 @@ class Reader:
         if not all(sizes):
             return np.empty((*sizes, self.spec.channels), self.dtype)
         axes = [np.arange(p.start, p.stop, p.step, dtype=np.float64) for p in picked]
-        return np.concatenate(list(self._parts(Plan(axes, factors))))
+        return np.concatenate(list(self._parts(axes, factors)))
 
-    def _values(self, plan: Plan) -> Float[ndarray, "*grid channels"]:
-        """Normalised values, neighbours averaged."""
-        axes = plan.axes
+    def _values(self, axes: Sequence[Float[ndarray, " n"]], factors: Sequence[int]) -> Float[ndarray, "*grid channels"]:
+        """Normalised values on the outer product of `axes`, `factors` neighbours averaged."""
         owners = self._owners(axes[0])
         values = []
         for index in dict.fromkeys(owners.tolist()):
             mine: Axes = (axes[0][owners == index] - self._container.header.segment_bounds(index)[0], *axes[1:])
-            values.append(self.segment(index).coarser(plan.level).render(mine))
+            values.append(self.segment(index).render(mine))
         result = np.concatenate(values) if len(values) != 1 else values[0]
         if not np.isfinite(result).all():
             raise CorruptFile(f"{self._container.name}: the network's values are not finite; get the file again")
-        for axis, factor in enumerate(plan.factors):
+        for axis, factor in enumerate(factors):
             if factor > 1:
                 shape = (*result.shape[:axis], result.shape[axis] // factor, factor, *result.shape[axis + 1 :])
                 result = result.reshape(shape).mean(axis + 1)

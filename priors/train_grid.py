@@ -47,8 +47,7 @@ BICUBIC = (0.87890625, 0.26171875, -0.10546875, -0.03515625)
 DIRAC = (1.0, 0.0, 0.0, 0.0)
 BLOCK, BLOCK_LEVELS, BLOCK_PRICE = 8, 4, 0.1
 """Squares of so many latents of the first so many levels should have the mean 0: a mean of 1 costs so many bits a
-latent. What is alike over such a square belongs on a coarser grid; else fine grids come to hold brightness, which costs
-little where all neighbours do, but no coarser picture can be made without them.
+latent. What is alike over such a square belongs on a coarser grid. (The price is too low: see docs/design.md.)
 """
 LAMBDA_POWER = 0.8
 """Costs are divided by lambda to this power, so that all tones count alike."""

@@ -252,15 +252,6 @@ def test_a_fit_reaches_a_size(colours: tuple[ndarray, inrzip.Fitted]) -> None:
     np.testing.assert_array_equal(fitted.reader[10:20, 5:30], decoded[10:20, 5:30])
 
 
-def test_smaller_scales_are_averages(colours: tuple[ndarray, inrzip.Fitted]) -> None:
-    _, fitted = colours
-    whole = np.asarray(fitted.reader).astype(float)
-    half = fitted.reader.render(scale=0.5).astype(float)
-    assert half.shape == (24, 20, 3)
-    assert np.abs(half - whole.reshape(24, 2, 20, 2, 3).mean((1, 3))).mean() < 10
-    assert fitted.reader.render(scale=0.3).shape == (14, 12, 3)
-
-
 def test_a_file_that_was_cut(colours: tuple[ndarray, inrzip.Fitted], tmp_path: Path) -> None:
     image, fitted = colours
     cut, out = tmp_path / "cut.inrz", tmp_path / "cut.png"
