@@ -89,15 +89,32 @@ def soap(gradient: PyTree[Array], state: Soap, step: Step, decays: tuple[float, 
 
 
 def turned(state: Soap) -> Soap:
-    """The state with axes found anew. It runs in NumPy, outside compiled programs: inside, XLA shares the matrices out
-    to threads that can wait for each other for ever (jaxlib 0.10).
+    """The state with axes found anew, and the mean squares as they are along these (else the steps after a turn are
+    wild). It runs in NumPy, outside compiled programs: inside, XLA shares the matrices out to threads that can wait for
+    each other for ever (jaxlib 0.10).
     """
 
     def new(products: Array) -> Array:
         return jnp.asarray(np.linalg.eigh(np.asarray(products))[1]) if products.ndim > 1 else jnp.zeros(())
 
+    def moved(squares: Array, old: tuple[Array, Array], now: tuple[Array, Array]) -> Array:
+        if squares.ndim < 2:
+            return squares
+        rows, columns = (
+            (np.swapaxes(np.asarray(n), -1, -2) @ np.asarray(o)) ** 2 for n, o in zip(now, old, strict=True)
+        )
+        return jnp.asarray(rows @ np.asarray(squares) @ np.swapaxes(columns, -1, -2))
+
     rows, columns = (axes._replace(vectors=jax.tree.map(new, axes.products)) for axes in (state.rows, state.columns))
-    return state._replace(rows=rows, columns=columns)
+    squares = jax.tree.map(
+        lambda s, *v: moved(s, v[:2], v[2:]),
+        state.moments.second,
+        state.rows.vectors,
+        state.columns.vectors,
+        rows.vectors,
+        columns.vectors,
+    )
+    return Soap(state.moments._replace(second=squares), rows, columns)
 
 
 def _mean(mean: Any, new: Any, decay: float) -> Any:

@@ -27,11 +27,13 @@ from .grid_fit import State
 from .grid_payload import CodedPlane, change_bits, networks_of, window_of
 
 PRIOR = grid_prior.PHOTOGRAPHS
-STEP_OFFSETS = tuple(range(-6, 20, 3))
+STEP_OFFSETS = tuple(range(-6, 31, 3))
 PILOT_OFFSETS = (3,)
 SPREAD_OFFSETS = tuple(range(-24, 25, 4))
-GIVE_UP = 1.01
-"""Coarser steps are not tried once they cost so many times the best."""
+GIVE_UP = 1.05
+"""Coarser steps are not tried once they cost so many times the best,"""
+SMALL = 50_000
+"""except for pictures of fewer pixels, for which trying is quick and the cost goes up and down."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +68,7 @@ def coded_fits(
             cost += _cost(prior, config, plane, numbers, weight)
         if best is None or cost < best[0]:
             best = cost, config, coded
-        elif cost > GIVE_UP * best[0]:
+        elif n_pixels >= SMALL and cost > GIVE_UP * best[0]:
             break
     assert best is not None
     return best[1], best[2]

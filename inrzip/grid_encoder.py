@@ -115,7 +115,7 @@ class Encoder:
         unrounded = rounding_of(None, self.prior)
         told = time.monotonic()
         while int(state.step) < scheduled:
-            rates = (grid_fit.PEAK_LATENTS, grid_fit.PEAK_NETWORKS)
+            rates = (grid_fit.PEAK_LATENTS, grid_fit.network_peak(scheduled))
             state, (error, bpp) = self.advance(plane, mean, stage.tone, state, scheduled, unrounded, rates)
             if self.hurried:
                 break

@@ -8,6 +8,7 @@ be in the file, to latents that are rounded for good.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +24,8 @@ from .descent import Moments, Soap, adam, adam_start, soap, soap_start, turned
 GAIN = 16.0
 """What is fitted is a latent over this: Adam's steps are then of a sensible size for latents and networks alike."""
 PEAK_LATENTS = 1e-2
-PEAK_NETWORKS = 6e-3
+PEAK_NETWORKS, PEAK_FROM = 6e-3, 400
+"""The peak of fits of so many steps and more; shorter ones must go more slowly."""
 CLIP_NETWORKS = 0.1
 TEMPERATURE = (0.35, 0.08)
 NOISE = (0.22, 0.15)
@@ -66,6 +68,11 @@ class Price(NamedTuple):
 
     weight: Array
     step: Array
+
+
+def network_peak(n_steps: int) -> float:
+    """The largest learning rate of networks in a fit of so many steps."""
+    return PEAK_NETWORKS * min(1.0, math.sqrt(n_steps / PEAK_FROM))
 
 
 def start(change: Networks, latents: Atlas) -> State:

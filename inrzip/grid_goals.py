@@ -44,7 +44,9 @@ MAIN_SHARE = 0.8
 REFIT_SHARE, REFITS = 0.3, 4
 """Fits that correct lambda after the main one."""
 RESCUES, RESCUE_TONES = 5, 8
-"""More of them where no fit has met the goal yet, each at least so many times its number coarser (or finer)."""
+"""Whole fits where that has not helped: in small pictures the networks' changes are most of the file, and a later fit
+hardly undoes what an earlier one did. Each is at least so many tones coarser (or finer) than the last.
+"""
 REFIT_FROM = 0.2
 """Where in the schedule a correcting fit begins. Late in it, rounding is too hard for latents to find their places on a
 new scale: files stayed as large while they got worse.
@@ -101,20 +103,25 @@ def _search(encoder: Encoder, goal: Goal, n_steps: int) -> Coded:
         if encoder.hurried:
             break
         tone, fits = _moved_on(found, goal, pilot=True)
-    best: Result | None = None
+    n_main, n_refit = round((1 - share) * n_steps), max(grid_fit.STEPS_AT_ONCE, round(REFIT_SHARE * n_steps))
+    best = main = None
     for i in range(1 + REFITS + RESCUES):
         if i == 0:
-            within = share * MAIN_SHARE, MAIN_SHARE
-            stage = Stage("main", tone, fits, round((1 - share) * n_steps), 0.0, within)
-        else:
-            n_refit = max(grid_fit.STEPS_AT_ONCE, round(REFIT_SHARE * n_steps))
+            stage = Stage("main", tone, fits, n_main, 0.0, (share * MAIN_SHARE, MAIN_SHARE))
+        elif i <= REFITS:
             stage = Stage(f"refit{i}", tone, fits, n_refit, REFIT_FROM, (MAIN_SHARE, 1.0))
+        else:
+            stage = Stage(f"again{i}", tone, None, n_steps, 0.0, (MAIN_SHARE, 1.0))
         found = encoder.encode(stage)
         if _allowed(found, goal) and (best is None or _nearer(found, best, goal)):
             best = found
         if _met(found, goal) or (best is not None and (i >= REFITS or encoder.hurried)):
             break
-        tone, fits = _moved_on(found, goal, RESCUE_TONES * (i - REFITS + 1) if i >= REFITS else 0)
+        main = found if main is None or i > REFITS else main
+        if i < REFITS:
+            tone, fits = _moved_on(found, goal)
+        else:
+            tone, _ = _moved_on(main, goal, RESCUE_TONES)
     if best is None:
         return _missed(found, goal)
     return Coded(best.payload)

@@ -233,7 +233,7 @@ def stray_fit(layout: Layout, networks: Networks, target: ndarray, tone: float, 
     penalty = jax.tree.map(lambda a: jnp.full(a.shape, usual, jnp.float32), networks)
     none = grid_fit.Rounding(jnp.bool_(False), jax.tree.map(lambda a: jnp.float32(0), networks))
     state = grid_fit.start(jax.tree.map(jnp.zeros_like, networks), jnp.zeros((layout.rows, layout.columns)))
-    rates = jnp.array([grid_fit.PEAK_LATENTS, grid_fit.PEAK_NETWORKS])
+    rates = jnp.array([grid_fit.PEAK_LATENTS, grid_fit.network_peak(n_steps)])
     picture = jnp.asarray(target)
     while int(state.step) < n_steps:
         state, _ = grid_fit.run(layout, state, networks, penalty, picture, price, jnp.float32(n_steps), none, rates)
