@@ -16,12 +16,9 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .base import Axes, Config, Grid, Representation, resample
-from .grid_layout import places, shapes
+from .grid_layout import COLOURS, MAX_OFFSET, MAX_TONE, places, shapes
 from .grid_render import Span
 
-MAX_TONE = 511
-MAX_OFFSET = 127
-COLOURS = 3
 DECODING_BYTES, DECODING_BYTES_PER_PLANE = 100, 60
 """Memory that decoding takes for a pixel (measured at 4 megapixels: 150 bytes for one plane, 204 for two)."""
 

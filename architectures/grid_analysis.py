@@ -16,11 +16,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from .grid_layout import HYPER_LEVELS, LEVELS
+from .grid_layout import COLOURS, HYPER_LEVELS, LEVELS
 
 UNITS = (24, 32, 32, 32, 32, 32)
 """Of levels 1, 2 ..."""
-COLOURS = 3
 LATENT_SCALE = 10.0
 """Latents are about so large when the network puts out 1."""
 

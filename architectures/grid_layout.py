@@ -16,6 +16,14 @@ HIDDEN_LAYERS = 2
 SYNTHESIS_WIDTH = 32
 TAPS = 4
 """Of an upsampling filter's eight, which are symmetric."""
+FILTER_TAPS = 4
+"""Of a level's own filter of seven, which is symmetric."""
+UPSAMPLING_REACH, FILTER_REACH, KERNEL_REACH = 2, 3, 1
+"""Samples to either side that an upsampling filter, a level's own filter, and the 3x3 convolution look at."""
+COLOURS = 3
+MAX_TONE = 511
+MAX_OFFSET = 127
+"""The greatest numbers of a configuration."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +60,8 @@ class Networks(NamedTuple):
     level l out of all coarser grids, `own[i]` adds the hyper-latent of the level `HYPER_LEVELS[i]` itself, `grid_bias`
     has a row for each grid, in coding order.
 
-    Upsampling: `taps` (steps from level l + 1 to l, rows and columns, taps), nearest first.
+    Upsampling: `taps` (steps from level l + 1 to l, rows and columns, taps), nearest first. A level's own latents pass
+    `filters` (levels, rows and columns, taps from the middle outwards) before they join the coarser ones.
 
     Synthesis: from all levels to `SYNTHESIS_WIDTH` units and on to the channels, a linear branch beside it, then a
     residual 3x3 convolution, (out, in, rows, columns).
@@ -67,6 +76,7 @@ class Networks(NamedTuple):
     own: tuple[Any, ...]
     grid_bias: Any
     taps: Any
+    filters: Any
     wide: Any
     wide_bias: Any
     narrow: Any
@@ -88,6 +98,7 @@ def shapes(channels: int) -> Networks:
         own=((FEATURES,),) * len(HYPER_LEVELS),
         grid_bias=(N_GRIDS, FEATURES),
         taps=(LEVELS - 1, 2, TAPS),
+        filters=(LEVELS - 1, 2, FILTER_TAPS),
         wide=(SYNTHESIS_WIDTH, LEVELS),
         wide_bias=(SYNTHESIS_WIDTH,),
         narrow=(channels, SYNTHESIS_WIDTH),

@@ -13,17 +13,13 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from .grid_layout import LEVELS, Networks
+from .grid_layout import FILTER_REACH, KERNEL_REACH, LEVELS, UPSAMPLING_REACH, Networks
 
 Span = tuple[int, int]
 """First row (or column) and the one after the last."""
 Plane = Float[ndarray, "rows columns"]
 Planes = Float[ndarray, "grids rows columns"]
 
-REACH = 2
-"""Samples before and after it that an upsampling filter looks at."""
-MARGIN = 1
-"""Samples around a region that a 3x3 convolution looks at."""
 PIXELS_AT_ONCE = 1 << 15
 
 
@@ -41,7 +37,7 @@ def render(
     that of level 0; `rows` and `columns` count samples of the level wanted.
     """
     sizes = [(-(-shape[0] // 2**i), -(-shape[1] // 2**i)) for i in range(LEVELS)]
-    inner = _grown(rows, sizes[level][0]), _grown(columns, sizes[level][1])
+    inner = _grown(rows, sizes[level][0], KERNEL_REACH), _grown(columns, sizes[level][1], KERNEL_REACH)
     spans = [inner]
     for height, width in sizes[level + 1 :]:
         spans.append((_halved(spans[-1][0], height), _halved(spans[-1][1], width)))
@@ -53,30 +49,57 @@ def render(
         planes = planes[:, top - 2 * coarse_rows[0] :, left - 2 * coarse_columns[0] :][
             :, : bottom - top, : right - left
         ]
-        planes = np.concatenate([window(i, *spans[i - level])[None], planes])
+        own = _filtered(window, i, spans[i - level], sizes[i], networks.filters[i])
+        planes = np.concatenate([own[None], planes])
     finer = np.zeros((level, *planes.shape[1:]), np.float32)
     planes = np.concatenate([finer, planes])
     missing = [
-        (MARGIN - (span[0] - grown[0]), MARGIN - (grown[1] - span[1]))
+        (KERNEL_REACH - (span[0] - grown[0]), KERNEL_REACH - (grown[1] - span[1]))
         for span, grown in zip((rows, columns), inner, strict=True)
     ]
     values = synthesise(networks, np.pad(planes, [(0, 0), *missing], mode="edge"))
     return np.ascontiguousarray(np.moveaxis(values, 0, -1))
 
 
-def _grown(span: Span, n: int) -> Span:
-    return max(span[0] - MARGIN, 0), min(span[1] + MARGIN, n)
+def _filtered(
+    window: Callable[[int, Span, Span], Plane],
+    level: int,
+    spans: tuple[Span, Span],
+    size: tuple[int, int],
+    filters: Float[ndarray, "2 taps"],
+) -> Plane:
+    """A level's own latents, filtered. Beyond its ends a grid repeats them."""
+    wide = [_grown(span, n, FILTER_REACH) for span, n in zip(spans, size, strict=True)]
+    missing = [
+        (FILTER_REACH - (span[0] - grown[0]), FILTER_REACH - (grown[1] - span[1]))
+        for span, grown in zip(spans, wide, strict=True)
+    ]
+    plane = np.pad(window(level, wide[0], wide[1]), missing, mode="edge")
+    return symmetric(symmetric(plane, filters[0], 0), filters[1], 1)
+
+
+def symmetric(plane: Plane, taps: Float[ndarray, " taps"], axis: int) -> Plane:
+    """A filter of seven samples; the result is six shorter."""
+    n = plane.shape[axis] - 2 * FILTER_REACH
+    at = [np.take(plane, range(i, i + n), axis) for i in range(2 * FILTER_REACH + 1)]
+    pairs = [taps[i] * (at[FILTER_REACH - i] + at[FILTER_REACH + i]) for i in range(1, FILTER_REACH + 1)]
+    total: Plane = taps[0] * at[FILTER_REACH] + sum(pairs)
+    return total
+
+
+def _grown(span: Span, n: int, by: int) -> Span:
+    return max(span[0] - by, 0), min(span[1] + by, n)
 
 
 def _halved(span: Span, n: int) -> Span:
     """What a span is made of on the next coarser grid of `n` rows or columns."""
-    return max(span[0] // 2 - REACH, 0), min((span[1] + 1) // 2 + REACH, n)
+    return max(span[0] // 2 - UPSAMPLING_REACH, 0), min((span[1] + 1) // 2 + UPSAMPLING_REACH, n)
 
 
 def upsample(planes: Planes, taps: Float[ndarray, " taps"], axis: int) -> Planes:
     """Twice as many rows or columns. New samples lie a quarter before and after each old one; the ends repeat."""
     pads = [(0, 0)] * 3
-    pads[axis] = (REACH, REACH)
+    pads[axis] = (UPSAMPLING_REACH, UPSAMPLING_REACH)
     n = planes.shape[axis]
     wide = np.moveaxis(np.pad(planes, pads, mode="edge"), axis, 0)
     at = [wide[i : i + n] for i in range(5)]
@@ -87,16 +110,16 @@ def upsample(planes: Planes, taps: Float[ndarray, " taps"], axis: int) -> Planes
 
 
 def synthesise(networks: Networks, planes: Planes) -> Float[ndarray, "channels rows columns"]:
-    """Samples from all levels at full size, which have `MARGIN` more rows and columns on all sides."""
+    """Samples from all levels at full size, which have `KERNEL_REACH` more rows and columns on all sides."""
     n_levels, height, width = planes.shape
-    values = np.empty((len(networks.narrow_bias), height - 2 * MARGIN, width - 2 * MARGIN), np.float32)
+    values = np.empty((len(networks.narrow_bias), height - 2 * KERNEL_REACH, width - 2 * KERNEL_REACH), np.float32)
     at_once = max(1, PIXELS_AT_ONCE // width)
-    for top in range(0, height - 2 * MARGIN, at_once):
-        bottom = min(top + at_once, height - 2 * MARGIN)
-        flat = np.ascontiguousarray(planes[:, top : bottom + 2 * MARGIN]).reshape(n_levels, -1)
+    for top in range(0, height - 2 * KERNEL_REACH, at_once):
+        bottom = min(top + at_once, height - 2 * KERNEL_REACH)
+        flat = np.ascontiguousarray(planes[:, top : bottom + 2 * KERNEL_REACH]).reshape(n_levels, -1)
         wide = np.maximum(networks.wide @ flat + networks.wide_bias[:, None], 0)
         trunk = networks.narrow @ wide + networks.straight @ flat + networks.narrow_bias[:, None]
-        trunk = trunk.reshape(-1, bottom - top + 2 * MARGIN, width)
+        trunk = trunk.reshape(-1, bottom - top + 2 * KERNEL_REACH, width)
         values[:, top:bottom] = trunk[:, 1:-1, 1:-1] + _convolve(trunk, networks.kernel, networks.kernel_bias)
     return values
 

@@ -21,13 +21,21 @@ from jaxtyping import Array, Float
 from inrzip.codecs.latent_model import MARGIN
 from inrzip.codecs.latent_model import NEIGHBOURS as NEIGHBOUR_OFFSETS
 
-from .grid_layout import FEATURES, HYPER_LEVELS, LEVELS, NEIGHBOURS, Networks, Place, places
+from .grid_layout import (
+    FEATURES,
+    FILTER_REACH,
+    HYPER_LEVELS,
+    KERNEL_REACH,
+    LEVELS,
+    NEIGHBOURS,
+    UPSAMPLING_REACH,
+    Networks,
+    Place,
+    places,
+)
 
 LATENTS_AT_ONCE = 8192
 ROWS_AT_ONCE = 16
-REACH = 2
-"""Samples before and after it that an upsampling filter looks at."""
-MARGIN_OF_KERNEL = 1
 LEAST_LOG_SCALE, MOST_LOG_SCALE = -7.0, 7.0
 LEAST_PROBABILITY = 2.0**-16
 
@@ -122,11 +130,14 @@ def cost_and_gradients(
     rate_gradient = jax.tree.map(lambda g: price * g, _filled(_filled(empty, context_part), feature_part))
 
     stack, stack_back = jax.vjp(
-        lambda taps, a: upsampled([g * step for g in layout.split(a)], taps), networks.taps, latents
+        lambda taps, filters, a: upsampled([g * step for g in layout.split(a)], taps, filters),
+        networks.taps,
+        networks.filters,
+        latents,
     )
     squares, synthesis_part, by_stack = _distortion(_only(networks, *_SYNTHESIS_PARTS), _barrier(stack), target)
-    taps, latents_3 = stack_back(_barrier(by_stack))
-    gradient = _filled(rate_gradient, synthesis_part)._replace(taps=taps)
+    taps, filters, latents_3 = stack_back(_barrier(by_stack))
+    gradient = _filled(rate_gradient, synthesis_part)._replace(taps=taps, filters=filters)
     return Cost(squares, bits), gradient, price * (latents_1 + latents_2) + latents_3
 
 
@@ -236,15 +247,52 @@ def _rate(layout: Layout, part: Part, latents: Atlas, features: Array) -> tuple[
     )
 
 
-def upsampled(grids: Sequence[Array], taps: Float[Array, "steps 2 taps"]) -> Stack:
+def upsampled(
+    grids: Sequence[Array], taps: Float[Array, "steps 2 taps"], filters: Float[Array, "levels 2 taps"]
+) -> Stack:
     """All levels at full size, finest first. `grids` in coding order; hyper-latents are passed over."""
     mains = [grid for grid, place in zip(grids, places((1, 1)), strict=True) if not place.hyper]
     stack = mains[0][None]
     for level, grid in zip(reversed(range(LEVELS - 1)), mains[1:], strict=True):
         stack = _stretch(_stretch(stack, taps[level, 1], 2), taps[level, 0], 1)
         stack = _barrier(stack[:, : grid.shape[0], : grid.shape[1]])
-        stack = jnp.concatenate([grid[None], stack])
+        own = _symmetric(_symmetric(grid, filters[level, 0], 0), filters[level, 1], 1)
+        stack = jnp.concatenate([_barrier(own)[None], stack])
     return stack
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _symmetric(plane: Array, taps: Float[Array, " taps"], axis: int) -> Array:
+    """`architectures.grid_render.symmetric`, of a plane that repeats its ends."""
+    at = _neighbours(plane, axis, reach=FILTER_REACH)
+    return _weighted(at, taps)
+
+
+def _weighted(at: Sequence[Array], taps: Array) -> Array:
+    pairs = [taps[i] * (at[FILTER_REACH - i] + at[FILTER_REACH + i]) for i in range(1, FILTER_REACH + 1)]
+    return functools.reduce(jnp.add, pairs, taps[0] * at[FILTER_REACH])
+
+
+def _symmetric_forward(plane: Array, taps: Array, axis: int) -> tuple[Array, tuple[Array, Array]]:
+    return _symmetric(plane, taps, axis), (plane, taps)
+
+
+def _symmetric_backward(axis: int, kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    plane, taps = kept
+    n = plane.shape[axis]
+    pads = [(0, 0)] * 2
+    pads[axis] = (2 * FILTER_REACH, 2 * FILTER_REACH)
+    wide = jnp.pad(gradient, pads)
+    m = n + 2 * FILTER_REACH
+    at = [lax.slice_in_dim(wide, i, i + m, axis=axis) for i in range(2 * FILTER_REACH + 1)]
+    by_plane = _unpadded(_weighted(at, taps), n, axis, FILTER_REACH)
+    near = _barrier(tuple(_neighbours(plane, axis, reach=FILTER_REACH)))
+    by_taps = [jnp.vdot(gradient, near[FILTER_REACH])]
+    by_taps += [jnp.vdot(gradient, near[FILTER_REACH - i] + near[FILTER_REACH + i]) for i in range(1, FILTER_REACH + 1)]
+    return by_plane, jnp.stack(by_taps)
+
+
+_symmetric.defvjp(_symmetric_forward, _symmetric_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -258,12 +306,12 @@ def _stretch(planes: Stack, taps: Float[Array, " taps"], axis: int) -> Stack:
     return jnp.stack([before, after], axis + 1).reshape(shape)
 
 
-def _neighbours(planes: Array, axis: int, mode: str = "edge") -> list[Array]:
-    """`planes` moved by -2 to 2 samples along an axis."""
+def _neighbours(planes: Array, axis: int, mode: str = "edge", reach: int = UPSAMPLING_REACH) -> list[Array]:
+    """`planes` moved by -reach to reach samples along an axis."""
     pads = [(0, 0)] * planes.ndim
-    pads[axis] = (REACH, REACH)
+    pads[axis] = (reach, reach)
     padded = jnp.pad(planes, pads, mode=mode)
-    return [lax.slice_in_dim(padded, i, i + planes.shape[axis], axis=axis) for i in range(2 * REACH + 1)]
+    return [lax.slice_in_dim(padded, i, i + planes.shape[axis], axis=axis) for i in range(2 * reach + 1)]
 
 
 def _stretch_forward(planes: Stack, taps: Array, axis: int) -> tuple[Stack, tuple[Stack, Array]]:
@@ -312,12 +360,12 @@ def _distortion(part: Part, stack: Stack, target: Float[Array, "channels rows co
     rows = min(ROWS_AT_ONCE, height)
     n_strips = -(-height // rows)
     extra = n_strips * rows - height
-    pitch = width + 2 * MARGIN_OF_KERNEL
-    n = rows * pitch - 2 * MARGIN_OF_KERNEL  # samples that a strip gives: its last ones in the margin are missing
+    pitch = width + 2 * KERNEL_REACH
+    n = rows * pitch - 2 * KERNEL_REACH  # samples that a strip gives: its last ones in the margin are missing
     padded = jnp.pad(
-        stack, ((0, 0), (MARGIN_OF_KERNEL, MARGIN_OF_KERNEL + extra), (MARGIN_OF_KERNEL, MARGIN_OF_KERNEL)), mode="edge"
+        stack, ((0, 0), (KERNEL_REACH, KERNEL_REACH + extra), (KERNEL_REACH, KERNEL_REACH)), mode="edge"
     ).reshape(levels, -1)
-    wanted = jnp.pad(target, ((0, 0), (0, extra), (0, 2 * MARGIN_OF_KERNEL))).reshape(len(target), -1)
+    wanted = jnp.pad(target, ((0, 0), (0, extra), (0, 2 * KERNEL_REACH))).reshape(len(target), -1)
     mask = np.zeros((height + extra, pitch), np.float32)
     mask[:height, :width] = 1
     flat_mask = jnp.asarray(mask.reshape(-1))
@@ -329,7 +377,7 @@ def _distortion(part: Part, stack: Stack, target: Float[Array, "channels rows co
     def body(carry: tuple[tuple[Array, Part], Array], i: Array) -> tuple[object, None]:
         sums, by_stack = carry
         start = i * rows * pitch
-        size = (rows + 2 * MARGIN_OF_KERNEL) * pitch
+        size = (rows + 2 * KERNEL_REACH) * pitch
         result, (by_part, by_strip) = jax.value_and_grad(squares, (0, 1))(
             part,
             lax.dynamic_slice(padded, (0, start), (levels, size)),
@@ -346,12 +394,12 @@ def _distortion(part: Part, stack: Stack, target: Float[Array, "channels rows co
     return total, by_part, _unpadded(_unpadded(by_padded, height, 1), width, 2)
 
 
-def _unpadded(gradient: Array, n: int, axis: int) -> Array:
-    """The gradient by planes that were padded by repeating their ends, `MARGIN_OF_KERNEL` and more samples."""
+def _unpadded(gradient: Array, n: int, axis: int, margin: int = KERNEL_REACH) -> Array:
+    """The gradient by planes that were padded by repeating their ends, `KERNEL_REACH` and more samples."""
     size = gradient.shape[axis]
-    inner = lax.slice_in_dim(gradient, MARGIN_OF_KERNEL, MARGIN_OF_KERNEL + n, axis=axis)
-    first = jnp.sum(lax.slice_in_dim(gradient, 0, MARGIN_OF_KERNEL, axis=axis), axis, keepdims=True)
-    last = jnp.sum(lax.slice_in_dim(gradient, MARGIN_OF_KERNEL + n, size, axis=axis), axis, keepdims=True)
+    inner = lax.slice_in_dim(gradient, margin, margin + n, axis=axis)
+    first = jnp.sum(lax.slice_in_dim(gradient, 0, margin, axis=axis), axis, keepdims=True)
+    last = jnp.sum(lax.slice_in_dim(gradient, margin + n, size, axis=axis), axis, keepdims=True)
     index = lax.broadcasted_iota(jnp.int32, inner.shape, axis)
     return inner + jnp.where(index == 0, first, 0) + jnp.where(index == n - 1, last, 0)
 

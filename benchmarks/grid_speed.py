@@ -62,7 +62,7 @@ def step_seconds() -> float:
 
     def steps() -> object:
         state = grid_fit.start(jax.tree.map(jnp.copy, zero), jnp.zeros((layout.rows, layout.columns)))
-        return grid_fit.run(layout, state, mean, zero, target, price, jnp.float32(1000), none, rates, jnp.int32(0))
+        return grid_fit.run(layout, state, mean, zero, target, price, jnp.float32(1000), none, rates)
 
     return least_seconds(steps) / grid_fit.STEPS_AT_ONCE
 

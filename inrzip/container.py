@@ -94,9 +94,11 @@ class Container:
 
     header: Header
     size: int  # of the whole file, in bytes
+    cut: bool  # whether it is known to have been cut short, and is read all the same
 
-    def __init__(self, file: BinaryIO, name: str, owned: bool):
+    def __init__(self, file: BinaryIO, name: str, owned: bool, partial: bool = False):
         """Reads the head of `file`; use `Container.open`. `owned`: `close` closes it."""
+        self.partial = partial
         self._file = file
         self._name = name
         self._owned = owned
@@ -116,18 +118,20 @@ class Container:
                 self._open_plain()
 
     @classmethod
-    def open(cls, source: Path | str | bytes | BinaryIO, name: str | None = None) -> Self:
+    def open(cls, source: Path | str | bytes | BinaryIO, name: str | None = None, partial: bool = False) -> Self:
         """Opens a file by its path, its bytes or an open seekable binary file, and reads its header and index only.
 
         `name` stands for the file in messages. Raises `CorruptFile` for what is no valid `.inrz` file, `InrzipError`
-        for what cannot be opened at all. `close` closes the file of a path; one given open stays the caller's."""
+        for what cannot be opened at all. `close` closes the file of a path; one given open stays the caller's.
+
+        `partial`: a file that was cut short is read as far as it goes, unchecked; `cut` then is true."""
         if isinstance(source, bytes):
-            return cls(io.BytesIO(source), name or "<bytes>", owned=True)
+            return cls(io.BytesIO(source), name or "<bytes>", owned=True, partial=partial)
         if not isinstance(source, Path | str):
-            return cls(source, name or str(getattr(source, "name", "<stream>")), owned=False)
+            return cls(source, name or str(getattr(source, "name", "<stream>")), owned=False, partial=partial)
         file = _open_regular(Path(source))
         try:
-            return cls(file, name or str(source), owned=True)
+            return cls(file, name or str(source), owned=True, partial=partial)
         except BaseException:
             file.close()
             raise
@@ -180,11 +184,14 @@ class Container:
         if self.size > MAX_PLAIN_BYTES:
             raise CorruptFile(f"is {self.size} bytes long, but a file without index has at most 2^20: it is damaged")
         data = self._read(0, self.size)
-        _check_plain(data)
+        self.cut = self.partial and checksum(data[:-CRC_BYTES]) != data[-CRC_BYTES:]
+        if not self.cut:
+            _check_plain(data)
+            data = data[:-CRC_BYTES]
         self._plain = data
-        self.header, _, start = _decode(data[:-CRC_BYTES])
+        self.header, _, start = _decode(data)
         self._tracks: Sequence[tuple[TrackMode, int]] = []
-        self._lengths = [self.size - CRC_BYTES - start]
+        self._lengths = [len(data) - start]
         self._offsets = [start]
 
     def _open_indexed(self, start: bytes) -> None:
@@ -208,7 +215,9 @@ class Container:
         for length in self._lengths:
             self._offsets.append(position)
             position += length + CRC_BYTES
-        self._check_length(position)
+        self.cut = self.partial and self.size < position
+        if not self.cut:
+            self._check_length(position)
         if self.size > position:
             raise CorruptFile(f"{self.size - position} bytes follow its end; cut them off, or get the file again")
 
@@ -221,6 +230,8 @@ class Container:
         with _naming(self._name):
             if not self._indexed:
                 return self._plain[offset : offset + length]
+            if self.cut and self.size < offset + length + CRC_BYTES:
+                return self._read(min(offset, self.size), max(0, min(length, self.size - offset)))
             part = self._read(offset, length)
             if checksum(part) != self._read(offset + length, CRC_BYTES):
                 first_track = self.header.n_segments

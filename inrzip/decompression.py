@@ -19,15 +19,20 @@ from .progress import Progress, ProgressCallback
 from .reader import DEFAULT_MAX_MEMORY, Bounds, Reader
 from .signal import Kind, Spec
 
+CUT_NOTE = "the file is damaged or cut short: details are missing, and nothing was checked"
+
 
 @dataclasses.dataclass(frozen=True)
 class DecompressReport:
-    """What `decompress` wrote. `shape`: of the samples, channels last; of a shape, (vertices, faces)."""
+    """What `decompress` wrote. `shape`: of the samples, channels last; of a shape, (vertices, faces). `note`: what else
+    should be known.
+    """
 
     path: Path
     bytes: int
     seconds: float
     shape: tuple[int, ...]
+    note: str = ""
 
     def to_json(self) -> dict[str, object]:
         """All fields as plain values."""
@@ -42,6 +47,7 @@ def decompress(
     frames: Bounds | None = None,
     scale: float = 1.0,
     max_memory: int | None = None,
+    partial: bool = False,
     overwrite: bool = False,
     progress: ProgressCallback | None = None,
 ) -> DecompressReport:
@@ -49,12 +55,13 @@ def decompress(
 
     The extension of `destination` decides the format; without it, the signal goes beside `source` in the format it once
     had. A part of a video has no sound. Decoding that needs more than `max_memory` bytes (default 4 GiB) is refused.
+    `partial`: what is there of a picture whose file was cut short is written, without the details that are missing.
     Raises InrzipError.
     """
     source = Path(source)
     begun = time.monotonic()
-    with Reader(source, DEFAULT_MAX_MEMORY if max_memory is None else max_memory) as reader:
-        spec = reader.spec
+    with Reader(source, DEFAULT_MAX_MEMORY if max_memory is None else max_memory, partial=partial) as reader:
+        spec, note = reader.spec, CUT_NOTE if reader.container.cut else ""
         output = Path(destination) if destination is not None else source.with_suffix(media.output_extension(spec))
         check_writable(output, overwrite)
         if spec.kind == Kind.SHAPE:
@@ -63,7 +70,7 @@ def decompress(
             shape = _write_mesh(reader, output, region, scale, overwrite)
         else:
             shape = _write_samples(reader, output, region, frames, scale, overwrite, progress)
-    return DecompressReport(output, _size(output), time.monotonic() - begun, shape)
+    return DecompressReport(output, _size(output), time.monotonic() - begun, shape, note)
 
 
 def _write_mesh(

@@ -8,6 +8,7 @@ be in the file, to latents that are rounded for good.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -18,30 +19,26 @@ from jaxtyping import Array, Float
 from inrzip.architectures.grid_layout import Networks
 from inrzip.architectures.grid_training import Atlas, Layout, cost_and_gradients, soft_round
 
+from .descent import Moments, Soap, adam, adam_start, soap, soap_start, turned
+
 GAIN = 16.0
 """What is fitted is a latent over this: Adam's steps are then of a sensible size for latents and networks alike."""
 PEAK_LATENTS = 1e-2
-PEAK_NETWORKS = 2e-3
+PEAK_NETWORKS, PEAK_FROM = 6e-3, 400
+"""The peak of fits of so many steps and more; shorter ones must go more slowly."""
 CLIP_NETWORKS = 0.1
 TEMPERATURE = (0.35, 0.08)
 NOISE = (0.22, 0.15)
 """From the first step to the last."""
 LAST_PHASE = 0.1
 """Steps of the last phase, as a part of the others."""
-PEAK_LAST = 1e-3
+PEAK_LAST = 3e-4
 STEPS_AT_ONCE = 20
-DECAYS = (0.9, 0.999)
-EPSILON = 1e-12
+LEAST_STEP = 1e-12
+DECAYS_LATENTS, DECAYS_NETWORKS = (0.9, 0.999), (0.95, 0.95)
 
 
 _barrier: Any = lax.optimization_barrier
-
-
-class Moments(NamedTuple):
-    """Adam's running means of gradients and of their squares."""
-
-    first: Any
-    second: Any
 
 
 class State(NamedTuple):
@@ -51,7 +48,7 @@ class State(NamedTuple):
 
     change: Networks
     latents: Atlas
-    change_moments: Moments
+    change_moments: Soap
     latent_moments: Moments
     step: Array
     age: Array
@@ -73,14 +70,15 @@ class Price(NamedTuple):
     step: Array
 
 
+def network_peak(n_steps: int) -> float:
+    """The largest learning rate of networks in a fit of so many steps."""
+    return PEAK_NETWORKS * min(1.0, math.sqrt(n_steps / PEAK_FROM))
+
+
 def start(change: Networks, latents: Atlas) -> State:
     """The state before the first step. `latents` in whole units."""
     scaled = latents / GAIN
-    return State(change, scaled, _moments(change), _moments(scaled), jnp.int32(0), jnp.int32(0))
-
-
-def _moments(tree: Any) -> Moments:
-    return Moments(jax.tree.map(jnp.zeros_like, tree), jax.tree.map(jnp.zeros_like, tree))
+    return State(change, scaled, soap_start(change), adam_start(scaled), jnp.int32(0), jnp.int32(0))
 
 
 def rounded(state: State) -> Atlas:
@@ -90,20 +88,11 @@ def rounded(state: State) -> Atlas:
 
 def _in_steps(change: Array, size: Array) -> Array:
     """Changes rounded to steps, with the gradient of the identity."""
-    safe = jnp.maximum(size, EPSILON)
+    safe = jnp.maximum(size, LEAST_STEP)
     rounded = jnp.where(size > 0, jnp.round(change / safe) * safe, change)
     return change + lax.stop_gradient(rounded - change)
 
 
-def _adam(gradient: Any, moments: Moments, step: Array) -> tuple[Any, Moments]:
-    first = jax.tree.map(lambda m, g: DECAYS[0] * m + (1 - DECAYS[0]) * g, moments.first, gradient)
-    second = jax.tree.map(lambda v, g: DECAYS[1] * v + (1 - DECAYS[1]) * g * g, moments.second, gradient)
-    a, b = 1 - DECAYS[0] ** (step + 1.0), 1 - DECAYS[1] ** (step + 1.0)
-    move = jax.tree.map(lambda m, v: (m / a) / (jnp.sqrt(v / b) + EPSILON), first, second)
-    return move, Moments(first, second)
-
-
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def run(
     layout: Layout,
     state: State,
@@ -114,11 +103,27 @@ def run(
     n_steps: Array,
     rounding: Rounding,
     rates: Float[Array, " 2"],
-    seed: Array,
 ) -> tuple[State, Float[Array, " 2"]]:
     """`STEPS_AT_ONCE` steps of a fit of `n_steps`; `rates`: the peaks of latents and of networks. Returns the mean
-    squared error and bits per pixel of the last one.
+    squared error and bits per pixel of the last one. The state's arrays are given away.
     """
+    state = state._replace(change_moments=turned(state.change_moments))
+    found: tuple[State, Array] = _run(layout, state, prior, penalty, target, price, n_steps, rounding, rates)
+    return found
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+def _run(
+    layout: Layout,
+    state: State,
+    prior: Networks,
+    penalty: Networks,
+    target: Float[Array, "channels rows columns"],
+    price: Price,
+    n_steps: Array,
+    rounding: Rounding,
+    rates: Float[Array, " 2"],
+) -> tuple[State, Float[Array, " 2"]]:
     mask = jnp.asarray(layout.mask)
     n_pixels = layout.shape[0] * layout.shape[1]
     per_square = 1 / (len(target) * n_pixels)
@@ -130,7 +135,7 @@ def run(
         last = rounding.latents
         temperature = TEMPERATURE[0] + (TEMPERATURE[1] - TEMPERATURE[0]) * done
         sigma = NOISE[0] + (NOISE[1] - NOISE[0]) * done
-        noise = sigma * jax.random.normal(jax.random.fold_in(jax.random.key(seed), state.step), mask.shape)
+        noise = sigma * jax.random.normal(jax.random.fold_in(jax.random.key(0), state.step), mask.shape)
 
         def proxy(latents: Atlas) -> Atlas:
             x = latents * GAIN
@@ -152,9 +157,9 @@ def run(
             penalty,
         )
         cosine = 0.5 * (1 + jnp.cos(jnp.pi * done))
-        move, change_moments = _adam(by_change, state.change_moments, state.age)
+        move, change_moments = soap(by_change, state.change_moments, state.age, DECAYS_NETWORKS)
         change = jax.tree.map(lambda c, m: c - rates[1] * cosine * m, state.change, move)
-        step, latent_moments = _adam(by_latents * scale, state.latent_moments, state.age)
+        step, latent_moments = adam(by_latents * scale, state.latent_moments, state.age, DECAYS_LATENTS)
         latents = state.latents - jnp.where(last, 0.0, rates[0] * cosine) * step
         found = jnp.stack([cost.squares * per_square, cost.bits / n_pixels])
         return State(change, latents, change_moments, latent_moments, state.step + 1, state.age + 1), found

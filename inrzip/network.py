@@ -65,10 +65,16 @@ def encode_network(
 
 
 def decode_network(
-    payload: bytes, architecture: int, grid: Grid, max_memory: int | None = None, version: int = TAGGED_FROM
+    payload: bytes,
+    architecture: int,
+    grid: Grid,
+    max_memory: int | None = None,
+    version: int = TAGGED_FROM,
+    partial: bool = False,
 ) -> Representation:
     """The network of a payload from a file of that format version. Raises CorruptFile, or LimitExceeded if decoding its
-    weights, or evaluating it, would take more than `max_memory` bytes.
+    weights, or evaluating it, would take more than `max_memory` bytes. With `partial` the payload of a picture of
+    latent grids may end early.
     """
     if architecture not in ARCHITECTURES:
         raise CorruptFile(f"architecture {architecture} is unknown; the file may be from a newer inrzip")
@@ -78,7 +84,7 @@ def decode_network(
     if isinstance(config, GridConfig):  # latents are not weights: they have a coder of their own
         _check_memory(decoding_memory(grid), max_memory)
         height, width = grid.shape
-        return LatentGrid(grid, Picture(config, stream, (height, width), grid.channels))
+        return LatentGrid(grid, Picture(config, stream, (height, width), grid.channels, partial))
     structure = _structure(config, grid)
     n_weights = sum(leaf.size for leaf in parameters(structure))
     if n_weights > max_weights(len(stream)):

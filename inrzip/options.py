@@ -203,6 +203,11 @@ def _decompress_parser() -> _Parser:
         type=_type(units.parse_size),
         help="refuse to use more, such as 2GB",
     )
+    part.add_argument(
+        "--partial",
+        action="store_true",
+        help="of a file that was cut short, write what is there (pictures of latent grids)",
+    )
     _add_machine(parser)
     _add_general(parser)
     return parser

@@ -35,11 +35,19 @@ class Reader:
     `reader[100:200, 300:400]` decodes that region (a video by frame, a sound by sample), `np.asarray(reader)` all of
     it, `render` any region at any scale. The last segment decoded is kept, so going through a file in order decodes
     each once.
+
+    `partial`: of a picture of latent grids whose file was cut short, what is there is decoded: `container.cut` tells.
     """
 
-    def __init__(self, source: Path | str | bytes | BinaryIO, max_memory: int | None = DEFAULT_MAX_MEMORY):
+    def __init__(
+        self,
+        source: Path | str | bytes | BinaryIO,
+        max_memory: int | None = DEFAULT_MAX_MEMORY,
+        *,
+        partial: bool = False,
+    ):
         prepare()
-        self._container = Container.open(source)
+        self._container = Container.open(source, partial=partial)
         self._max_memory = max_memory
         self._cached: tuple[int, Representation] | None = None
 
@@ -155,7 +163,9 @@ class Reader:
             grid = Grid((stop - start, *self.spec.shape[1:]), self.spec.channels)
             payload = self._container.segment(index)
             try:
-                network = decode_network(payload, header.architecture, grid, self._max_memory, header.version)
+                network = decode_network(
+                    payload, header.architecture, grid, self._max_memory, header.version, self._container.cut
+                )
                 self._cached = index, network
             except InrzipError as error:
                 raise type(error)(f"{self._container.name}: segment {index}: {error}") from error

@@ -182,11 +182,14 @@ def _decompress_one(opts: argparse.Namespace, to_stdout: bool) -> object:
                 frames=opts.frames,
                 scale=opts.scale,
                 max_memory=opts.max_memory,
+                partial=opts.partial,
                 overwrite=opts.force,
                 progress=progress,
             )
         if to_stdout:
             streams.send(report.path)
+    if report.note:
+        console.print_error(f"{opts.inputs[0]}: {report.note}")
     _say(opts, reports.decompress_text(report, streams.STDOUT if to_stdout else str(report.path)), to_stdout)
     return report.to_json()
 

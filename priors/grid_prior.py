@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
-from inrzip.architectures.grid_layout import Networks, shapes
+from inrzip.architectures.grid_layout import MAX_TONE, Networks, shapes
 from inrzip.codecs.latent_model import (
     MAX_WEIGHT,
     N_SCALES,
@@ -33,7 +33,6 @@ PHOTOGRAPHS = 1
 TONES_PER_DECADE = 64
 NEUTRAL_TONE = 256
 """The tone of lambda 0.001."""
-MAX_TONE = 511
 NEUTRAL_LAMBDA = 1e-3
 LEARNED_TONES = (-80, 96)
 """Relative to the neutral one, where the polynomial was learned; beyond, its ends hold."""
@@ -42,7 +41,6 @@ NEUTRAL_STEP = 0.125
 STEPS_PER_OCTAVE = 4
 NEUTRAL_OFFSET = 64
 """The offsets of steps and of spreads, as files hold them, that change nothing."""
-MAX_OFFSET = 127
 
 
 def tone_of(weight: float) -> int:

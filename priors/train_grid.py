@@ -29,10 +29,11 @@ from numpy import ndarray
 
 from inrzip import grid_fit
 from inrzip.architectures import grid_analysis
-from inrzip.architectures.grid_layout import SYNTHESIS_WIDTH, Networks, shapes
+from inrzip.architectures.grid_layout import COLOURS, SYNTHESIS_WIDTH, Networks, shapes
 from inrzip.architectures.grid_training import Layout, cost_and_gradients, soft_round
 from inrzip.codecs.latent_model import WEIGHT_BITS
 from inrzip.compilation import prepare
+from inrzip.descent import adam, adam_start, soap, soap_start, turned
 from inrzip.priors import grid_prior
 from inrzip.priors.grid_prior import GridPrior
 
@@ -43,9 +44,15 @@ REFERENCE_PIXELS = 393_216
 """Of the picture whose quantisation steps and penalties are those of offset 0."""
 SAVE_SECONDS = 60.0
 BICUBIC = (0.87890625, 0.26171875, -0.10546875, -0.03515625)
+DIRAC = (1.0, 0.0, 0.0, 0.0)
+BLOCK, BLOCK_LEVELS, BLOCK_PRICE = 8, 4, 0.1
+"""Squares of so many latents of the first so many levels should have the mean 0: a mean of 1 costs so many bits a
+latent. What is alike over such a square belongs on a coarser grid. (The price is too low: see docs/design.md.)
+"""
 LAMBDA_POWER = 0.8
 """Costs are divided by lambda to this power, so that all tones count alike."""
 LARGEST_GRADIENT = 0.02
+DECAYS_SHARED, DECAYS_OWN, DECAYS_GUESS = (0.95, 0.99), (0.9, 0.999), (0.9, 0.99)
 ANALYSIS_BATCH = 6
 
 Tree = Any
@@ -76,7 +83,7 @@ def random_networks(seed: int) -> Networks:
     rng = np.random.default_rng(seed)
     spreads = {"output": 0.025, "coarse": 0.15, "own": 0.15, "grid_bias": 0.3, "wide": 0.22, "narrow": 0.01}
     spreads |= {"straight": 0.02}
-    wanted = shapes(grid_analysis.COLOURS)
+    wanted = shapes(COLOURS)
 
     def draw(name: str, shape: tuple[int, ...]) -> ndarray:
         return rng.normal(0, spreads.get(name, 0.0), shape).astype(np.float32)
@@ -86,6 +93,7 @@ def random_networks(seed: int) -> Networks:
         for name, shape in wanted._asdict().items()
     }
     fields["taps"] = np.broadcast_to(np.array(BICUBIC, np.float32), wanted.taps)
+    fields["filters"] = np.broadcast_to(np.array(DIRAC, np.float32), wanted.filters)
     fields["narrow_bias"] = fields["narrow_bias"] + np.float32(0.5)
     fields["output_bias"] = np.array([0, -5.8], np.float32)
     return Networks(**jax.tree.map(jnp.asarray, fields))
@@ -96,14 +104,6 @@ def at_tone(polynomial: Tree, tone: Array) -> Tree:
     low, high = (t / grid_prior.TONES_PER_DECADE for t in grid_prior.LEARNED_TONES)
     t = jnp.clip(tone, low, high)
     return jax.tree.map(lambda a: a[0] + t * a[1] + t * t * a[2], polynomial)
-
-
-def adam(gradient: Tree, moments: Tree, step: Array, decay: float) -> tuple[Tree, Tree]:
-    """The direction, and the new moments."""
-    first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, moments[0], gradient)
-    second = jax.tree.map(lambda v, g: decay * v + (1 - decay) * g * g, moments[1], gradient)
-    a, b = 1 - 0.9 ** (step + 1.0), 1 - decay ** (step + 1.0)
-    return jax.tree.map(lambda m, v: (m / a) / (jnp.sqrt(v / b) + 1e-8), first, second), (first, second)
 
 
 def limited(gradient: Tree) -> Tree:
@@ -117,6 +117,19 @@ def proxy(latents: Array, mask: Array, key: Array, done: Array) -> Array:
     temperature, sigma = (a + (b - a) * done for a, b in (grid_fit.TEMPERATURE, grid_fit.NOISE))
     noise = sigma * jax.random.normal(key, mask.shape)
     return mask * soft_round(soft_round(latents, temperature) + noise, temperature)
+
+
+def means(layout: Layout, latents: Array) -> Array:
+    """For each latent the mean of its square of `BLOCK`, and 0 on coarse grids. Sides are multiples of all squares."""
+    found = []
+    for place, grid in zip(layout.places, layout.split(latents), strict=True):
+        if place.level >= BLOCK_LEVELS:
+            found.append(jnp.zeros_like(grid))
+            continue
+        rows, columns = (n // BLOCK for n in grid.shape)
+        mean = grid.reshape(rows, BLOCK, columns, BLOCK).mean((1, 3))
+        found.append(jnp.repeat(jnp.repeat(mean, BLOCK, 0), BLOCK, 1))
+    return layout.join(found)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -136,38 +149,43 @@ def share_step(layout: Layout, state: Tree, own: Tree, target: Array, tone: Arra
     smooth, back = jax.vjp(lambda y: proxy(y * grid_fit.GAIN, mask, key, done), latents)
     latent_step = grid_prior.NEUTRAL_STEP * 10 ** (tone / 2)
     cost, by_networks, by_latents = cost_and_gradients(layout, mine, smooth, target, latent_step, 3 * weight)
+    by_latents += 3 * weight * 2 * BLOCK_PRICE * means(layout, smooth)
     scale = 10 ** (-LAMBDA_POWER * tone) / target.size
     by_biases = scale * jnp.concatenate([by_networks.wide_bias, by_networks.narrow_bias]) + 1e-6 * biases
     (by_polynomial,) = networks_back(jax.tree.map(lambda g: g * scale, by_networks))
     cosine = 0.5 * (1 + jnp.cos(jnp.pi * done))
-    move, moments = adam(limited(by_polynomial), moments, step, 0.99)
+    move, moments = soap(limited(by_polynomial), moments, step, DECAYS_SHARED)
     polynomial = jax.tree.map(lambda p, m: p - 2e-3 * cosine * m, polynomial, move)
     (by_y,) = back(by_latents)
-    (move_y, move_b), own_moments = adam((by_y * scale, by_biases), own_moments, seen, 0.999)
-    new = latents - 1e-2 * cosine * move_y, biases - 3e-3 * cosine * move_b
+    (move_y, move_b), own_moments = adam((by_y * scale, by_biases), own_moments, seen, DECAYS_OWN)
+    new = latents - 1e-2 * cosine * move_y, biases - 1e-2 * cosine * move_b
     return (polynomial, moments), (new, own_moments, seen + 1), scale * (cost.squares + 3 * weight * cost.bits)
 
 
-def share(pictures: ndarray, n_visits: int, file: Path) -> Tree:
-    """The polynomials. Every crop is seen `n_visits` times."""
+def share(
+    pictures: ndarray, start: Tree, first_latents: Callable[[ndarray, float], Array], n_visits: int, file: Path
+) -> Tree:
+    """The polynomials, from those given. Every crop is seen `n_visits` times; `first_latents(picture, tone)` are what
+    its latents start from.
+    """
     layout, n = Layout((SIZE, SIZE)), len(pictures)
     tones = np.linspace(*TONE_RANGE, n, dtype=np.float32)[np.random.default_rng(1).permutation(n)]
-    zero = jnp.zeros((layout.rows, layout.columns)), jnp.zeros(SYNTHESIS_WIDTH + grid_analysis.COLOURS)
-    polynomial = jax.tree.map(lambda a: jnp.stack([a, 0 * a, 0 * a]), random_networks(0))
+    biases = jnp.zeros(SYNTHESIS_WIDTH + COLOURS)
 
-    def nothing(tree: Tree) -> Tree:
-        return jax.tree.map(jnp.zeros_like, tree)
+    def own(i: int) -> Tree:
+        mine = first_latents(pictures[i], float(tones[i])) / grid_fit.GAIN, biases
+        return jax.tree.map(np.asarray, (mine, adam_start(mine), jnp.float32(0)))
 
-    state = polynomial, (nothing(polynomial), nothing(polynomial))
-    owns = [jax.tree.map(np.asarray, (zero, (zero, zero), jnp.float32(0))) for _ in range(n)]
-    total = n * n_visits
+    state, owns, total = (start, soap_start(start)), [own(i) for i in range(n)], n * n_visits
     first, (state, owns) = restored(file, (state, owns))
     watch = Watch("share", file, first, total)
     for step in range(first, total):
         i = int(np.random.default_rng(step // n).permutation(n)[step % n])
+        if step % grid_fit.STEPS_AT_ONCE == 0:
+            state = state[0], turned(state[1])
         done = jnp.float32(step / total)
-        state, own, loss = share_step(layout, state, owns[i], pictures[i], tones[i], jnp.int32(step), done)
-        owns[i] = jax.tree.map(np.asarray, own)
+        state, owns[i], loss = share_step(layout, state, owns[i], pictures[i], tones[i], jnp.int32(step), done)
+        owns[i] = jax.tree.map(np.asarray, owns[i])
         watch.tell(step, float(loss), (state, owns))
     return state[0]
 
@@ -215,12 +233,10 @@ def stray_fit(layout: Layout, networks: Networks, target: ndarray, tone: float, 
     penalty = jax.tree.map(lambda a: jnp.full(a.shape, usual, jnp.float32), networks)
     none = grid_fit.Rounding(jnp.bool_(False), jax.tree.map(lambda a: jnp.float32(0), networks))
     state = grid_fit.start(jax.tree.map(jnp.zeros_like, networks), jnp.zeros((layout.rows, layout.columns)))
-    rates = jnp.array([grid_fit.PEAK_LATENTS, grid_fit.PEAK_NETWORKS])
+    rates = jnp.array([grid_fit.PEAK_LATENTS, grid_fit.network_peak(n_steps)])
     picture = jnp.asarray(target)
     while int(state.step) < n_steps:
-        state, _ = grid_fit.run(
-            layout, state, networks, penalty, picture, price, jnp.float32(n_steps), none, rates, jnp.int32(0)
-        )
+        state, _ = grid_fit.run(layout, state, networks, penalty, picture, price, jnp.float32(n_steps), none, rates)
     fitted = jax.tree.map(jnp.add, networks, state.change)
     latents = grid_fit.rounded(state) * layout.mask
     rng, step = np.random.default_rng(0), 0.01
@@ -265,20 +281,22 @@ def guess_step(
         latent_step = grid_prior.NEUTRAL_STEP * 10 ** (tones[i] / 2)
         networks: Networks = at_tone(polynomial, tones[i])
         cost, _, gradient = cost_and_gradients(layout, networks, smooth, targets[i], latent_step, 3 * weight)
+        gradient += 3 * weight * 2 * BLOCK_PRICE * means(layout, smooth)
         scale = 10 ** (-LAMBDA_POWER * tones[i]) / targets[i].size
         return None, (scale * (cost.squares + 3 * weight * cost.bits), smooth_back(gradient * scale)[0])
 
     _, (losses, by_latents) = lax.scan(one, None, jnp.arange(len(targets)))
-    move, moments = adam(limited(back(by_latents)[0]), moments, step, 0.99)
+    move, moments = adam(limited(back(by_latents)[0]), moments, step, DECAYS_GUESS)
     rate = 2e-3 * 0.5 * (1 + jnp.cos(jnp.pi * done)) * jnp.minimum(1.0, (step + 1) / 50)
     return (jax.tree.map(lambda p, m: p - rate * m, network, move), moments), jnp.mean(losses)
 
 
-def guess(sample: Callable[[int], ndarray], polynomial: Tree, n_steps: int, file: Path) -> grid_analysis.Analysis:
-    """The analysis network; `sample(step)` gives a batch of crops."""
-    layout, network = Layout((SIZE, SIZE)), grid_analysis.random_analysis(jax.random.key(1))
-    zero = jax.tree.map(jnp.zeros_like, network)
-    first, state = restored(file, (network, (zero, zero)))
+def guess(
+    sample: Callable[[int], ndarray], polynomial: Tree, network: grid_analysis.Analysis, n_steps: int, file: Path
+) -> grid_analysis.Analysis:
+    """The analysis network, from the one given; `sample(step)` gives a batch of crops."""
+    layout = Layout((SIZE, SIZE))
+    first, state = restored(file, (network, adam_start(network)))
     watch = Watch("guess", file, first, n_steps)
     for step in range(first, n_steps):
         targets = sample(step)
@@ -337,6 +355,8 @@ def main() -> None:
     parser.add_argument("--prefixes", nargs="+", default=["mei", "drone", "buddha", "hific"], help="of names to use")
     parser.add_argument("--crops", type=int, default=96, help="crops that networks are shared by")
     parser.add_argument("--visits", type=int, default=400, help="steps with each of them")
+    parser.add_argument("--afresh", action="store_true", help="begin with nothing, not with the package's prior")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of crops")
     parser.add_argument("--fits", type=int, default=24, help="fits that tell how far parameters stray")
     parser.add_argument("--fit-steps", type=int, default=300)
     parser.add_argument("--guesses", type=int, default=20_000, help="steps of the analysis network")
@@ -347,16 +367,36 @@ def main() -> None:
     def some(count: int, seed: int) -> ndarray:
         return crops(options.folder, options.prefixes, count, seed)
 
-    polynomial = share(some(options.crops, 5), options.visits, options.out / "share.npz")
-    prior = stray(some(options.fits, 11), polynomial, options.fit_steps, options.out / "stray.npz")
+    start, network = beginning(options.afresh)
+    layout, analyse = Layout((SIZE, SIZE)), jax.jit(grid_analysis.analyse)
+
+    def first_latents(picture: ndarray, tone: float) -> Array:
+        if options.afresh:
+            return jnp.zeros((layout.rows, layout.columns))
+        grids = analyse(network, jnp.moveaxis(jnp.asarray(picture), 0, -1)[None], jnp.float32(tone)[None])
+        return layout.join([grid[0] for grid in grids])
+
+    seed = options.seed
+    polynomial = share(some(options.crops, seed + 5), start, first_latents, options.visits, options.out / "share.npz")
+    prior = stray(some(options.fits, seed + 11), polynomial, options.fit_steps, options.out / "stray.npz")
     (options.out / "grid_photographs.npz").write_bytes(grid_prior.dumps(prior))
-    pool = some(16 * options.crops, 23)
+    pool = some(16 * options.crops, seed + 23)
 
     def batch(step: int) -> ndarray:
         return pool[np.random.default_rng(step).choice(len(pool), ANALYSIS_BATCH, replace=False)]
 
-    network = guess(batch, polynomial, options.guesses, options.out / "guess.npz")
+    network = guess(batch, polynomial, network, options.guesses, options.out / "guess.npz")
     (options.out / "grid_photographs_analysis.npz").write_bytes(grid_analysis.dumps(network))
+
+
+def beginning(afresh: bool) -> tuple[Tree, grid_analysis.Analysis]:
+    """What training begins with: polynomials and an analysis network, those of the package or random ones."""
+    data = grid_prior.load_analysis(grid_prior.PHOTOGRAPHS)
+    if afresh or data is None:
+        polynomial = jax.tree.map(lambda a: jnp.stack([a, 0 * a, 0 * a]), random_networks(0))
+        return polynomial, grid_analysis.random_analysis(jax.random.key(1))
+    means = map(grid_prior.as_floats, grid_prior.load(grid_prior.PHOTOGRAPHS).mean)
+    return jax.tree.map(lambda *a: jnp.stack(a), *means), grid_analysis.loads(data)
 
 
 if __name__ == "__main__":

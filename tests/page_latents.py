@@ -30,7 +30,7 @@ def array_shapes(k: int) -> list[Shape]:
     """All arrays of a plane of `k` channels."""
     return [
         (2, 24, 24), (2, 24), (2, 24), (2, 24), (2,), *((8, m) for m in COARSER), (8,), (8,), (8,), (10, 8), (6, 2, 4),
-        (32, 7), (32,), (k, 32), (k, 7), (k,), (k, k, 3, 3), (k,),
+        (6, 2, 4), (32, 7), (32,), (k, 32), (k, 7), (k,), (k, k, 3, 3), (k,),
     ]  # fmt: skip
 
 
@@ -156,18 +156,28 @@ def read_grids(stream: Stream, arrays: Arrays, height: int, width: int) -> list[
 def synthesise(arrays: Arrays, grids: list[ndarray], tone: int) -> Float[ndarray, "rows columns channels"]:
     """A plane's values."""
     floats = [np.asarray(array, np.float32) / np.float32(1 << 14) for array in arrays]
-    taps, wide, wide_bias, narrow, straight, narrow_bias, kernel, kernel_bias = floats[15:]
+    taps, filters, wide, wide_bias, narrow, straight, narrow_bias, kernel, kernel_bias = floats[15:]
     scale = np.float32(2**-3 * 10 ** ((tone - 256) / 128))
     mains = {level: grids[i] * scale for i, (level, hyper) in enumerate(GRIDS) if not hyper}
     stack = mains[6][None].astype(np.float32)
     for level in range(5, -1, -1):
         rows, columns = mains[level].shape
         stack = doubled(doubled(stack, taps[level, 0]).swapaxes(1, 2), taps[level, 1]).swapaxes(1, 2)
-        stack = np.concatenate([mains[level][None].astype(np.float32), stack[:, :rows, :columns]])
+        own = filtered(filtered(mains[level].astype(np.float32), filters[level, 0]).T, filters[level, 1]).T
+        stack = np.concatenate([own[None], stack[:, :rows, :columns]])
     p = np.pad(stack, ((0, 0), (1, 1), (1, 1)), mode="edge")
     h = np.maximum(np.einsum("oi,iyx->oyx", wide, p) + wide_bias[:, None, None], 0)
     u = np.einsum("oi,iyx->oyx", narrow, h) + np.einsum("oi,iyx->oyx", straight, p) + narrow_bias[:, None, None]
     return np.moveaxis(u[:, 1:-1, 1:-1] + correlated(u, kernel) + kernel_bias[:, None, None], 0, -1)
+
+
+def filtered(x: ndarray, taps: ndarray) -> ndarray:
+    """Along columns of samples; the ends repeat."""
+    n = x.shape[0]
+    rows = [[x[clip(i + s * d, 0, n - 1)] for d in range(4) for s in (-1, 1)] for i in range(n)]
+    return np.stack(
+        [sum(taps[d] * (at[2 * d] + at[2 * d + 1]) / (2 if d == 0 else 1) for d in range(4)) for at in rows]
+    )
 
 
 def doubled(x: ndarray, taps: ndarray) -> ndarray:

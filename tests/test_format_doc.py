@@ -65,7 +65,7 @@ def test_every_architecture_is_on_the_page() -> None:
 
 def test_limits() -> None:
     from inrzip import network
-    from inrzip.architectures import frames, grid, hnerv, nerv, siren
+    from inrzip.architectures import frames, grid_layout, hnerv, nerv, siren
 
     for text in (
         f"at most {network.MAX_TUPLE})",
@@ -74,7 +74,7 @@ def test_limits() -> None:
         f"1 to {frames.MAX_CHANNELS}; 1 to {nerv.MAX_FREQUENCIES} |",
         f"1 to {frames.MAX_CHANNELS}; at least {hnerv.REDUCTION_UNIT} |",
         f"odd, 1 to {hnerv.MAX_KERNEL} |",
-        f"at most {grid.MAX_TONE}; {grid.MAX_OFFSET}; {grid.MAX_OFFSET}; two axes",
+        f"at most {grid_layout.MAX_TONE}; {grid_layout.MAX_OFFSET}; {grid_layout.MAX_OFFSET}; two axes",
         f"1 to {frames.MAX_STAGES} numbers, shuffle included, each 1 to {frames.MAX_STRIDE}, P",
     ):
         assert text in PAGE

@@ -1,5 +1,7 @@
 """Pictures of latent grids: payloads against the page, gradients, rendering, and whole fits."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ from inrzip.architectures import grid_training
 from inrzip.architectures.grid import GridConfig, channel_groups
 from inrzip.architectures.grid_layout import HYPER_LEVELS, LEVELS, NEIGHBOURS, Networks, places, shapes
 from inrzip.architectures.grid_render import render
-from inrzip.architectures.grid_training import Layout, cost_and_gradients, upsampled
+from inrzip.architectures.grid_training import Layout, cost_and_gradients
 from inrzip.codecs.latent_model import NEIGHBOURS as OFFSETS
 from inrzip.errors import CorruptFile
 from inrzip.grid_payload import CodedPlane, Picture, encode_planes
@@ -61,6 +63,32 @@ def test_a_region_is_that_of_the_whole() -> None:
         np.testing.assert_allclose(part, whole[rows[0] : rows[1], columns[0] : columns[1]], atol=1e-5)
 
 
+def test_coarse_levels_need_no_finer_latents() -> None:
+    shape = (70, 53)
+    config, stream, _ = random_payload(shape, 4)
+    whole = Picture(config, stream, shape, 4)
+    for level, rows, columns in ((1, 35, 27), (3, 9, 7), (6, 2, 1)):
+        wanted = whole.render((0, rows), (0, columns), level)
+        assert wanted.shape == (rows, columns, 4)
+        part = Picture(config, stream, shape, 4).render((rows // 2, rows), (0, columns), level)
+        np.testing.assert_allclose(part, wanted[rows // 2 :], atol=1e-5)
+
+
+def test_a_stream_that_was_cut_gives_what_is_there() -> None:
+    shape = (70, 53)
+    config, stream, _ = random_payload(shape, 4)
+    whole = Picture(config, stream, shape, 4)
+    cut = Picture(config, stream[: len(stream) // 3], shape, 4, partial=True)
+    values = cut.render((0, 70), (0, 53))
+    assert values.shape == (70, 53, 4)
+    assert np.all(values[..., 3] == 1)
+    np.testing.assert_array_equal(cut.render((0, 2), (0, 1), 6)[..., :3], whole.render((0, 2), (0, 1), 6)[..., :3])
+    np.testing.assert_allclose(values[:10, :, :3], whole.render((0, 10), (0, 53))[..., :3], atol=1e-5)
+    assert not np.allclose(values[..., :3], whole.render((0, 70), (0, 53))[..., :3], atol=0.01)
+    with pytest.raises(CorruptFile):
+        Picture(config, stream[:5], shape, 4, partial=True).render((0, 1), (0, 1))
+
+
 def test_damage_is_told() -> None:
     shape = (40, 40)
     config, stream, _ = random_payload(shape, 3)
@@ -92,12 +120,42 @@ def float_networks(seed: int) -> Networks:
     return jax.tree.map(jnp.asarray, grid_prior.as_floats(random_networks(seed, 0.2)))
 
 
+def plain_stack(grids: list[jax.Array], networks: Networks) -> jax.Array:
+    """All levels at full size; a level's own filters as convolutions."""
+    stack = jnp.zeros(())
+    for place, grid in zip(places((1, 1)), grids, strict=True):
+        if place.hyper:
+            continue
+        if place.level == LEVELS - 1:
+            stack = grid[None]
+            continue
+        taps = networks.filters[place.level]
+        rows, columns = (jnp.concatenate([t[:0:-1], t]) for t in taps)
+        padded = jnp.pad(grid, 3, mode="edge")[None, None]
+        own = lax.conv_general_dilated(padded, jnp.outer(rows, columns)[None, None], (1, 1), "VALID")[0]
+        wider = doubled(doubled(stack, networks.taps[place.level, 1], 2), networks.taps[place.level, 0], 1)
+        stack = jnp.concatenate([own, wider[:, : grid.shape[0], : grid.shape[1]]])
+    return stack
+
+
+def doubled(planes: jax.Array, taps: jax.Array, axis: int) -> jax.Array:
+    """Twice as many samples along an axis, by a convolution with zeros in between."""
+    moved = jnp.moveaxis(planes, axis, -1)
+    padded = jnp.pad(moved, [(0, 0), (0, 0), (2, 2)], mode="edge").reshape(-1, 1, moved.shape[-1] + 4)
+    # a sample gives, from 3 before its pair to 3 after it: the odd taps to the far, the even to the near
+    kernel = jnp.stack([taps[3], taps[2], taps[1], taps[0], taps[0], taps[1], taps[2], taps[3]])
+    out = lax.conv_general_dilated(padded, kernel[None, None], (1,), [(7, 7)], lhs_dilation=(2,))
+    n = moved.shape[-1]
+    start = 4 + 3
+    return jnp.moveaxis(out[..., start : start + 2 * n].reshape(*moved.shape[:-1], 2 * n), -1, axis)
+
+
 def plain_loss(
     layout: Layout, networks: Networks, atlas: jax.Array, target: ndarray, step: float, price: float
 ) -> tuple[jax.Array, ndarray]:
     """The same cost by plain means, for `jax.grad`; and the samples."""
     grids = layout.split(atlas)
-    stack = jnp.pad(upsampled([grid * step for grid in grids], networks.taps), ((0, 0), (1, 1), (1, 1)), mode="edge")
+    stack = jnp.pad(plain_stack([grid * step for grid in grids], networks), ((0, 0), (1, 1), (1, 1)), mode="edge")
 
     def every(weights: jax.Array, planes: jax.Array, bias: jax.Array) -> jax.Array:
         return jnp.einsum("oi,iyx->oyx", weights, planes) + bias[:, None, None]
@@ -192,6 +250,19 @@ def test_a_fit_reaches_a_size(colours: tuple[ndarray, inrzip.Fitted]) -> None:
     assert fitted.quality["psnr_db"] == pytest.approx(10 * np.log10(255**2 / error), abs=1e-6)
     assert fitted.quality["psnr_db"] > 24
     np.testing.assert_array_equal(fitted.reader[10:20, 5:30], decoded[10:20, 5:30])
+
+
+def test_a_file_that_was_cut(colours: tuple[ndarray, inrzip.Fitted], tmp_path: Path) -> None:
+    image, fitted = colours
+    cut, out = tmp_path / "cut.inrz", tmp_path / "cut.png"
+    cut.write_bytes(fitted.data[:-200])
+    with pytest.raises(CorruptFile, match="cut short"):
+        inrzip.decompress(cut, out)
+    report = inrzip.decompress(cut, out, partial=True)
+    assert report.shape == image.shape and "cut short" in report.note
+    whole = tmp_path / "whole.inrz"
+    whole.write_bytes(fitted.data)
+    assert inrzip.decompress(whole, out, partial=True, overwrite=True).note == ""
 
 
 def test_the_same_bytes_again(colours: tuple[ndarray, inrzip.Fitted]) -> None:

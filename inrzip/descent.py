@@ -1,0 +1,141 @@
+"""Directions of descent: Adam, and SOAP, which is Adam in the axes that each matrix's own gradients single out
+(Vyas et al., "SOAP: improving and stabilizing Shampoo using Adam", 2024).
+
+Small networks that are fitted to one signal gain much from it: a fit of latent grids is where Adam would be after about
+twice the steps (docs/design.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PyTree
+
+EPSILON = 1e-12
+
+Step = Float[Array, ""] | Int[Array, ""]
+
+
+class Moments(NamedTuple):
+    """Running means of gradients and of their squares."""
+
+    first: PyTree[Array]
+    second: PyTree[Array]
+
+
+class Axes(NamedTuple):
+    """For each matrix: the running mean of its gradients' products by rows (or by columns), and its eigenvectors.
+    Arrays of fewer axes have none.
+    """
+
+    products: PyTree[Array]
+    vectors: PyTree[Array]
+
+
+class Soap(NamedTuple):
+    """`moments.second` is that of the turned gradients."""
+
+    moments: Moments
+    rows: Axes
+    columns: Axes
+
+
+def adam_start(tree: PyTree[Array]) -> Moments:
+    """Moments before the first step."""
+    return Moments(jax.tree.map(jnp.zeros_like, tree), jax.tree.map(jnp.zeros_like, tree))
+
+
+def adam(
+    gradient: PyTree[Array], moments: Moments, step: Step, decays: tuple[float, float]
+) -> tuple[PyTree[Array], Moments]:
+    """What to subtract, over the learning rate; `step` counts from 0."""
+    moments = Moments(_mean(moments.first, gradient, decays[0]), _squares(moments.second, gradient, decays[1]))
+    return _normalised(moments.first, moments.second, step, decays), moments
+
+
+def soap_start(tree: PyTree[Array]) -> Soap:
+    """The state before the first step."""
+
+    def axes(axis: int) -> Axes:
+        identities = jax.tree.map(lambda a: _identity(a, axis), tree)
+        return Axes(jax.tree.map(jnp.zeros_like, identities), identities)
+
+    return Soap(adam_start(tree), axes(-2), axes(-1))
+
+
+def soap(gradient: PyTree[Array], state: Soap, step: Step, decays: tuple[float, float]) -> tuple[PyTree[Array], Soap]:
+    """As `adam`. The last two axes of an array are a matrix's, those before them count matrices. From time to time the
+    state must be `turned`.
+    """
+    by_rows = jax.tree.map(lambda g: g @ _transposed(g) if g.ndim > 1 else jnp.zeros(()), gradient)
+    by_columns = jax.tree.map(lambda g: _transposed(g) @ g if g.ndim > 1 else jnp.zeros(()), gradient)
+    products = _mean((state.rows.products, state.columns.products), (by_rows, by_columns), decays[1])
+    vectors = state.rows.vectors, state.columns.vectors
+
+    def into(array: Array, rows: Array, columns: Array) -> Array:
+        return _transposed(rows) @ array @ columns if array.ndim > 1 else array
+
+    def back(array: Array, rows: Array, columns: Array) -> Array:
+        return rows @ array @ _transposed(columns) if array.ndim > 1 else array
+
+    first = _mean(state.moments.first, gradient, decays[0])
+    second = _squares(state.moments.second, jax.tree.map(into, gradient, *vectors), decays[1])
+    move = _normalised(jax.tree.map(into, first, *vectors), second, step, decays)
+    axes = (Axes(p, v) for p, v in zip(products, vectors, strict=True))
+    return jax.tree.map(back, move, *vectors), Soap(Moments(first, second), *axes)
+
+
+def turned(state: Soap) -> Soap:
+    """The state with axes found anew, and the mean squares as they are along these (else the steps after a turn are
+    wild). It runs in NumPy, outside compiled programs: inside, XLA shares the matrices out to threads that can wait for
+    each other for ever (jaxlib 0.10).
+    """
+
+    def new(products: Array) -> Array:
+        return jnp.asarray(np.linalg.eigh(np.asarray(products))[1]) if products.ndim > 1 else jnp.zeros(())
+
+    def moved(squares: Array, old: tuple[Array, Array], now: tuple[Array, Array]) -> Array:
+        if squares.ndim < 2:
+            return squares
+        rows, columns = (
+            (np.swapaxes(np.asarray(n), -1, -2) @ np.asarray(o)) ** 2 for n, o in zip(now, old, strict=True)
+        )
+        return jnp.asarray(rows @ np.asarray(squares) @ np.swapaxes(columns, -1, -2))
+
+    rows, columns = (axes._replace(vectors=jax.tree.map(new, axes.products)) for axes in (state.rows, state.columns))
+    squares = jax.tree.map(
+        lambda s, *v: moved(s, v[:2], v[2:]),
+        state.moments.second,
+        state.rows.vectors,
+        state.columns.vectors,
+        rows.vectors,
+        columns.vectors,
+    )
+    return Soap(state.moments._replace(second=squares), rows, columns)
+
+
+def _mean(mean: Any, new: Any, decay: float) -> Any:
+    return jax.tree.map(lambda m, g: decay * m + (1 - decay) * g, mean, new)
+
+
+def _squares(mean: Any, new: Any, decay: float) -> Any:
+    return jax.tree.map(lambda v, g: decay * v + (1 - decay) * g * g, mean, new)
+
+
+def _normalised(first: Any, second: Any, step: Step, decays: tuple[float, float]) -> Any:
+    a, b = (1 - decay ** (step + 1.0) for decay in decays)
+    return jax.tree.map(lambda m, v: (m / a) / (jnp.sqrt(v / b) + EPSILON), first, second)
+
+
+def _transposed(matrices: Array) -> Array:
+    return jnp.swapaxes(matrices, -1, -2)
+
+
+def _identity(array: Array, axis: int) -> Array:
+    if array.ndim < 2:
+        return jnp.zeros(())
+    n = array.shape[axis]
+    return jnp.broadcast_to(jnp.eye(n), (*array.shape[:-2], n, n)) + 0  # + 0: an array of its own

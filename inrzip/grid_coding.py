@@ -1,0 +1,131 @@
+"""From fits to what is coded: latents rounded, and the networks' changes with the steps and spreads that cost least."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from numpy import ndarray
+
+from inrzip.architectures.grid import GridConfig
+from inrzip.architectures.grid_layout import MAX_OFFSET, Networks
+from inrzip.architectures.grid_render import render
+from inrzip.architectures.grid_training import Layout
+from inrzip.codecs.latent_model import MAX_LATENT, SCALES_PER_OCTAVE, WEIGHT_BITS
+from inrzip.codecs.latents import Latents, count_bits
+from inrzip.priors import grid_prior
+from inrzip.priors.grid_prior import NEUTRAL_OFFSET, GridPrior, lambda_of, latent_step
+
+from . import grid_fit
+from .grid_fit import State
+from .grid_payload import CodedPlane, change_bits, networks_of, window_of
+
+PRIOR = grid_prior.PHOTOGRAPHS
+STEP_OFFSETS = tuple(range(-6, 31, 3))
+PILOT_OFFSETS = (3,)
+SPREAD_OFFSETS = tuple(range(-24, 25, 4))
+GIVE_UP = 1.05
+"""Coarser steps are not tried once they cost so many times the best,"""
+SMALL = 50_000
+"""except for pictures of fewer pixels, for which trying is quick and the cost goes up and down."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plane:
+    """One plane of a picture: what it should look like, in normalised units."""
+
+    name: str
+    layout: Layout
+    target: Float[Array, "channels rows columns"]
+
+    @property
+    def channels(self) -> int:
+        return len(self.target)
+
+
+def coded_fits(
+    planes: list[Plane], prior: GridPrior, tone: int, fits: list[State], offsets: Sequence[int]
+) -> tuple[GridConfig, list[CodedPlane]]:
+    """The networks rounded with those of some steps, and coded with the spreads, that make the whole cheapest."""
+    weight, n_pixels = lambda_of(tone), planes[0].layout.shape[0] * planes[0].layout.shape[1]
+    grids = [_whole_latents(plane.layout, fit) for plane, fit in zip(planes, fits, strict=True)]
+    best: tuple[float, GridConfig, list[CodedPlane]] | None = None
+    for offset in offsets:
+        step = NEUTRAL_OFFSET + offset
+        coded = [
+            CodedPlane(plane.channels, _rounded(prior, fit.change, step), grid)
+            for plane, fit, grid in zip(planes, fits, grids, strict=True)
+        ]
+        config, bits = _best_spread(prior, tone, step, [plane.changes for plane in coded], planes)
+        cost = weight * bits / n_pixels
+        for plane, numbers in zip(planes, coded, strict=True):
+            cost += _cost(prior, config, plane, numbers, weight)
+        if best is None or cost < best[0]:
+            best = cost, config, coded
+        elif n_pixels >= SMALL and cost > GIVE_UP * best[0]:
+            break
+    assert best is not None
+    return best[1], best[2]
+
+
+def _whole_latents(layout: Layout, fit: State) -> list[Latents]:
+    latents = np.round(np.asarray(fit.latents) * grid_fit.GAIN) * layout.mask
+    return [np.clip(grid, -MAX_LATENT, MAX_LATENT).astype(np.int64) for grid in layout.split(latents)]
+
+
+def _cost(prior: GridPrior, config: GridConfig, plane: Plane, coded: CodedPlane, weight: float) -> float:
+    """Mean squared error and lambda times the bits of latents for a pixel, as a decoder will have it."""
+    shape = plane.layout.shape
+    networks = networks_of(prior, config, coded.changes, plane.channels)
+    bits = sum(count_bits(grid_prior.latent_model(networks), plane.layout.places, coded.grids))
+    window = functools.partial(window_of, coded.grids, np.float32(latent_step(config.tone)))
+    values = render(grid_prior.as_floats(networks), window, shape, (0, shape[0]), (0, shape[1]))
+    error = float(np.mean((np.moveaxis(values, -1, 0) - np.asarray(plane.target)) ** 2, dtype=np.float64))
+    return error + weight * bits / (shape[0] * shape[1])
+
+
+def _rounded(prior: GridPrior, change: Networks, step: int) -> Int[ndarray, " parameters"]:
+    """Changes in steps."""
+
+    def at(change: Array, size: ndarray) -> ndarray:
+        steps: ndarray = np.round(np.asarray(change, np.float64) * 2.0**WEIGHT_BITS / size).astype(np.int64)
+        return steps
+
+    return grid_prior.flat(jax.tree.map(at, change, prior.step_sizes(step)))
+
+
+def _best_spread(
+    prior: GridPrior, tone: int, step: int, changes: list[Int[ndarray, " n"]], planes: list[Plane]
+) -> tuple[GridConfig, float]:
+    """The spread that codes changes best, and their bits."""
+
+    def bits(config: GridConfig) -> float:
+        pairs = zip(changes, planes, strict=True)
+        return sum(change_bits(prior, config, change, plane.channels) for change, plane in pairs)
+
+    spreads = [min(max(NEUTRAL_OFFSET + offset, 0), MAX_OFFSET) for offset in SPREAD_OFFSETS]
+    configs = [GridConfig(PRIOR, tone, step, spread) for spread in spreads]
+    return min(((config, bits(config)) for config in configs), key=lambda pair: pair[1])
+
+
+def rounding_of(config: GridConfig | None, prior: GridPrior) -> grid_fit.Rounding:
+    """What the last phase rounds; with None, that of the phases before."""
+    sizes = prior.step_sizes(NEUTRAL_OFFSET if config is None else config.step)
+    unit = 0.0 if config is None else 2.0**-WEIGHT_BITS
+    return grid_fit.Rounding(jnp.bool_(config is not None), jax.tree.map(lambda s: jnp.float32(s * unit), sizes))
+
+
+def penalty_of(prior: GridPrior, channels: int) -> Networks:
+    """Bits that moving a parameter by 1 costs, under Laplace curves of the prior's spreads."""
+    spreads = grid_prior.spread_for_channels(prior.spread, channels)
+
+    def price(eighths: ndarray) -> Array:
+        return jnp.asarray(2.0 ** (WEIGHT_BITS - eighths / SCALES_PER_OCTAVE) / math.log(2), jnp.float32)
+
+    return jax.tree.map(price, spreads)  # type: ignore[no-any-return]

@@ -1,0 +1,188 @@
+"""Fits and codes all planes of a picture at a tone: what `inrzip.grid_goals` does until a goal is met."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from inrzip.architectures import grid_analysis
+from inrzip.architectures.grid import GridConfig
+from inrzip.architectures.grid_analysis import Analysis
+from inrzip.architectures.grid_layout import COLOURS, Networks
+from inrzip.priors import grid_prior
+from inrzip.priors.grid_prior import NEUTRAL_OFFSET, GridPrior, lambda_of, latent_step
+
+from . import grid_fit
+from .grid_coding import PILOT_OFFSETS, PRIOR, STEP_OFFSETS, Plane, coded_fits, penalty_of, rounding_of
+from .grid_fit import State
+from .grid_payload import Picture, encode_planes
+from .job import Job
+from .network import encode_config
+from .segment import Task
+
+SECONDS_BETWEEN_REPORTS = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A picture coded at a tone."""
+
+    payload: bytes
+    db: float
+    fits: list[State]
+    tone: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A fit at a tone: from an earlier one or from the beginning, in so many steps, of a schedule that starts at its
+    part `begin`. `within`: its share of the job. A pilot is coded with less care.
+    """
+
+    name: str
+    tone: int
+    before: list[State] | None
+    n_steps: int
+    begin: float
+    within: tuple[float, float]
+    pilot: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """A picture to be coded."""
+
+    task: Task
+    planes: list[Plane]
+    prior: GridPrior
+    job: Job
+
+    def encode(self, stage: Stage) -> Result:
+        """Fits and codes all planes."""
+        fits = [self._fit(stage, i) for i in range(len(self.planes))]
+        self.job.tell("coding", stage.within[1])
+        config, coded = coded_fits(
+            self.planes, self.prior, stage.tone, fits, PILOT_OFFSETS if stage.pilot else STEP_OFFSETS
+        )
+        if not stage.pilot:
+            settled = [self._settle(stage, i, fit, config) for i, fit in enumerate(fits)]
+            config, coded = coded_fits(self.planes, self.prior, stage.tone, settled, (config.step - NEUTRAL_OFFSET,))
+        stream = encode_planes(config, self.prior, self.planes[0].layout.shape, coded)
+        return Result(encode_config(config) + stream, self._decoded_db(config, stream), fits, stage.tone)
+
+    @property
+    def hurried(self) -> bool:
+        """Whether the user wants to stop, or time is up."""
+        deadline = self.task.deadline
+        return self.job.stopping or (deadline is not None and time.monotonic() > deadline)
+
+    def mean(self, plane: Plane, tone: int) -> Networks:
+        """The prior's networks for a plane."""
+        networks: Networks = jax.tree.map(jnp.asarray, grid_prior.as_floats(self.prior.networks(tone, plane.channels)))
+        return networks
+
+    def _decoded_db(self, config: GridConfig, stream: bytes) -> float:
+        """PSNR of what a decoder makes of the stream."""
+        height, width = self.planes[0].layout.shape
+        picture = Picture(config, stream, (height, width), self.task.grid.channels)
+        values = np.clip(picture.render((0, height), (0, width)), 0, 1)
+        target = np.moveaxis(np.concatenate([np.asarray(plane.target) for plane in self.planes]), 0, -1)
+        return self.task.db(float(np.mean((values.astype(np.float64) - target) ** 2)))
+
+    def _fit(self, stage: Stage, number: int) -> State:
+        plane = self.planes[number]
+        name = f"{plane.name}/{stage.name}/{stage.tone}/{stage.n_steps}"
+        mean = self.mean(plane, stage.tone)
+        if stage.before is None:
+            before = grid_fit.start(jax.tree.map(jnp.zeros_like, mean), _first_latents(plane, stage.tone))
+        else:
+            before = stage.before[number]
+        known = self.job.finished(name, before)
+        if known is not None:
+            return known
+        scheduled = max(1, round(stage.n_steps / (1 - stage.begin)))
+        begin = jnp.int32(round(stage.begin * scheduled))
+        state = self.job.interrupted(name, _copied(before)._replace(step=begin))
+        low, high = stage.within
+        part = (high - low) / len(self.planes)
+        within = low + part * number, low + part * (number + 1)
+        unrounded = rounding_of(None, self.prior)
+        told = time.monotonic()
+        while int(state.step) < scheduled:
+            rates = (grid_fit.PEAK_LATENTS, grid_fit.network_peak(scheduled))
+            state, (error, bpp) = self.advance(plane, mean, stage.tone, state, scheduled, unrounded, rates)
+            if self.hurried:
+                break
+            now = time.monotonic()
+            if now - told > SECONDS_BETWEEN_REPORTS:
+                told = now
+                done = within[0] + (within[1] - within[0]) * min(int(state.step) / scheduled, 1.0)
+                self.job.watch(name, state, done, f"{self.task.db(float(error)):.2f} dB, {float(bpp):.3f} bpp")
+        self.job.finish(name, state)
+        return state
+
+    def _settle(self, stage: Stage, number: int, fit: State, config: GridConfig) -> State:
+        """Networks fitted on, rounded as the configuration says, to latents that are rounded for good."""
+        if self.hurried:
+            return fit
+        plane, n_steps = self.planes[number], max(grid_fit.STEPS_AT_ONCE, round(grid_fit.LAST_PHASE * stage.n_steps))
+        name = f"{plane.name}/{stage.name}/{stage.tone}/settle{config.step}/{n_steps}"
+        known = self.job.finished(name, fit.change)
+        if known is not None:
+            return fit._replace(change=known)
+        mean, rounding = self.mean(plane, stage.tone), rounding_of(config, self.prior)
+        state = _copied(fit)._replace(step=jnp.int32(0))
+        while int(state.step) < n_steps:
+            rates = (0.0, grid_fit.PEAK_LAST)
+            state, _ = self.advance(plane, mean, stage.tone, state, n_steps, rounding, rates)
+        self.job.finish(name, state.change)
+        return fit._replace(change=state.change)
+
+    def advance(
+        self,
+        plane: Plane,
+        mean: Networks,
+        tone: int,
+        state: State,
+        n_steps: int,
+        rounding: grid_fit.Rounding,
+        rates: tuple[float, float],
+    ) -> tuple[State, Array]:
+        """Some steps of a fit."""
+        price = grid_fit.Price(jnp.float32(lambda_of(tone)), jnp.float32(latent_step(tone)))
+        return grid_fit.run(
+            plane.layout, state, mean, penalty_of(self.prior, plane.channels), plane.target, price,
+            jnp.float32(n_steps), rounding, jnp.array(rates),
+        )  # fmt: skip
+
+
+def _copied(state: State) -> State:
+    """A step gives its arrays away; those of an earlier fit are still needed."""
+    copy: State = jax.tree.map(jnp.copy, state)
+    return copy
+
+
+@functools.cache
+def _analysis() -> Analysis | None:
+    data = grid_prior.load_analysis(PRIOR)
+    return None if data is None else grid_analysis.loads(data)
+
+
+def _first_latents(plane: Plane, tone: int) -> Float[Array, "rows columns"]:
+    """Where a fit begins: what the analysis network guesses. Grey pictures are pictures of three equal channels."""
+    network = _analysis()
+    if network is None:
+        return jnp.zeros((plane.layout.rows, plane.layout.columns))
+    colours = jnp.broadcast_to(plane.target, (COLOURS, *plane.layout.shape))
+    exponent = jnp.float32((tone - grid_prior.NEUTRAL_TONE) / grid_prior.TONES_PER_DECADE)
+    grids = _analysed(network, jnp.moveaxis(colours, 0, -1)[None], exponent[None])
+    return plane.layout.join([grid[0] for grid in grids])
+
+
+_analysed = jax.jit(grid_analysis.analyse)
