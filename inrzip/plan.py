@@ -19,7 +19,7 @@ SEGMENT_BYTES = 400 << 20
 """Samples of one segment, as float-free raw data: what fitting holds in memory, besides a fixed amount."""
 AUDIO_SEGMENT_SECONDS = 1.0
 GRID_SEGMENT_PIXELS = 4_000_000
-"""Larger pictures are strips of latent grids, each fitted by itself: fitting takes about 150 bytes a pixel."""
+"""Larger pictures are strips of latent grids, each fitted by itself, so that memory stays bounded."""
 EFFORT_RANGE = (1, 9)
 STEPS_AT_EFFORT_1 = 300
 EPOCHS_AT_EFFORT_1 = 30.0

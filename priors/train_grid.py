@@ -5,8 +5,8 @@
 2. *stray*: crops are fitted one by one from there: how far parameters stray, and how much each array matters.
 3. *guess*: the analysis network learns to guess latents for the common networks.
 
-Each part saves its state every minute, and goes on from it when started again. What the package ships was made in this
-way from the photographs that PROVENANCE.md, beside the data set, gives a free licence.
+Each part saves its state every minute, and goes on from it when started again. docs/design.md tells how the package's
+prior came about; its photographs are those that PROVENANCE.md, beside the data set, gives a free licence.
 """
 
 from __future__ import annotations
