@@ -24,7 +24,7 @@ from .methods import Method
 from .peers import PEERS
 
 Picture = UInt8[ndarray, "rows columns 3"]
-EFFORT = 5
+EFFORT = 3
 BPP = 0.25
 SHOWN = ("avif", "webp", "jpeg")
 SEARCH_STEPS = 9

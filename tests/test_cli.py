@@ -104,7 +104,7 @@ def test_compress_passes_every_option(calls: Calls, photo: Path, capsys: pytest.
 
 def test_decompress_passes_every_option(calls: Calls, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     packed = photo.rename(photo.with_suffix(".inrz"))
-    given = "--region 1:2,3: --frames 5 --scale 2.5 --max-memory 2GB"
+    given = "--region 1:2,3: --frames 5 --scale 2.5 --max-memory 2GB --partial"
     assert cli.main(["decompress", str(packed), *given.split()]) == 0
     assert calls[0][:2] == (packed, None)
     assert calls[0][2] == {
@@ -112,6 +112,7 @@ def test_decompress_passes_every_option(calls: Calls, photo: Path, capsys: pytes
         "frames": (5, 6),
         "scale": 2.5,
         "max_memory": 2 * 10**9,
+        "partial": True,
         "overwrite": False,
         "progress": None,
     }

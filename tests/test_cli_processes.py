@@ -49,7 +49,7 @@ def compress(source, destination=None, *, progress, stop, overwrite, **how):
 def decompress(source, destination=None, **how):
     path = destination or Path(source).with_suffix(".raw")
     path.write_bytes(Path(source).read_bytes().removeprefix(b"packed "))
-    return Space(path=path, bytes=100, seconds=1.0, shape=(2, 2), to_json=dict)
+    return Space(path=path, bytes=100, seconds=1.0, shape=(2, 2), note="", to_json=dict)
 
 inrzip.compress, inrzip.decompress = compress, decompress
 sys.exit(cli.main())
