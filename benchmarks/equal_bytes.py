@@ -109,9 +109,11 @@ def main() -> None:
         original: Picture = getattr(data, photograph.name)()
         mine, item = ours(photograph.name, original)
         found = [mine, *filter(None, (theirs(PEERS[name], item, mine.n_bytes) for name in SHOWN))]
-        place = options.out / f"{photograph.name}.png"
+        place = options.out / f"{photograph.name}.webp"
         with atomic_output(place, overwrite=True) as temporary:
-            Image.fromarray(row(original, photograph.corner, found)).save(temporary, "png", optimize=True)
+            Image.fromarray(row(original, photograph.corner, found)).save(
+                temporary, "webp", lossless=True, quality=100, method=6
+            )
         height, width = original.shape[:2]
         picture = f"![{photograph.name}]({options.out.name}/{place.name})"
         lines += [f"## {photograph.name}, {width}x{height}", "", picture, ""]
