@@ -17,6 +17,7 @@ from PIL import Image
 
 import inrzip
 from inrzip.files import atomic_output
+from inrzip.metrics import psnr
 
 from . import machine
 from .items import Item
@@ -54,8 +55,7 @@ class Coded:
 
     def db(self, original: Picture) -> float:
         """PSNR."""
-        error = np.mean((self.decoded.astype(np.float64) - original) ** 2)
-        return float(10 * np.log10(255**2 / error))
+        return psnr(float(np.mean((self.decoded.astype(np.float64) - original) ** 2)), 255)
 
 
 def ours(name: str, original: Picture) -> tuple[Coded, Item]:

@@ -58,11 +58,11 @@ def step_seconds() -> float:
     zero = jax.tree.map(jnp.zeros_like, mean)
     none = grid_fit.Rounding(jnp.bool_(False), jax.tree.map(lambda _: jnp.float32(0), mean))
     price = grid_fit.Price(jnp.float32(1e-3), jnp.float32(grid_prior.NEUTRAL_STEP))
-    target, rates = jnp.full((3, *SHAPE), 0.5), jnp.array([0.01, 0.002])
+    problem = grid_fit.Problem(mean, zero, jnp.full((3, *SHAPE), 0.5), price)
 
     def steps() -> object:
         state = grid_fit.start(jax.tree.map(jnp.copy, zero), jnp.zeros((layout.rows, layout.columns)))
-        return grid_fit.run(layout, state, mean, zero, target, price, jnp.float32(1000), none, rates)
+        return grid_fit.run(layout, problem, state, 1000, none, (0.01, 0.002))
 
     return least_seconds(steps) / grid_fit.STEPS_AT_ONCE
 

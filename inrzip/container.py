@@ -98,7 +98,7 @@ class Container:
 
     def __init__(self, file: BinaryIO, name: str, owned: bool, partial: bool = False):
         """Reads the head of `file`; use `Container.open`. `owned`: `close` closes it."""
-        self.partial = partial
+        self._partial = partial
         self._file = file
         self._name = name
         self._owned = owned
@@ -184,7 +184,7 @@ class Container:
         if self.size > MAX_PLAIN_BYTES:
             raise CorruptFile(f"is {self.size} bytes long, but a file without index has at most 2^20: it is damaged")
         data = self._read(0, self.size)
-        self.cut = self.partial and checksum(data[:-CRC_BYTES]) != data[-CRC_BYTES:]
+        self.cut = self._partial and checksum(data[:-CRC_BYTES]) != data[-CRC_BYTES:]
         if not self.cut:
             _check_plain(data)
             data = data[:-CRC_BYTES]
@@ -215,7 +215,7 @@ class Container:
         for length in self._lengths:
             self._offsets.append(position)
             position += length + CRC_BYTES
-        self.cut = self.partial and self.size < position
+        self.cut = self._partial and self.size < position
         if not self.cut:
             self._check_length(position)
         if self.size > position:

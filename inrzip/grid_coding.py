@@ -30,10 +30,10 @@ PRIOR = grid_prior.PHOTOGRAPHS
 STEP_OFFSETS = tuple(range(-6, 31, 3))
 PILOT_OFFSETS = (3,)
 SPREAD_OFFSETS = tuple(range(-24, 25, 4))
-GIVE_UP = 1.05
-"""Coarser steps are not tried once they cost so many times the best,"""
-SMALL = 50_000
-"""except for pictures of fewer pixels, for which trying is quick and the cost goes up and down."""
+GIVE_UP, SMALL = 1.05, 50_000
+"""Coarser steps are not tried once they cost so many times the best, except for pictures of fewer pixels than this:
+there trying is quick, and the cost goes up and down.
+"""
 
 
 @dataclasses.dataclass(frozen=True)

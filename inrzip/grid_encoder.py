@@ -156,10 +156,8 @@ class Encoder:
     ) -> tuple[State, Array]:
         """Some steps of a fit."""
         price = grid_fit.Price(jnp.float32(lambda_of(tone)), jnp.float32(latent_step(tone)))
-        return grid_fit.run(
-            plane.layout, state, mean, penalty_of(self.prior, plane.channels), plane.target, price,
-            jnp.float32(n_steps), rounding, jnp.array(rates),
-        )  # fmt: skip
+        problem = grid_fit.Problem(mean, penalty_of(self.prior, plane.channels), plane.target, price)
+        return grid_fit.run(plane.layout, problem, state, n_steps, rounding, rates)
 
 
 def _copied(state: State) -> State:

@@ -70,6 +70,15 @@ class Price(NamedTuple):
     step: Array
 
 
+class Problem(NamedTuple):
+    """What is fitted. `prior`: networks that changes are added to; `penalty`: bits for moving a parameter by 1."""
+
+    prior: Networks
+    penalty: Networks
+    target: Float[Array, "channels rows columns"]
+    price: Price
+
+
 def network_peak(n_steps: int) -> float:
     """The largest learning rate of networks in a fit of so many steps."""
     return PEAK_NETWORKS * min(1.0, math.sqrt(n_steps / PEAK_FROM))
@@ -93,37 +102,29 @@ def _in_steps(change: Array, size: Array) -> Array:
     return change + lax.stop_gradient(rounded - change)
 
 
+def smooth(latents: Atlas, mask: Atlas, key: Array, done: Float[Array, ""]) -> Atlas:
+    """Latents (in whole units) as they are while fitting, `done` (0 to 1) through it: nearly rounded, and disturbed."""
+    temperature, sigma = (first + (last - first) * done for first, last in (TEMPERATURE, NOISE))
+    noise = sigma * jax.random.normal(key, mask.shape)
+    return mask * soft_round(soft_round(latents, temperature) + noise, temperature)
+
+
 def run(
-    layout: Layout,
-    state: State,
-    prior: Networks,
-    penalty: Networks,
-    target: Float[Array, "channels rows columns"],
-    price: Price,
-    n_steps: Array,
-    rounding: Rounding,
-    rates: Float[Array, " 2"],
+    layout: Layout, problem: Problem, state: State, n_steps: int, rounding: Rounding, rates: tuple[float, float]
 ) -> tuple[State, Float[Array, " 2"]]:
     """`STEPS_AT_ONCE` steps of a fit of `n_steps`; `rates`: the peaks of latents and of networks. Returns the mean
     squared error and bits per pixel of the last one. The state's arrays are given away.
     """
     state = state._replace(change_moments=turned(state.change_moments))
-    found: tuple[State, Array] = _run(layout, state, prior, penalty, target, price, n_steps, rounding, rates)
+    found: tuple[State, Array] = _run(layout, problem, state, jnp.float32(n_steps), rounding, jnp.array(rates))
     return found
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
 def _run(
-    layout: Layout,
-    state: State,
-    prior: Networks,
-    penalty: Networks,
-    target: Float[Array, "channels rows columns"],
-    price: Price,
-    n_steps: Array,
-    rounding: Rounding,
-    rates: Float[Array, " 2"],
-) -> tuple[State, Float[Array, " 2"]]:
+    layout: Layout, problem: Problem, state: State, n_steps: Array, rounding: Rounding, rates: Array
+) -> tuple[State, Array]:
+    prior, penalty, target, price = problem
     mask = jnp.asarray(layout.mask)
     n_pixels = layout.shape[0] * layout.shape[1]
     per_square = 1 / (len(target) * n_pixels)
@@ -133,16 +134,9 @@ def _run(
         networks = jax.tree.map(lambda mean, c, size: mean + _in_steps(c, size), prior, state.change, rounding.sizes)
         done = jnp.minimum(state.step / n_steps, 1.0)
         last = rounding.latents
-        temperature = TEMPERATURE[0] + (TEMPERATURE[1] - TEMPERATURE[0]) * done
-        sigma = NOISE[0] + (NOISE[1] - NOISE[0]) * done
-        noise = sigma * jax.random.normal(jax.random.fold_in(jax.random.key(0), state.step), mask.shape)
-
-        def proxy(latents: Atlas) -> Atlas:
-            x = latents * GAIN
-            return mask * soft_round(soft_round(x, temperature) + noise, temperature)
-
-        smooth, back = jax.vjp(proxy, state.latents)
-        used = _barrier(jnp.where(last, mask * jnp.round(state.latents * GAIN), smooth))
+        key = jax.random.fold_in(jax.random.key(0), state.step)
+        smoothed, back = jax.vjp(lambda y: smooth(y * GAIN, mask, key, done), state.latents)
+        used = _barrier(jnp.where(last, mask * jnp.round(state.latents * GAIN), smoothed))
         cost, by_networks, by_used = cost_and_gradients(layout, networks, used, target, price.step, bit)
         (by_latents,) = back(by_used)
 

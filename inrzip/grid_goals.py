@@ -104,7 +104,7 @@ def _search(encoder: Encoder, goal: Goal, n_steps: int) -> Coded:
             break
         tone, fits = _moved_on(found, goal, pilot=True)
     n_main, n_refit = round((1 - share) * n_steps), max(grid_fit.STEPS_AT_ONCE, round(REFIT_SHARE * n_steps))
-    best = main = None
+    best: Result | None = None
     for i in range(1 + REFITS + RESCUES):
         if i == 0:
             stage = Stage("main", tone, fits, n_main, 0.0, (share * MAIN_SHARE, MAIN_SHARE))
@@ -117,11 +117,9 @@ def _search(encoder: Encoder, goal: Goal, n_steps: int) -> Coded:
             best = found
         if _met(found, goal) or (best is not None and (i >= REFITS or encoder.hurried)):
             break
-        main = found if main is None or i > REFITS else main
-        if i < REFITS:
-            tone, fits = _moved_on(found, goal)
-        else:
-            tone, _ = _moved_on(main, goal, RESCUE_TONES)
+        if i == 0 or i > REFITS:
+            last_whole = found
+        tone, fits = _moved_on(found, goal) if i < REFITS else _moved_on(last_whole, goal, RESCUE_TONES)
     if best is None:
         return _missed(found, goal)
     return Coded(best.payload)

@@ -30,7 +30,7 @@ from numpy import ndarray
 from inrzip import grid_fit
 from inrzip.architectures import grid_analysis
 from inrzip.architectures.grid_layout import COLOURS, SYNTHESIS_WIDTH, Networks, shapes
-from inrzip.architectures.grid_training import Layout, cost_and_gradients, soft_round
+from inrzip.architectures.grid_training import Layout, cost_and_gradients
 from inrzip.codecs.latent_model import WEIGHT_BITS
 from inrzip.compilation import prepare
 from inrzip.descent import adam, adam_start, soap, soap_start, turned
@@ -45,10 +45,6 @@ REFERENCE_PIXELS = 393_216
 SAVE_SECONDS = 60.0
 BICUBIC = (0.87890625, 0.26171875, -0.10546875, -0.03515625)
 DIRAC = (1.0, 0.0, 0.0, 0.0)
-BLOCK, BLOCK_LEVELS, BLOCK_PRICE = 8, 4, 0.1
-"""Squares of so many latents of the first so many levels should have the mean 0: a mean of 1 costs so many bits a
-latent. What is alike over such a square belongs on a coarser grid. (The price is too low: see docs/design.md.)
-"""
 LAMBDA_POWER = 0.8
 """Costs are divided by lambda to this power, so that all tones count alike."""
 LARGEST_GRADIENT = 0.02
@@ -112,26 +108,6 @@ def limited(gradient: Tree) -> Tree:
     return jax.tree.map(lambda g: g * jnp.minimum(1.0, LARGEST_GRADIENT / (norm + 1e-12)), gradient)
 
 
-def proxy(latents: Array, mask: Array, key: Array, done: Array) -> Array:
-    """Latents as a fit sees them, `done` (0 to 1) through the training."""
-    temperature, sigma = (a + (b - a) * done for a, b in (grid_fit.TEMPERATURE, grid_fit.NOISE))
-    noise = sigma * jax.random.normal(key, mask.shape)
-    return mask * soft_round(soft_round(latents, temperature) + noise, temperature)
-
-
-def means(layout: Layout, latents: Array) -> Array:
-    """For each latent the mean of its square of `BLOCK`, and 0 on coarse grids. Sides are multiples of all squares."""
-    found = []
-    for place, grid in zip(layout.places, layout.split(latents), strict=True):
-        if place.level >= BLOCK_LEVELS:
-            found.append(jnp.zeros_like(grid))
-            continue
-        rows, columns = (n // BLOCK for n in grid.shape)
-        mean = grid.reshape(rows, BLOCK, columns, BLOCK).mean((1, 3))
-        found.append(jnp.repeat(jnp.repeat(mean, BLOCK, 0), BLOCK, 1))
-    return layout.join(found)
-
-
 @functools.partial(jax.jit, static_argnums=0)
 def share_step(layout: Layout, state: Tree, own: Tree, target: Array, tone: Array, step: Array, done: Array) -> Tree:
     """One step with one crop. `state`: polynomial and its moments; `own`: the crop's latents and biases, with moments,
@@ -146,10 +122,9 @@ def share_step(layout: Layout, state: Tree, own: Tree, target: Array, tone: Arra
         wide_bias=networks.wide_bias + biases[:SYNTHESIS_WIDTH],
         narrow_bias=networks.narrow_bias + biases[SYNTHESIS_WIDTH:],
     )
-    smooth, back = jax.vjp(lambda y: proxy(y * grid_fit.GAIN, mask, key, done), latents)
+    smooth, back = jax.vjp(lambda y: grid_fit.smooth(y * grid_fit.GAIN, mask, key, done), latents)
     latent_step = grid_prior.NEUTRAL_STEP * 10 ** (tone / 2)
     cost, by_networks, by_latents = cost_and_gradients(layout, mine, smooth, target, latent_step, 3 * weight)
-    by_latents += 3 * weight * 2 * BLOCK_PRICE * means(layout, smooth)
     scale = 10 ** (-LAMBDA_POWER * tone) / target.size
     by_biases = scale * jnp.concatenate([by_networks.wide_bias, by_networks.narrow_bias]) + 1e-6 * biases
     (by_polynomial,) = networks_back(jax.tree.map(lambda g: g * scale, by_networks))
@@ -233,10 +208,11 @@ def stray_fit(layout: Layout, networks: Networks, target: ndarray, tone: float, 
     penalty = jax.tree.map(lambda a: jnp.full(a.shape, usual, jnp.float32), networks)
     none = grid_fit.Rounding(jnp.bool_(False), jax.tree.map(lambda a: jnp.float32(0), networks))
     state = grid_fit.start(jax.tree.map(jnp.zeros_like, networks), jnp.zeros((layout.rows, layout.columns)))
-    rates = jnp.array([grid_fit.PEAK_LATENTS, grid_fit.network_peak(n_steps)])
+    rates = grid_fit.PEAK_LATENTS, grid_fit.network_peak(n_steps)
     picture = jnp.asarray(target)
+    problem = grid_fit.Problem(networks, penalty, picture, price)
     while int(state.step) < n_steps:
-        state, _ = grid_fit.run(layout, state, networks, penalty, picture, price, jnp.float32(n_steps), none, rates)
+        state, _ = grid_fit.run(layout, problem, state, n_steps, none, rates)
     fitted = jax.tree.map(jnp.add, networks, state.change)
     latents = grid_fit.rounded(state) * layout.mask
     rng, step = np.random.default_rng(0), 0.01
@@ -277,11 +253,10 @@ def guess_step(
 
     def one(carry: None, i: Array) -> tuple[None, tuple[Array, Array]]:
         weight, key = grid_prior.NEUTRAL_LAMBDA * 10 ** tones[i], jax.random.fold_in(jax.random.key(3), step * 64 + i)
-        smooth, smooth_back = jax.vjp(lambda y: proxy(y, mask, key, done), latents[i])
+        smooth, smooth_back = jax.vjp(lambda y: grid_fit.smooth(y, mask, key, done), latents[i])
         latent_step = grid_prior.NEUTRAL_STEP * 10 ** (tones[i] / 2)
         networks: Networks = at_tone(polynomial, tones[i])
         cost, _, gradient = cost_and_gradients(layout, networks, smooth, targets[i], latent_step, 3 * weight)
-        gradient += 3 * weight * 2 * BLOCK_PRICE * means(layout, smooth)
         scale = 10 ** (-LAMBDA_POWER * tones[i]) / targets[i].size
         return None, (scale * (cost.squares + 3 * weight * cost.bits), smooth_back(gradient * scale)[0])
 
