@@ -61,7 +61,7 @@ def step_seconds() -> float:
     problem = grid_fit.Problem(mean, zero, jnp.full((3, *SHAPE), 0.5), price)
 
     def steps() -> object:
-        state = grid_fit.start(jax.tree.map(jnp.copy, zero), jnp.zeros((layout.rows, layout.columns)))
+        state = grid_fit.start(mean, jnp.zeros((layout.rows, layout.columns)))
         return grid_fit.run(layout, problem, state, 1000, none, (0.01, 0.002))
 
     return least_seconds(steps) / grid_fit.STEPS_AT_ONCE

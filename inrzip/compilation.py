@@ -8,7 +8,7 @@ import functools
 import os
 from pathlib import Path
 
-LEAST_SECONDS = 0.3
+LEAST_SECONDS = 0.1
 """Programs that compile faster than this are not kept."""
 
 

@@ -30,7 +30,7 @@ PRIOR = grid_prior.PHOTOGRAPHS
 STEP_OFFSETS = tuple(range(-6, 31, 3))
 PILOT_OFFSETS = (3,)
 SPREAD_OFFSETS = tuple(range(-24, 25, 4))
-GIVE_UP, SMALL = 1.05, 50_000
+GIVE_UP, SMALL = 1.01, 50_000
 """Coarser steps are not tried once they cost so many times the best, except for pictures of fewer pixels than this:
 there trying is quick, and the cost goes up and down.
 """
@@ -118,14 +118,16 @@ def rounding_of(config: GridConfig | None, prior: GridPrior) -> grid_fit.Roundin
     """What the last phase rounds; with None, that of the phases before."""
     sizes = prior.step_sizes(NEUTRAL_OFFSET if config is None else config.step)
     unit = 0.0 if config is None else 2.0**-WEIGHT_BITS
-    return grid_fit.Rounding(jnp.bool_(config is not None), jax.tree.map(lambda s: jnp.float32(s * unit), sizes))
+    return grid_fit.Rounding(
+        jnp.bool_(config is not None), jax.device_put(jax.tree.map(lambda s: np.float32(s * unit), sizes))
+    )
 
 
 def penalty_of(prior: GridPrior, channels: int) -> Networks:
     """Bits that moving a parameter by 1 costs, under Laplace curves of the prior's spreads."""
     spreads = grid_prior.spread_for_channels(prior.spread, channels)
 
-    def price(eighths: ndarray) -> Array:
-        return jnp.asarray(2.0 ** (WEIGHT_BITS - eighths / SCALES_PER_OCTAVE) / math.log(2), jnp.float32)
+    def price(eighths: ndarray) -> ndarray:
+        return np.asarray(2.0 ** (WEIGHT_BITS - eighths / SCALES_PER_OCTAVE) / math.log(2), np.float32)
 
-    return jax.tree.map(price, spreads)  # type: ignore[no-any-return]
+    return jax.device_put(jax.tree.map(price, spreads))  # type: ignore[no-any-return]

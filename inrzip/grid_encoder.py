@@ -15,6 +15,7 @@ from inrzip.architectures import grid_analysis
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.grid_analysis import Analysis
 from inrzip.architectures.grid_layout import COLOURS, Networks
+from inrzip.architectures.grid_training import Layout
 from inrzip.priors import grid_prior
 from inrzip.priors.grid_prior import NEUTRAL_OFFSET, GridPrior, lambda_of, latent_step
 
@@ -84,7 +85,7 @@ class Encoder:
 
     def mean(self, plane: Plane, tone: int) -> Networks:
         """The prior's networks for a plane."""
-        networks: Networks = jax.tree.map(jnp.asarray, grid_prior.as_floats(self.prior.networks(tone, plane.channels)))
+        networks: Networks = jax.device_put(grid_prior.as_floats(self.prior.networks(tone, plane.channels)))
         return networks
 
     def _decoded_db(self, config: GridConfig, stream: bytes) -> float:
@@ -99,8 +100,9 @@ class Encoder:
         plane = self.planes[number]
         name = f"{plane.name}/{stage.name}/{stage.tone}/{stage.n_steps}"
         mean = self.mean(plane, stage.tone)
+        before: State
         if stage.before is None:
-            before = grid_fit.start(jax.tree.map(jnp.zeros_like, mean), _first_latents(plane, stage.tone))
+            before = grid_fit.start(mean, _first_latents(plane, stage.tone))
         else:
             before = stage.before[number]
         known = self.job.finished(name, before)
@@ -108,7 +110,7 @@ class Encoder:
             return known
         scheduled = max(1, round(stage.n_steps / (1 - stage.begin)))
         begin = jnp.int32(round(stage.begin * scheduled))
-        state = self.job.interrupted(name, _copied(before)._replace(step=begin))
+        state: State = self.job.interrupted(name, _copied(before)._replace(step=begin))
         low, high = stage.within
         part = (high - low) / len(self.planes)
         within = low + part * number, low + part * (number + 1)
@@ -160,6 +162,7 @@ class Encoder:
         return grid_fit.run(plane.layout, problem, state, n_steps, rounding, rates)
 
 
+@jax.jit
 def _copied(state: State) -> State:
     """A step gives its arrays away; those of an earlier fit are still needed."""
     copy: State = jax.tree.map(jnp.copy, state)
@@ -177,10 +180,16 @@ def _first_latents(plane: Plane, tone: int) -> Float[Array, "rows columns"]:
     network = _analysis()
     if network is None:
         return jnp.zeros((plane.layout.rows, plane.layout.columns))
-    colours = jnp.broadcast_to(plane.target, (COLOURS, *plane.layout.shape))
     exponent = jnp.float32((tone - grid_prior.NEUTRAL_TONE) / grid_prior.TONES_PER_DECADE)
-    grids = _analysed(network, jnp.moveaxis(colours, 0, -1)[None], exponent[None])
-    return plane.layout.join([grid[0] for grid in grids])
+    latents: Array = _guessed(plane.layout, network, plane.target, exponent)
+    return latents
 
 
-_analysed = jax.jit(grid_analysis.analyse)
+@functools.partial(jax.jit, static_argnums=0)
+def _guessed(
+    layout: Layout, network: Analysis, target: Float[Array, "channels rows columns"], exponent: Float[Array, ""]
+) -> Float[Array, "rows columns"]:
+    """The guess as one program: its parts would each be compiled anew in every process."""
+    colours = jnp.broadcast_to(target, (COLOURS, *layout.shape))
+    grids = grid_analysis.analyse(network, jnp.moveaxis(colours, 0, -1)[None], exponent[None])
+    return layout.join([grid[0] for grid in grids])

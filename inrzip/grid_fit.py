@@ -84,9 +84,10 @@ def network_peak(n_steps: int) -> float:
     return PEAK_NETWORKS * min(1.0, math.sqrt(n_steps / PEAK_FROM))
 
 
-def start(change: Networks, latents: Atlas) -> State:
-    """The state before the first step. `latents` in whole units."""
-    scaled = latents / GAIN
+@jax.jit
+def start(prior: Networks, latents: Atlas) -> State:
+    """The state before the first step: networks as the prior's, `latents` (in whole units) as given."""
+    change, scaled = jax.tree.map(jnp.zeros_like, prior), latents / GAIN
     return State(change, scaled, soap_start(change), adam_start(scaled), jnp.int32(0), jnp.int32(0))
 
 

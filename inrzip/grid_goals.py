@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import time
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -79,7 +78,7 @@ def _affordable_steps(encoder: Encoder, goal: Goal) -> int:
     for plane in encoder.planes:
         mean = encoder.mean(plane, tone)
         latents = jnp.zeros((plane.layout.rows, plane.layout.columns))
-        state = grid_fit.start(jax.tree.map(jnp.zeros_like, mean), latents)
+        state = grid_fit.start(mean, latents)
         for _ in range(2):  # the first call compiles
             begun = time.monotonic()
             state, _ = encoder.advance(plane, mean, tone, state, 1, rounding_of(None, encoder.prior), (0.0, 0.0))

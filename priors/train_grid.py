@@ -207,7 +207,7 @@ def stray_fit(layout: Layout, networks: Networks, target: ndarray, tone: float, 
     usual = 1 / (0.02 * np.log(2)) * SIZE**2 / REFERENCE_PIXELS  # bits that a change of 1 costs, for a spread of 0.02
     penalty = jax.tree.map(lambda a: jnp.full(a.shape, usual, jnp.float32), networks)
     none = grid_fit.Rounding(jnp.bool_(False), jax.tree.map(lambda a: jnp.float32(0), networks))
-    state = grid_fit.start(jax.tree.map(jnp.zeros_like, networks), jnp.zeros((layout.rows, layout.columns)))
+    state = grid_fit.start(networks, jnp.zeros((layout.rows, layout.columns)))
     rates = grid_fit.PEAK_LATENTS, grid_fit.network_peak(n_steps)
     picture = jnp.asarray(target)
     problem = grid_fit.Problem(networks, penalty, picture, price)
