@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ def facts(command: Sequence[str]) -> dict[str, str]:
     """What a reader needs to repeat a run. Folders are left out of the command: files keep their names."""
     words = ["python", "-m", "benchmarks", *(_without_folder(word) for word in command)]
     return {
-        "command": " ".join(words),
+        "command": shlex.join(words),
         "commit": commit(),
         "source": f"inrzip {code_version()[:12]}",
         "device": device(),

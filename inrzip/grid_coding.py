@@ -54,7 +54,7 @@ def coded_fits(
 ) -> tuple[GridConfig, list[CodedPlane]]:
     """The networks rounded with those of some steps, and coded with the spreads, that make the whole cheapest."""
     weight, n_pixels = lambda_of(tone), planes[0].layout.shape[0] * planes[0].layout.shape[1]
-    grids = [_whole_latents(plane.layout, fit) for plane, fit in zip(planes, fits, strict=True)]
+    grids = [whole_latents(plane.layout, fit) for plane, fit in zip(planes, fits, strict=True)]
     best: tuple[float, GridConfig, list[CodedPlane]] | None = None
     for offset in offsets:
         step = NEUTRAL_OFFSET + offset
@@ -65,7 +65,8 @@ def coded_fits(
         config, bits = _best_spread(prior, tone, step, [plane.changes for plane in coded], planes)
         cost = weight * bits / n_pixels
         for plane, numbers in zip(planes, coded, strict=True):
-            cost += _cost(prior, config, plane, numbers, weight)
+            networks = networks_of(prior, config, numbers.changes, plane.channels)
+            cost += plane_cost(plane, networks, numbers.grids, tone)
         if best is None or cost < best[0]:
             best = cost, config, coded
         elif n_pixels >= SMALL and cost > GIVE_UP * best[0]:
@@ -74,20 +75,22 @@ def coded_fits(
     return best[1], best[2]
 
 
-def _whole_latents(layout: Layout, fit: State) -> list[Latents]:
+def whole_latents(layout: Layout, fit: State) -> list[Latents]:
+    """A fit's latents as they are coded."""
     latents = np.round(np.asarray(fit.latents) * grid_fit.GAIN) * layout.mask
     return [np.clip(grid, -MAX_LATENT, MAX_LATENT).astype(np.int64) for grid in layout.split(latents)]
 
 
-def _cost(prior: GridPrior, config: GridConfig, plane: Plane, coded: CodedPlane, weight: float) -> float:
-    """Mean squared error and lambda times the bits of latents for a pixel, as a decoder will have it."""
+def plane_cost(plane: Plane, networks: Networks, grids: list[Latents], tone: int) -> float:
+    """Mean squared error and lambda times the bits of latents for a pixel, as a decoder will have it. `networks` in
+    whole numbers.
+    """
     shape = plane.layout.shape
-    networks = networks_of(prior, config, coded.changes, plane.channels)
-    bits = sum(count_bits(grid_prior.latent_model(networks), plane.layout.places, coded.grids))
-    window = functools.partial(window_of, coded.grids, np.float32(latent_step(config.tone)))
+    bits = sum(count_bits(grid_prior.latent_model(networks), plane.layout.places, grids))
+    window = functools.partial(window_of, grids, np.float32(latent_step(tone)))
     values = render(grid_prior.as_floats(networks), window, shape, (0, shape[0]), (0, shape[1]))
     error = float(np.mean((np.moveaxis(values, -1, 0) - np.asarray(plane.target)) ** 2, dtype=np.float64))
-    return error + weight * bits / (shape[0] * shape[1])
+    return error + lambda_of(tone) * bits / (shape[0] * shape[1])
 
 
 def _rounded(prior: GridPrior, change: Networks, step: int) -> Int[ndarray, " parameters"]:

@@ -102,7 +102,7 @@ class Encoder:
         mean = self.mean(plane, stage.tone)
         before: State
         if stage.before is None:
-            before = grid_fit.start(mean, _first_latents(plane, stage.tone))
+            before = grid_fit.start(mean, first_latents(plane, stage.tone))
         else:
             before = stage.before[number]
         known = self.job.finished(name, before)
@@ -175,7 +175,7 @@ def _analysis() -> Analysis | None:
     return None if data is None else grid_analysis.loads(data)
 
 
-def _first_latents(plane: Plane, tone: int) -> Float[Array, "rows columns"]:
+def first_latents(plane: Plane, tone: int) -> Float[Array, "rows columns"]:
     """Where a fit begins: what the analysis network guesses. Grey pictures are pictures of three equal channels."""
     network = _analysis()
     if network is None:
