@@ -20,7 +20,17 @@ from numpy import ndarray
 
 from .base import Grid, PointRepresentation
 from .counted_random import BELL_SCALE, bell_array, words
-from .pointwise import Layer, Perceptron, PointwiseConfig, Shape, dense_shapes, scaled_positions, started, uniform_layer
+from .pointwise import (
+    SCALE_UNIT,
+    Layer,
+    Perceptron,
+    PointwiseConfig,
+    Shape,
+    dense_shapes,
+    scaled_positions,
+    started,
+    uniform_layer,
+)
 from .siren import sine
 
 FEATURES_SEED = 1
@@ -29,11 +39,18 @@ FEATURES_SIGMA = 10.0
 FINER_OMEGA = 30.0
 FINER_BIAS = 1.0
 GAUSS_SCALE = 10.0
+GAUSS_START = 0.3
 WIRE_OMEGA = 10.0
 WIRE_SCALE = 10.0
+WIRE_START = 0.3
 BACON_SEED = 2
+BACON_HALF_BAND = 4
+MAX_TURNS = 1000
+"""Turns over an axis, in one layer: float32 tells no finer angles."""
 POLY_LEAK = 0.2
 POLY_LIMIT = 256.0
+POLY_SLOPE = 3.0
+POLY_GAIN = 0.5
 
 
 def _random(key: PRNGKeyArray, n_in: int, n_out: int, gain: float) -> Layer:
@@ -46,7 +63,7 @@ def _random(key: PRNGKeyArray, n_in: int, n_out: int, gain: float) -> Layer:
 
 @dataclasses.dataclass(frozen=True)
 class ReluConfig(PointwiseConfig):
-    """Rectified layers over sines and cosines of random directions; `width` counts both, and is even."""
+    """Rectified layers over sines and cosines of random directions, together as many as `width`, or one more."""
 
     number: ClassVar[int] = 5
     rate_times_width: ClassVar[float] = 1.0
@@ -116,7 +133,7 @@ class GaussConfig(PointwiseConfig):
     """Bells in place of sines."""
 
     number: ClassVar[int] = 7
-    rate_times_width: ClassVar[float] = 0.3
+    rate_times_width: ClassVar[float] = 0.8
 
     def shapes(self, grid: Grid) -> list[Shape]:
         return dense_shapes([len(grid.shape), *[self.width] * self.depth, grid.channels])
@@ -133,7 +150,7 @@ class Gauss(Perceptron):
 
 
 def _start_gauss(key: PRNGKeyArray, number: int, n_in: int, n_out: int) -> Layer:
-    bound = 1 / math.sqrt(n_in)
+    bound = (GAUSS_START if number else 1) / math.sqrt(n_in)
     return uniform_layer(key, n_in, n_out, bound, bound)
 
 
@@ -145,7 +162,7 @@ class WireConfig(PointwiseConfig):
     """Complex Gabor wavelets; `width` counts complex units, whose weights are pairs."""
 
     number: ClassVar[int] = 8
-    rate_times_width: ClassVar[float] = 0.2
+    rate_times_width: ClassVar[float] = 0.35
 
     def shapes(self, grid: Grid) -> list[Shape]:
         first = dense_shapes([len(grid.shape), self.width])
@@ -169,7 +186,7 @@ class Wire(PointRepresentation):
         shapes = config.shapes(grid)
         self.config, self.grid, self.layers = config, grid, []
         for i, (weight, bias) in enumerate(zip(shapes[::2], shapes[1::2], strict=True)):
-            bound = 1 / math.sqrt(weight[-1])
+            bound = (WIRE_START if i else 1) / math.sqrt(weight[-1])
             w, b = jax.random.split(jax.random.fold_in(key, i))
             self.layers.append(
                 (
@@ -205,6 +222,16 @@ class BaconConfig(PointwiseConfig):
     """
 
     number: ClassVar[int] = 9
+    rate_times_width: ClassVar[float] = 2.0
+
+    @staticmethod
+    def default_scale(n: int) -> int:
+        return BACON_HALF_BAND
+
+    def check(self, grid: Grid) -> None:
+        super().check(grid)
+        if max(self.scales) > SCALE_UNIT:
+            raise ValueError(f"scales {self.scales} go beyond the Nyquist frequency")
 
     def shapes(self, grid: Grid) -> list[Shape]:
         phases = [(self.depth + 1, self.width)]
@@ -238,13 +265,12 @@ class Bacon(PointRepresentation):
         grid, config = self.grid, self.config
         shape = (config.depth + 1, config.width, len(grid.shape))
         drawn = np.asarray(words(BACON_SEED, np.arange(math.prod(shape), dtype=np.uint32))).reshape(shape)
-        bands = [n * s // (16 * (config.depth + 1)) for n, s in zip(grid.shape, config.scales, strict=True)]
-        choices = np.array([2 * band + 1 for band in bands], np.uint64)
-        turns = (drawn.astype(np.uint64) * choices >> np.uint64(32)).astype(np.int64) - np.array(bands)
-        return np.asarray(turns, np.float32)
+        parts = 2 * SCALE_UNIT * (config.depth + 1)
+        bands = np.array([min(-(-n * s // parts), MAX_TURNS) for n, s in zip(grid.shape, config.scales, strict=True)])
+        return np.asarray((drawn.astype(np.int64) * (2 * bands + 1) >> 32) - bands, np.float32)
 
     def predict(self, positions: Float[Array, "points dims"]) -> Float[Array, "points channels"]:
-        x = scaled_positions(positions, self.grid, [8] * len(self.grid.shape)) * np.float32(math.pi)
+        x = scaled_positions(positions, self.grid, [SCALE_UNIT] * len(self.grid.shape)) * np.float32(math.pi)
         waves = [sine(turns @ x + phase[:, None]) for turns, phase in zip(self.frequencies(), self.phases, strict=True)]
         *hidden, (weight, bias) = self.layers
         value = waves[0]
@@ -261,6 +287,7 @@ class PolyConfig(PointwiseConfig):
     """Polynomials, piecewise: sums, products and largest values are all there is."""
 
     number: ClassVar[int] = 10
+    rate_times_width: ClassVar[float] = 1.0
 
     def shapes(self, grid: Grid) -> list[Shape]:
         dims, width = len(grid.shape), self.width
@@ -269,7 +296,7 @@ class PolyConfig(PointwiseConfig):
 
     @staticmethod
     def default_depth(n_parameters: int) -> int:
-        return 8
+        return 6
 
     def build(self, grid: Grid, key: PRNGKeyArray) -> Poly:
         return Poly(self, grid, key)
@@ -289,7 +316,7 @@ class Poly(PointRepresentation):
         dims, width = len(grid.shape), config.width
         *keys, last = jax.random.split(key, 2 * config.depth + 1)
         self.levels = [
-            (uniform_layer(a, dims, width, 1.0, 1.0), _random(b, width, width, 3.0))
+            (uniform_layer(a, dims, width, POLY_SLOPE, POLY_SLOPE), _random(b, width, width, POLY_GAIN))
             for a, b in zip(keys[::2], keys[1::2], strict=True)
         ]
         self.last = _random(last, width, grid.channels, 0.1)

@@ -54,7 +54,7 @@ class PointwiseConfig(Config):
     @classmethod
     def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
         depth = settings.pop("depth", 0) or cls.default_depth(n_parameters)
-        usual = tuple(map(default_scale, grid.shape))
+        usual = tuple(map(cls.default_scale, grid.shape))
         scales = (settings.pop("scale"),) * len(usual) if "scale" in settings else usual
         width = settings.pop("width", 0) or solve_width(
             lambda width: cls(width, depth, scales).n_parameters(grid), n_parameters, 2, MAX_WIDTH
@@ -66,6 +66,11 @@ class PointwiseConfig(Config):
         """Hidden layers that fitted best at a given size."""
         return 3 if n_parameters < 4_000 else 4 if n_parameters < 30_000 else 5
 
+    @staticmethod
+    def default_scale(n: int) -> int:
+        """Scale of an axis of `n` samples, in eighths: 8 up to 1,000 samples, and growing with the length beyond."""
+        return SCALE_UNIT * max(1, math.ceil(n / 1000))
+
     def learning_rate(self, peak: float, n_steps: int) -> float:
         return min(peak, self.rate_times_width / self.width)
 
@@ -74,13 +79,6 @@ class PointwiseConfig(Config):
             raise ValueError(f"a network of {self.depth} layers of {self.width}")
         if len(self.scales) != len(grid.shape):
             raise ValueError(f"{len(self.scales)} scales for {len(grid.shape)} axes")
-
-
-def default_scale(n: int) -> int:
-    """Input scale for an axis of `n` samples, in eighths: 1 up to about 1,000 samples, and growing with the length
-    beyond.
-    """
-    return SCALE_UNIT * max(1, math.ceil(n / 1000))
 
 
 def scaled_positions(
