@@ -10,7 +10,7 @@ import dataclasses
 import enum
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import equinox as eqx
 import jax
@@ -67,11 +67,17 @@ class FinrConfig(Config):
         mode, rank, width = Mode(settings.pop("mode", Mode.CP)), settings.pop("rank", 0), settings.pop("width", 0)
         settings.setdefault("depth", DEPTH)
 
-        def config(width: int) -> Self:
-            inner = inside.solve(grid, n_parameters, width=width, **settings)
-            return cls(mode, rank or usual_rank(mode, width, len(grid.shape)), nested(inner))
+        def inner(width: int) -> PointwiseConfig:
+            return inside.solve(grid, 0, width=width, **settings)
 
-        return config(width or solve_width(lambda width: config(width).n_parameters(grid), n_parameters, 2, MAX_WIDTH))
+        def rank_of(width: int) -> int:
+            return rank or usual_rank(mode, width, len(grid.shape))
+
+        def count(width: int) -> int:
+            return cls(mode, rank_of(width), nested(inner(width))).n_parameters(grid)
+
+        width = width or solve_width(count, n_parameters, 2, MAX_WIDTH)
+        return cls(mode, rank_of(width), nested(inner(width)))
 
     def check(self, grid: Grid) -> None:
         if self.mode not in list(Mode) or not 1 <= self.rank <= MAX_RANK:
@@ -81,8 +87,8 @@ class FinrConfig(Config):
         unnested(self.inner, grid)
 
     def learning_rate(self, peak: float, n_steps: int) -> float:
-        inside = backbone(self.inner[0])(*self.inner[1:3], ())
-        return inside.learning_rate(peak, n_steps)
+        number, width, *_ = self.inner
+        return min(peak, backbone(number).rate_times_width / width)
 
     def factor_shapes(self, grid: Grid) -> list[Shape]:
         """What the networks give for a position along each axis: a vector, or a matrix of a train."""
@@ -90,7 +96,7 @@ class FinrConfig(Config):
         if self.mode != Mode.TRAIN:
             return [(self.rank,)] * n_axes
         ends = [*[self.rank] * (n_axes - 1), grid.channels]
-        return [ends[i : i + 1] if i == 0 else (self.rank, ends[i]) for i in range(n_axes)]
+        return [(ends[0],), *((self.rank, end) for end in ends[1:])]
 
     def head_shape(self, grid: Grid) -> Shape:
         """The array that makes channels of the factors; empty for a train, whose last matrix does."""
@@ -115,7 +121,7 @@ class FinrConfig(Config):
 def usual_rank(mode: Mode, width: int, n_axes: int) -> int:
     """The rank for networks of a width, at which all parts grow alike: as the square of the width."""
     power = {Mode.CP: 1.0, Mode.TRAIN: 0.5, Mode.TUCKER: min(1.0, 2 / n_axes)}[mode]
-    return min(max(1, round(RANK_PER_WIDTH[mode] * width**power)), MAX_RANK)
+    return min(max(1, round(RANK_PER_WIDTH[mode] * math.pow(width, power))), MAX_RANK)
 
 
 class Finr(PointRepresentation):
@@ -160,7 +166,7 @@ class Finr(PointRepresentation):
             result[piece] = np.einsum(self._sum(apart=True), first[piece], *rest, optimize="greedy")
         return result + np.float32(0.5)
 
-    def _operands(self, values: Sequence[Array]) -> list[Array]:
+    def _operands(self, values: Sequence[Any]) -> list[Any]:
         """Factors in their shapes, then the head."""
         shapes = self.config.factor_shapes(self.grid)
         factors = [FACTOR_GAIN * (v - 0.5).reshape(-1, *shape) for v, shape in zip(values, shapes, strict=True)]
@@ -171,9 +177,9 @@ class Finr(PointRepresentation):
         n_axes = len(self.grid.shape)
         places, ranks = _PLACES[:n_axes] if apart else _PLACES[0] * n_axes, _RANKS[:n_axes]
         if self.config.mode == Mode.CP:
-            inner, head = ranks[0] * n_axes, [_CHANNEL + ranks[0]]
+            inner, head = [ranks[0]] * n_axes, [_CHANNEL + ranks[0]]
         elif self.config.mode == Mode.TUCKER:
-            inner, head = ranks, [_CHANNEL + ranks]
+            inner, head = list(ranks), [_CHANNEL + ranks]
         else:
             ends = ranks[: n_axes - 1] + _CHANNEL
             inner, head = [ends[max(k - 1, 0) : k + 1] for k in range(n_axes)], []

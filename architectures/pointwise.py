@@ -48,6 +48,10 @@ class PointwiseConfig(Config):
     def shapes(self, grid: Grid) -> list[Shape]:
         """Of the parameter arrays, in order."""
 
+    @abc.abstractmethod
+    def build(self, grid: Grid, key: PRNGKeyArray) -> PointRepresentation:
+        """A freshly initialised network for signals on `grid`."""
+
     def n_parameters(self, grid: Grid) -> int:
         return sum(map(math.prod, self.shapes(grid)))
 
