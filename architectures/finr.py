@@ -43,7 +43,7 @@ class Mode(enum.IntEnum):
     TUCKER = 3
 
 
-RANK_PER_WIDTH = {Mode.CP: 2.0, Mode.TRAIN: 2.0, Mode.TUCKER: 1.0}
+RANK_PER_WIDTH = {Mode.CP: 2.0, Mode.TRAIN: 2.0, Mode.TUCKER: 1.5}
 """The usual rank of a network of one unit; see `usual_rank`."""
 
 
