@@ -51,6 +51,10 @@ class Config(abc.ABC):
     """Identifies the architecture in the file. Never re-used."""
     frame_wise: ClassVar[bool] = False
     """Whether `predict` makes whole frames from times, rather than samples from positions."""
+    grid_wise: ClassVar[bool] = False
+    """Whether fits take sub-grids, positions along each axis, rather than single positions: where a network makes those
+    for much less.
+    """
     extra_settings: ClassVar[tuple[str, ...]] = ()
     """Settings that `solve` takes besides fields: what fields follow from."""
 

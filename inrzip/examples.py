@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -100,6 +101,36 @@ class GridPoints(Examples):
 
     def probe(self, everything: bool) -> Iterator[Int[np.ndarray, " some"]]:
         return _probe_points(self.n_items, everything)
+
+
+class SubGrids(GridPoints):
+    """The samples of a grid; those of a step make a grid themselves, of places drawn along each axis."""
+
+    sizes: tuple[int, ...] = eqx.field(static=True)
+
+    def __init__(self, samples: Shaped[np.ndarray, "*grid channels"], low: float, high: float, batch_size: int):
+        super().__init__(samples, low, high, batch_size)
+        self.sizes = _sub_sizes(self.shape, batch_size)
+
+    def batch(self, key: PRNGKeyArray, step: Int[Array, ""]) -> tuple[Array, Array]:
+        """Positions of all axes, one after the other, and targets as a grid. Each axis is cut into equal parts, and a
+        place is drawn from each: neighbours are seen together, and none twice.
+        """
+        picked, places = self.samples.reshape(*self.shape, -1), []
+        for axis, (n, size) in enumerate(zip(self.shape, self.sizes, strict=True)):
+            shift = jax.random.uniform(jax.random.fold_in(key, axis), (size,)) if size < n else 0.0
+            places.append(jnp.minimum(((jnp.arange(size) + shift) * (n / size)).astype(jnp.int32), n - 1))
+            picked = jnp.take(picked, places[-1], axis) if size < n else picked
+        return jnp.concatenate(places).astype(jnp.float32), (picked.astype(jnp.float32) - self.offset) * self.gain
+
+
+def _sub_sizes(shape: tuple[int, ...], n_points: int) -> tuple[int, ...]:
+    """Places along each axis of a sub-grid of about `n_points`: equal parts of all axes, as far as they go."""
+    sizes = list(shape)
+    for done, axis in enumerate(sorted(range(len(shape)), key=lambda axis: shape[axis])):
+        share = min(1.0, (n_points / math.prod(sizes)) ** (1 / (len(shape) - done)))
+        sizes[axis] = max(1, round(shape[axis] * share))
+    return tuple(sizes)
 
 
 class ScatteredPoints(Examples):

@@ -6,7 +6,16 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 
+from inrzip.architectures.backbones import (
+    BaconConfig,
+    FinerConfig,
+    GaussConfig,
+    PolyConfig,
+    ReluConfig,
+    WireConfig,
+)
 from inrzip.architectures.base import Config
+from inrzip.architectures.finr import FinrConfig
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.nerv import NervConfig
@@ -15,7 +24,10 @@ from inrzip.architectures.siren import SirenConfig
 from .errors import InrzipError
 from .signal import Kind, Spec
 
-ARCHITECTURES: Mapping[int, type[Config]] = {c.number: c for c in (SirenConfig, NervConfig, HnervConfig, GridConfig)}
+BACKBONES = (ReluConfig, FinerConfig, GaussConfig, WireConfig, BaconConfig, PolyConfig)
+ARCHITECTURES: Mapping[int, type[Config]] = {
+    c.number: c for c in (SirenConfig, NervConfig, HnervConfig, GridConfig, *BACKBONES, FinrConfig)
+}
 """Every architecture by the number that files hold."""
 
 MAX_SETTING = 1 << 20
@@ -51,6 +63,21 @@ RECIPES: Mapping[str, Recipe] = {
             "grid", GridConfig, (Kind.IMAGE,), "latents and small networks that predict them (Cool-Chic)", 1.0, 1, 1.0
         ),
         Recipe("siren", SirenConfig, EVERY_KIND, "coordinate network of sines (SIREN, COIN)", 3e-3, 16384, 5.5),
+        Recipe("finer", FinerConfig, EVERY_KIND, "sines of growing frequency (FINER)", 1e-2, 16384, 5.5),
+        Recipe("wire", WireConfig, EVERY_KIND, "complex Gabor wavelets (WIRE)", 2e-2, 16384, 5.5),
+        Recipe("gauss", GaussConfig, EVERY_KIND, "bells (Ramasinghe and Lucey)", 2e-2, 16384, 5.5),
+        Recipe("relu", ReluConfig, EVERY_KIND, "rectified sums of Fourier features", 1e-2, 16384, 5.5),
+        Recipe("bacon", BaconConfig, EVERY_KIND, "products of sines, band-limited (BACON)", 4e-2, 16384, 5.5),
+        Recipe("poly", PolyConfig, EVERY_KIND, "piecewise polynomials (Poly-INR)", 1e-2, 16384, 5.5),
+        Recipe(
+            "finr",
+            FinrConfig,
+            EVERY_KIND,
+            "a tensor whose factors are networks of one axis (F-INR)",
+            3e-3,
+            1 << 17,
+            5.5,
+        ),
         Recipe("hnerv", HnervConfig, (Kind.VIDEO,), "frames from small learned embeddings (HNeRV)", 6e-3, 1, 4.3),
         Recipe("nerv", NervConfig, (Kind.VIDEO,), "frames from their time (NeRV)", 1e-2, 1, 3.5),
     )

@@ -19,7 +19,7 @@ from inrzip.codecs.weights import QuantisedTensor
 
 from .constraints import Quantising
 from .errors import InrzipError
-from .examples import Examples, Frames, GridPoints
+from .examples import Examples, Frames, GridPoints, SubGrids
 from .fitting import Schedule
 from .job import Job
 from .metrics import psnr
@@ -112,7 +112,8 @@ class Quantised:
 
 def make_examples(recipe: Recipe, samples: Shaped[np.ndarray, "part ..."], low: float, high: float) -> Examples:
     """Mini-batches of a segment's samples, as the recipe's architecture takes them."""
-    examples = Frames if recipe.architecture.frame_wise else GridPoints
+    architecture = recipe.architecture
+    examples = Frames if architecture.frame_wise else SubGrids if architecture.grid_wise else GridPoints
     return examples(samples, low, high, recipe.batch_size)
 
 

@@ -39,7 +39,7 @@ def element_sensitivities(
     total = [np.zeros(leaf.shape) for leaf in parameters(module)]
     for i in range(n_batches):
         key = jax.random.fold_in(jax.random.key(seed), i)
-        inputs, _ = examples.batch(key, jnp.int32(i))
+        inputs, _ = examples.items(examples.choose(key, jnp.int32(i)))
         for sums, squares in zip(total, _squared_gradients(module, inputs[:MAX_ITEMS], key), strict=True):
             sums += np.asarray(squares, np.float64) / n_batches
     return total

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
+from tests import page_backbones, page_finr
 from tests.page_levels import Levels
 from tests.page_predicted import CODES
 from tests.page_stream import CONSTANTS, Damaged, Moving, Shape, Stream, between, whole
@@ -63,7 +64,7 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
 def read_config(data: bytes, number: int) -> tuple[list[int], list[int], int]:
     """Single fields, the list, and where the weight stream begins."""
     fields, at = [], 0
-    for _ in range((2, 5, 7)[number - 1]):
+    for _ in range({2: 5, 3: 7}.get(number, 2)):
         value, at = read_varint(data, at)
         fields.append(value)
     length, at = read_varint(data, at)
@@ -72,12 +73,6 @@ def read_config(data: bytes, number: int) -> tuple[list[int], list[int], int]:
         value, at = read_varint(data, at)
         entries.append(value)
     return fields, entries, at
-
-
-def _siren_shapes(fields: list[int], entries: list[int], grid: Shape, channels: int) -> list[Shape]:
-    width, depth = fields
-    sizes = [len(grid), *[width] * depth, channels]
-    return [shape for a, b in pairwise(sizes) for shape in ((b, a), (b,))]
 
 
 def _stem(strides: list[int], shuffle: int, grid: Shape) -> tuple[int, int]:
@@ -110,7 +105,8 @@ def _hnerv_shapes(fields: list[int], strides: list[int], grid: Shape, channels: 
     return shapes + _conv(head, width, channels * shuffle**2)
 
 
-SHAPES = {"SIREN": (1, _siren_shapes), "NeRV": (2, _nerv_shapes), "HNeRV": (3, _hnerv_shapes)}
+SHAPES = {"SIREN": (1, page_backbones.dense_shapes), "NeRV": (2, _nerv_shapes), "HNeRV": (3, _hnerv_shapes)}
+SHAPES |= page_backbones.SHAPES | {"Finr": (14, page_finr.shapes)}
 
 
 def polynomial_sine(x: Float[ndarray, "..."]) -> Float[ndarray, "..."]:
@@ -143,7 +139,7 @@ def decode_plain_image(data: bytes, sine: Any) -> tuple[list[Tensor], Shaped[nda
     assert data[at] == 1
     payload = data[at + 1 : -4]
     fields, scales, begin = read_config(payload, 1)
-    tensors = read_tensors(payload[begin:], _siren_shapes(fields, scales, grid, channels))
+    tensors = read_tensors(payload[begin:], page_backbones.dense_shapes(fields, scales, grid, channels))
     values = siren_values([tensor.weights for tensor in tensors], scales, grid, sine)
     samples = np.rint(np.clip(values.astype(np.float64), 0, 1) * 255).astype(np.uint8)
     return tensors, samples

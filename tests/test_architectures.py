@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from inrzip.architectures.backbones import (
+    BaconConfig,
+    FinerConfig,
+    GaussConfig,
+    PolyConfig,
+    ReluConfig,
+    WireConfig,
+)
 from inrzip.architectures.base import Grid, PointRepresentation, resample, solve_width
+from inrzip.architectures.finr import FinrConfig
 from inrzip.architectures.frames import choose_strides, stem_shape
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.hnerv import HnervConfig
@@ -20,17 +29,22 @@ BLOCKS = [(1, 1, 1), (3, 1, 5), (5, 7, 3)]
 HYPERBLOCKS = [(1, 1, 1, 1), (3, 5, 2, 3)]
 FILMS = [(1, 1, 1), (1, 7, 5), (3, 1, 7), (2, 11, 1), (3, 17, 13), (2, 24, 30)]
 
-CASES = [(SirenConfig, shape) for shape in LINES + PLANES + BLOCKS + HYPERBLOCKS]
-CASES += [(architecture, shape) for architecture in (NervConfig, HnervConfig) for shape in FILMS]
+BACKBONES = [ReluConfig, FinerConfig, GaussConfig, WireConfig, BaconConfig, PolyConfig]
+POINTWISE = [SirenConfig, *BACKBONES, FinrConfig]
+FRAMEWISE = [NervConfig, HnervConfig]
+
+CASES = [(architecture, shape) for architecture in POINTWISE for shape in LINES + PLANES + BLOCKS + HYPERBLOCKS]
+CASES += [(architecture, shape) for architecture in FRAMEWISE for shape in FILMS]
 
 FILM = (4, 40, 60)
 """A grid on which all architectures for videos can have few or many parameters."""
-SIZES = {SirenConfig: (150, 1_000, 20_000), NervConfig: (15_000, 60_000), HnervConfig: (40_000, 100_000)}
+SIZES = dict.fromkeys(POINTWISE, (150, 1_000, 20_000)) | {NervConfig: (15_000, 60_000), HnervConfig: (40_000, 100_000)}
 
 VAST = 2**40
 SIREN = {"width": 8, "depth": 2, "scales": (8, 8, 8)}
 HOSTILE = [
-    (SirenConfig, SIREN | change)
+    (architecture, SIREN | change)
+    for architecture in (SirenConfig, *BACKBONES)
     for change in (
         {"width": VAST},
         {"width": 0},
@@ -42,6 +56,7 @@ HOSTILE = [
         {"scales": (8,) * 17},
     )
 ]
+HOSTILE += [(BaconConfig, SIREN | {"scales": (8, 9, 8)}), (BaconConfig, SIREN | {"scales": (8, VAST, 8)})]
 
 
 def sane(architecture, **changes):
@@ -51,7 +66,7 @@ def sane(architecture, **changes):
 
 HOSTILE_FILM = [
     (architecture, change)
-    for architecture in (NervConfig, HnervConfig)
+    for architecture in FRAMEWISE
     for change in (
         {"channels": VAST},
         {"channels": 0},
@@ -83,7 +98,7 @@ def test_contract(architecture, shape):
     check_architecture(architecture, shape)
 
 
-@pytest.mark.parametrize("architecture", [SirenConfig, NervConfig, HnervConfig])
+@pytest.mark.parametrize("architecture", [*POINTWISE, *FRAMEWISE])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_solve_comes_near(architecture, channels):
     grid = Grid(FILM, channels)
@@ -92,7 +107,7 @@ def test_solve_comes_near(architecture, channels):
         assert abs(got - asked) < 0.3 * asked, (asked, got)
 
 
-@pytest.mark.parametrize("architecture", [SirenConfig, NervConfig, HnervConfig])
+@pytest.mark.parametrize("architecture", [*POINTWISE, *FRAMEWISE])
 @pytest.mark.parametrize("n_parameters", [0, 1, 10**9])
 def test_solve_gives_a_sound_network_for_absurd_sizes(architecture, n_parameters):
     grid = Grid(FILM, 3)
@@ -104,13 +119,13 @@ def test_solve_gives_a_sound_network_for_absurd_sizes(architecture, n_parameters
 @pytest.mark.parametrize(
     "shape", [(1, 1, 1), (1000, 1, 3), (2, 1, 5000), (3, 5000, 1), (7, 1080, 1920), (2, 4320, 7680)]
 )
-@pytest.mark.parametrize("architecture", [NervConfig, HnervConfig])
+@pytest.mark.parametrize("architecture", FRAMEWISE)
 def test_solve_is_sound_for_extreme_frames(architecture, shape):
     grid = Grid(shape, 3)
     architecture.solve(grid, 50_000).check(grid)
 
 
-@pytest.mark.parametrize("architecture", [SirenConfig, NervConfig, HnervConfig])
+@pytest.mark.parametrize("architecture", [*POINTWISE, *FRAMEWISE])
 def test_more_parameters_never_make_fewer(architecture):
     grid = Grid(FILM, 3)
     counts = [architecture.solve(grid, n).n_parameters(grid) for n in (500, 5_000, 50_000, 500_000)]
@@ -127,14 +142,14 @@ def test_hostile_frames(architecture, change):
     check_hostile_config(architecture, sane(architecture, **change), FILM)
 
 
-@pytest.mark.parametrize("architecture", [SirenConfig, NervConfig, HnervConfig])
+@pytest.mark.parametrize("architecture", [*POINTWISE, *FRAMEWISE])
 @pytest.mark.parametrize("shape", [(2**30, 2**20, 2), (1, 2**40, 1), (2**40, 1, 1)])
 def test_vast_grids_end_in_an_error_or_a_small_network(architecture, shape):
     """A header may claim any size: a network for it has as many weights as its bytes can hold, or is refused."""
     from inrzip.errors import InrzipError
     from inrzip.network import FREE_WEIGHTS, WEIGHTS_PER_BYTE, decode_network, encode_config
 
-    fields = SIREN if architecture is SirenConfig else sane(architecture)
+    fields = SIREN if "scales" in architecture.field_is_tuple() else sane(architecture)
     payload = encode_config(architecture(**fields)) + bytes(40)
     try:
         module = decode_network(payload, architecture.number, Grid(shape, 3), 1 << 24)
@@ -146,7 +161,7 @@ def test_vast_grids_end_in_an_error_or_a_small_network(architecture, shape):
 
 
 def test_wrong_rank_is_refused():
-    for architecture in (NervConfig, HnervConfig):
+    for architecture in FRAMEWISE:
         check_hostile_config(architecture, sane(architecture), (40, 60))
 
 
@@ -168,7 +183,7 @@ def test_frames_between_frames():
     import jax
 
     grid = Grid((3, 8, 10), 1)
-    for architecture in (NervConfig, HnervConfig):
+    for architecture in FRAMEWISE:
         module = architecture.solve(grid, 3_000).build(grid, jax.random.key(3))
         frame = module.render((np.array([1.0]), *grid.axes()[1:]))[0]
         finer = module.render((np.array([1.0]), np.array([2.5]), np.array([3.0])))[0]

@@ -65,12 +65,12 @@ def test_every_architecture_is_on_the_page() -> None:
 
 def test_limits() -> None:
     from inrzip import network
-    from inrzip.architectures import frames, grid_layout, hnerv, nerv, siren
+    from inrzip.architectures import frames, grid_layout, hnerv, nerv, pointwise
 
     for text in (
         f"at most {network.MAX_TUPLE})",
         f"{network.FREE_WEIGHTS} + {network.WEIGHTS_PER_BYTE} n weights",
-        f"1 to {siren.MAX_WIDTH}; 1 to {siren.MAX_DEPTH}; as many",
+        f"1 to {pointwise.MAX_WIDTH}; 1 to {pointwise.MAX_DEPTH}; as many",
         f"1 to {frames.MAX_CHANNELS}; 1 to {nerv.MAX_FREQUENCIES} |",
         f"1 to {frames.MAX_CHANNELS}; at least {hnerv.REDUCTION_UNIT} |",
         f"odd, 1 to {hnerv.MAX_KERNEL} |",
