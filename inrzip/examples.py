@@ -114,7 +114,7 @@ class SubGrids(GridPoints):
 
     def batch(self, key: PRNGKeyArray, step: Int[Array, ""]) -> tuple[Array, Array]:
         """Positions of all axes, one after the other, and targets as a grid. Each axis is cut into equal parts, and a
-        place is drawn from each: neighbours are seen together, and none twice.
+        place is drawn from each: all parts of an axis are seen, and its neighbours together.
         """
         picked, places = self.samples.reshape(*self.shape, -1), []
         for axis, (n, size) in enumerate(zip(self.shape, self.sizes, strict=True)):

@@ -75,7 +75,7 @@ RECIPES: Mapping[str, Recipe] = {
             EVERY_KIND,
             "a tensor whose factors are networks of one axis (F-INR)",
             3e-3,
-            1 << 17,
+            1 << 15,
             5.5,
         ),
         Recipe("hnerv", HnervConfig, (Kind.VIDEO,), "frames from small learned embeddings (HNeRV)", 6e-3, 1, 4.3),
