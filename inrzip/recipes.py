@@ -10,12 +10,15 @@ from inrzip.architectures.base import Config
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.nerv import NervConfig
+from inrzip.architectures.random_networks import DohConfig, PrancConfig
 from inrzip.architectures.siren import SirenConfig
 
 from .errors import InrzipError
 from .signal import Kind, Spec
 
-ARCHITECTURES: Mapping[int, type[Config]] = {c.number: c for c in (SirenConfig, NervConfig, HnervConfig, GridConfig)}
+ARCHITECTURES: Mapping[int, type[Config]] = {
+    c.number: c for c in (SirenConfig, NervConfig, HnervConfig, GridConfig, DohConfig, PrancConfig)
+}
 """Every architecture by the number that files hold."""
 
 MAX_SETTING = 1 << 20
@@ -51,6 +54,8 @@ RECIPES: Mapping[str, Recipe] = {
             "grid", GridConfig, (Kind.IMAGE,), "latents and small networks that predict them (Cool-Chic)", 1.0, 1, 1.0
         ),
         Recipe("siren", SirenConfig, EVERY_KIND, "coordinate network of sines (SIREN, COIN)", 3e-3, 16384, 5.5),
+        Recipe("doh", DohConfig, EVERY_KIND, "network made from one vector by random signs (D'OH)", 0.06, 16384, 5.5),
+        Recipe("pranc", PrancConfig, EVERY_KIND, "mixture of random networks (PRANC)", 0.06, 16384, 5.5),
         Recipe("hnerv", HnervConfig, (Kind.VIDEO,), "frames from small learned embeddings (HNeRV)", 6e-3, 1, 4.3),
         Recipe("nerv", NervConfig, (Kind.VIDEO,), "frames from their time (NeRV)", 1e-2, 1, 3.5),
     )
