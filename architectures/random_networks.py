@@ -33,8 +33,6 @@ MAX_SEED = (1 << 20) - 1
 MAX_TERMS = 16
 MAX_SORTED = 1 << 22
 """Terms, of all weights together, that a decoder puts in a random order."""
-DENSE_SIGNS = 1 << 27
-"""Above it, PRANC shares coefficients unless told otherwise: a step would take longer than its network."""
 CENTRED, PLAIN, TURNED = range(3)
 """Forms of D'OH: sums are B z, B z, and B [cos(pi z / 2), sin(pi z / 2)] (magnitude-invariant); all but the second are
 added to an array that random numbers alone decide.
@@ -213,7 +211,8 @@ class DohConfig(MixtureConfig):
 @dataclasses.dataclass(frozen=True)
 class PrancConfig(MixtureConfig):
     """A random network and a mixture of further ones. With `terms` 0, each array has coefficients of its own, about in
-    proportion to its size; else each weight is the sum of so many of the coefficients with random signs.
+    proportion to its size; else each weight is the sum of so many of the coefficients with random signs. The setting
+    `own` asks for the former: it is no better at equal bytes, and each step takes longer (docs/compact.md).
     """
 
     coefficients: int
@@ -222,6 +221,7 @@ class PrancConfig(MixtureConfig):
     inner: tuple[int, ...]
 
     number: ClassVar[int] = 13
+    extra_settings: ClassVar[tuple[str, ...]] = (*MixtureConfig.extra_settings, "own")
 
     def shares(self, sizes: Sequence[int]) -> list[int]:
         """The coefficients of each array, where each has its own."""
@@ -257,11 +257,12 @@ class PrancConfig(MixtureConfig):
 
     @classmethod
     def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
-        coefficients, seed, terms = (settings.pop(name, 0) for name in ("coefficients", "seed", "terms"))
+        coefficients, seed = settings.pop("coefficients", 0), settings.pop("seed", 0)
+        terms = 0 if settings.pop("own", 0) else settings.pop("terms", 1)
         inner, n_gains = solve_inner(grid, n_parameters, settings)
-        config = cls(coefficients or _left(n_parameters, n_gains, MAX_COEFFICIENTS), seed, terms, inner)
-        large = config.n_signs(config.sizes(grid)) > DENSE_SIGNS
-        return dataclasses.replace(config, terms=1) if large and not terms else config
+        config = cls(coefficients or 1, seed, terms, inner)
+        most = MAX_SIGNS // unnested(inner, grid).n_parameters(grid)
+        return config if coefficients else dataclasses.replace(config, coefficients=_left(n_parameters, n_gains, most))
 
 
 def _left(n_parameters: int, n_gains: int, most: int) -> int:
