@@ -82,9 +82,16 @@ def _loss(arrays: PyTree[Array], static: PyTree[Any], inputs: Array, targets: Ar
 _LossAndGradient = tuple[Float[Array, ""], PyTree[Array]]
 
 
+def _prepared(module: Trainable) -> tuple[Trainable, Float[Array, ""]]:
+    """What predicts, and the penalty. A constraint stands around a network that may itself be made of its arrays."""
+    network, penalty = module.prepare()
+    made, more = network.prepare()
+    return made, penalty + more
+
+
 def _loss_and_gradient(module: Trainable, inputs: Array, targets: Array) -> _LossAndGradient:
     """Mean squared error and penalty, and their gradient by the arrays of `module`."""
-    (prepared, penalty), pull_back = eqx.filter_vjp(lambda module: module.prepare(), module)
+    (prepared, penalty), pull_back = eqx.filter_vjp(_prepared, module)
     arrays, static = eqx.partition(prepared, eqx.is_inexact_array)
     error, gradient = _error_and_gradient(arrays, static, inputs, targets)
     return error + penalty, pull_back((gradient, jnp.ones_like(penalty)))[0]

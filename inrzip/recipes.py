@@ -19,6 +19,7 @@ from inrzip.architectures.finr import FinrConfig
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.nerv import NervConfig
+from inrzip.architectures.random_networks import DohConfig, PrancConfig
 from inrzip.architectures.siren import SirenConfig
 
 from .errors import InrzipError
@@ -26,7 +27,8 @@ from .signal import Kind, Spec
 
 BACKBONES = (ReluConfig, FinerConfig, GaussConfig, WireConfig, BaconConfig, PolyConfig)
 ARCHITECTURES: Mapping[int, type[Config]] = {
-    c.number: c for c in (SirenConfig, NervConfig, HnervConfig, GridConfig, *BACKBONES, FinrConfig)
+    c.number: c
+    for c in (SirenConfig, NervConfig, HnervConfig, GridConfig, *BACKBONES, DohConfig, PrancConfig, FinrConfig)
 }
 """Every architecture by the number that files hold."""
 
@@ -78,6 +80,8 @@ RECIPES: Mapping[str, Recipe] = {
             1 << 15,
             5.5,
         ),
+        Recipe("doh", DohConfig, EVERY_KIND, "network made from one vector by random signs (D'OH)", 0.06, 16384, 5.5),
+        Recipe("pranc", PrancConfig, EVERY_KIND, "mixture of random networks (PRANC)", 0.06, 16384, 5.5),
         Recipe("hnerv", HnervConfig, (Kind.VIDEO,), "frames from small learned embeddings (HNeRV)", 6e-3, 1, 4.3),
         Recipe("nerv", NervConfig, (Kind.VIDEO,), "frames from their time (NeRV)", 1e-2, 1, 3.5),
     )

@@ -64,7 +64,7 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
 def read_config(data: bytes, number: int) -> tuple[list[int], list[int], int]:
     """Single fields, the list, and where the weight stream begins."""
     fields, at = [], 0
-    for _ in range({2: 5, 3: 7}.get(number, 2)):
+    for _ in range({2: 5, 3: 7, 12: 3, 13: 3}.get(number, 2)):
         value, at = read_varint(data, at)
         fields.append(value)
     length, at = read_varint(data, at)
@@ -105,8 +105,31 @@ def _hnerv_shapes(fields: list[int], strides: list[int], grid: Shape, channels: 
     return shapes + _conv(head, width, channels * shuffle**2)
 
 
+def inner_shapes(inner: list[int], grid: Shape, channels: int) -> list[Shape]:
+    """Of the SIREN inside another network."""
+    number, width, depth, n_scales, *scales = inner
+    assert number == 1 and n_scales == len(scales)
+    return page_backbones.dense_shapes([width, depth], scales, grid, channels)
+
+
+def _doh_shapes(fields: list[int], inner: list[int], grid: Shape, channels: int) -> list[Shape]:
+    latents, _, form = fields
+    return [(latents,), (1 if form == 1 else 2, len(inner_shapes(inner, grid, channels)))]
+
+
+def own_coefficients(coefficients: int, sizes: list[int]) -> list[int]:
+    return [min(size, max(1, coefficients * size // sum(sizes))) for size in sizes]
+
+
+def _pranc_shapes(fields: list[int], inner: list[int], grid: Shape, channels: int) -> list[Shape]:
+    coefficients, _, terms = fields
+    sizes = [math.prod(shape) for shape in inner_shapes(inner, grid, channels)]
+    return [(coefficients if terms else sum(own_coefficients(coefficients, sizes)),), (2, len(sizes))]
+
+
 SHAPES = {"SIREN": (1, page_backbones.dense_shapes), "NeRV": (2, _nerv_shapes), "HNeRV": (3, _hnerv_shapes)}
 SHAPES |= page_backbones.SHAPES | {"Finr": (14, page_finr.shapes)}
+SHAPES |= {"Doh": (12, _doh_shapes), "Pranc": (13, _pranc_shapes)}
 
 
 def polynomial_sine(x: Float[ndarray, "..."]) -> Float[ndarray, "..."]:

@@ -19,6 +19,7 @@ from inrzip.architectures.frames import choose_strides, stem_shape
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.nerv import NervConfig
+from inrzip.architectures.random_networks import DohConfig, PrancConfig
 from inrzip.architectures.siren import SirenConfig, sine
 from inrzip.recipes import ARCHITECTURES
 from tests.common import check_architecture, check_hostile_config
@@ -32,13 +33,16 @@ FILMS = [(1, 1, 1), (1, 7, 5), (3, 1, 7), (2, 11, 1), (3, 17, 13), (2, 24, 30)]
 BACKBONES = [ReluConfig, FinerConfig, GaussConfig, WireConfig, BaconConfig, PolyConfig]
 POINTWISE = [SirenConfig, *BACKBONES, FinrConfig]
 FRAMEWISE = [NervConfig, HnervConfig]
+MIXTURES = [DohConfig, PrancConfig]
 
 CASES = [(architecture, shape) for architecture in POINTWISE for shape in LINES + PLANES + BLOCKS + HYPERBLOCKS]
+CASES += [(architecture, shape) for architecture in MIXTURES for shape in LINES[:3] + PLANES + BLOCKS + HYPERBLOCKS]
 CASES += [(architecture, shape) for architecture in FRAMEWISE for shape in FILMS]
 
 FILM = (4, 40, 60)
 """A grid on which all architectures for videos can have few or many parameters."""
-SIZES = dict.fromkeys(POINTWISE, (150, 1_000, 20_000)) | {NervConfig: (15_000, 60_000), HnervConfig: (40_000, 100_000)}
+SIZES = dict.fromkeys(POINTWISE + MIXTURES, (150, 1_000, 20_000))
+SIZES |= {NervConfig: (15_000, 60_000), HnervConfig: (40_000, 100_000)}
 
 VAST = 2**40
 SIREN = {"width": 8, "depth": 2, "scales": (8, 8, 8)}
@@ -98,7 +102,7 @@ def test_contract(architecture, shape):
     check_architecture(architecture, shape)
 
 
-@pytest.mark.parametrize("architecture", [*POINTWISE, *FRAMEWISE])
+@pytest.mark.parametrize("architecture", SIZES)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_solve_comes_near(architecture, channels):
     grid = Grid(FILM, channels)
@@ -107,7 +111,7 @@ def test_solve_comes_near(architecture, channels):
         assert abs(got - asked) < 0.3 * asked, (asked, got)
 
 
-@pytest.mark.parametrize("architecture", [*POINTWISE, *FRAMEWISE])
+@pytest.mark.parametrize("architecture", SIZES)
 @pytest.mark.parametrize("n_parameters", [0, 1, 10**9])
 def test_solve_gives_a_sound_network_for_absurd_sizes(architecture, n_parameters):
     grid = Grid(FILM, 3)
@@ -125,7 +129,7 @@ def test_solve_is_sound_for_extreme_frames(architecture, shape):
     architecture.solve(grid, 50_000).check(grid)
 
 
-@pytest.mark.parametrize("architecture", [*POINTWISE, *FRAMEWISE])
+@pytest.mark.parametrize("architecture", SIZES)
 def test_more_parameters_never_make_fewer(architecture):
     grid = Grid(FILM, 3)
     counts = [architecture.solve(grid, n).n_parameters(grid) for n in (500, 5_000, 50_000, 500_000)]
@@ -142,7 +146,7 @@ def test_hostile_frames(architecture, change):
     check_hostile_config(architecture, sane(architecture, **change), FILM)
 
 
-@pytest.mark.parametrize("architecture", [*POINTWISE, *FRAMEWISE])
+@pytest.mark.parametrize("architecture", SIZES)
 @pytest.mark.parametrize("shape", [(2**30, 2**20, 2), (1, 2**40, 1), (2**40, 1, 1)])
 def test_vast_grids_end_in_an_error_or_a_small_network(architecture, shape):
     """A header may claim any size: a network for it has as many weights as its bytes can hold, or is refused."""
