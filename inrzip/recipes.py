@@ -8,14 +8,18 @@ from collections.abc import Iterable, Mapping
 
 from inrzip.architectures.base import Config
 from inrzip.architectures.grid import GridConfig
+from inrzip.architectures.hash_grid import HashConfig
 from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.nerv import NervConfig
+from inrzip.architectures.neurbf import NeurbfConfig
 from inrzip.architectures.siren import SirenConfig
 
 from .errors import InrzipError
 from .signal import Kind, Spec
 
-ARCHITECTURES: Mapping[int, type[Config]] = {c.number: c for c in (SirenConfig, NervConfig, HnervConfig, GridConfig)}
+ARCHITECTURES: Mapping[int, type[Config]] = {
+    c.number: c for c in (SirenConfig, NervConfig, HnervConfig, GridConfig, HashConfig, NeurbfConfig)
+}
 """Every architecture by the number that files hold."""
 
 MAX_SETTING = 1 << 20
@@ -51,7 +55,9 @@ RECIPES: Mapping[str, Recipe] = {
             "grid", GridConfig, (Kind.IMAGE,), "latents and small networks that predict them (Cool-Chic)", 1.0, 1, 1.0
         ),
         Recipe("siren", SirenConfig, EVERY_KIND, "coordinate network of sines (SIREN, COIN)", 3e-3, 16384, 5.5),
+        Recipe("hash", HashConfig, EVERY_KIND, "tables of features, a small network (Instant-NGP)", 1e-2, 16384, 4.0),
         Recipe("hnerv", HnervConfig, (Kind.VIDEO,), "frames from small learned embeddings (HNeRV)", 6e-3, 1, 4.3),
+        Recipe("neurbf", NeurbfConfig, EVERY_KIND, "bells where the signal changes (NeuRBF)", 1e-2, 16384, 4.0),
         Recipe("nerv", NervConfig, (Kind.VIDEO,), "frames from their time (NeRV)", 1e-2, 1, 3.5),
     )
 }

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
+from tests.page_hash import hash_shapes, neurbf_shapes
 from tests.page_levels import Levels
 from tests.page_predicted import CODES
 from tests.page_stream import CONSTANTS, Damaged, Moving, Shape, Stream, between, whole
@@ -60,12 +61,19 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
+SINGLE_FIELDS = {1: 2, 2: 5, 3: 7, 11: 7, 15: 10}
+"""How many fields of an architecture are single numbers."""
+WITHOUT_LIST = (11, 15)
+
+
 def read_config(data: bytes, number: int) -> tuple[list[int], list[int], int]:
     """Single fields, the list, and where the weight stream begins."""
     fields, at = [], 0
-    for _ in range((2, 5, 7)[number - 1]):
+    for _ in range(SINGLE_FIELDS[number]):
         value, at = read_varint(data, at)
         fields.append(value)
+    if number in WITHOUT_LIST:
+        return fields, [], at
     length, at = read_varint(data, at)
     entries = []
     for _ in range(length):
@@ -110,7 +118,13 @@ def _hnerv_shapes(fields: list[int], strides: list[int], grid: Shape, channels: 
     return shapes + _conv(head, width, channels * shuffle**2)
 
 
-SHAPES = {"SIREN": (1, _siren_shapes), "NeRV": (2, _nerv_shapes), "HNeRV": (3, _hnerv_shapes)}
+SHAPES = {
+    "SIREN": (1, _siren_shapes),
+    "NeRV": (2, _nerv_shapes),
+    "HNeRV": (3, _hnerv_shapes),
+    "Hash": (11, hash_shapes),
+    "Neurbf": (15, neurbf_shapes),
+}
 
 
 def polynomial_sine(x: Float[ndarray, "..."]) -> Float[ndarray, "..."]:
