@@ -44,6 +44,10 @@ MAX_NEAREST = 16
 MAX_WAVES = 256
 UNITS = 1 << 13
 """Units of whole-number positions in half the longest axis."""
+CENTRE_UNITS = 1 << 10
+"""Units of centres in half the longest axis: a step of a fit moves all parameters about as far in their own units, and
+centres should not go far (a fit of 300 steps: 20.7 dB if the unit is half the axis, 29.5 dB if they stay, 30.4 dB so).
+"""
 MAX_UNITS = UNITS * 5 // 4
 """No centre counts as further out: squared distances along four axes stay below 2^31."""
 MAX_BINS = 1 << 16
@@ -51,30 +55,28 @@ MAX_PAIRS = 1 << 26
 """Distances that are computed to fill the table of bins: with many kernels, bins are fewer and larger."""
 BINS_AT_ONCE = 256
 MAX_SAMPLE = 1 << 30
+MAX_SQUARE = 1e30
 
-FASTEST_WAVE = 8
+FASTEST_WAVE = 16
 """The greatest angular frequency of waves over a bell's height; the least is 1."""
-FASTEST_INNER = 30
+FASTEST_INNER = 10
 """The same of the sines after the first layer."""
-TUNED = True
-"""Whether centres and shapes are fitted with the rest."""
 GRID_LEVELS = 2
 GRID_FEATURES = 2
-GRID_SHARE = 0.15
+GRID_SHARE = 0.5
 """Of the parameters, what the grid has."""
 LOG_TABLE = 12
 BASE = 4
 DEPTH = 2
 WAVES = 8
-WEIGHT_START = 0.1
-PHASE_START = 0.0
+WEIGHT_START = 0.01
 ROUND = math.sqrt(12)
 """The shape of kernels that are alike in all directions, and as wide as a cube that holds as much as each has."""
 ITERATIONS = 10
 """Of weighted k-means."""
 PLACED_POINTS = 1 << 16
 """Samples, at most, that kernels are placed by."""
-EVENNESS = 0.3
+EVENNESS = 1.0
 """How much all samples weigh alike, beside how much the signal changes there: as a part of the mean change."""
 LEAST_VARIANCE = 1 / 12
 """Of a kernel's samples along any axis, in samples: that of a single one."""
@@ -163,14 +165,16 @@ class Neurbf(TableRepresentation):
     grid: Grid = eqx.field(static=True)
 
     def __init__(self, config: NeurbfConfig, grid: Grid, key: PRNGKeyArray):
-        dims, keys = len(grid.shape), jax.random.split(key, 5)
-        ends = jnp.asarray(grid.shape, jnp.float32) / max(grid.shape)
+        dims, keys = len(grid.shape), jax.random.split(key, 4)
+        ends = jnp.asarray(grid.shape, jnp.float32) * (CENTRE_UNITS / max(grid.shape))
         self.centres = jax.random.uniform(keys[0], (config.kernels, dims), jnp.float32, -ends, ends)
         self.shapes = jnp.tile(_flat(np.eye(dims, dtype=np.float32) * ROUND), (config.kernels, 1))
-        self.weights = jax.random.uniform(keys[1], (config.kernels, config.waves), jnp.float32, -WEIGHT_START, WEIGHT_START)
-        self.phases = jax.random.uniform(keys[2], (config.waves,), jnp.float32, -PHASE_START, PHASE_START)
-        self.tables = started_tables(config.table_shapes(grid), keys[3])
-        self.layers = started_layers(config.layer_shapes(config.waves, grid), keys[4])
+        self.weights = jax.random.uniform(
+            keys[1], (config.kernels, config.waves), jnp.float32, -WEIGHT_START, WEIGHT_START
+        )
+        self.phases = jnp.zeros(config.waves, jnp.float32)
+        self.tables = started_tables(config.table_shapes(grid), keys[2])
+        self.layers = started_layers(config.layer_shapes(config.waves, grid), keys[3])
         self.config, self.grid = config, grid
         self.near = nearest_kernels(self.centres, grid, config.nearest)
 
@@ -179,7 +183,8 @@ class Neurbf(TableRepresentation):
             return self
         centres, shapes = place_kernels(samples, self.config.kernels, reach(self.config.kernels, self.grid))
         arrays = jnp.asarray(centres, jnp.float32), jnp.asarray(_flat(shapes), jnp.float32)
-        return _with(self, arrays).settled()
+        module: Neurbf = eqx.tree_at(lambda m: (m.centres, m.shapes), self, arrays)
+        return module.settled()
 
     def settled(self) -> Neurbf:
         near = nearest_kernels(self.centres, self.grid, self.config.nearest)
@@ -189,15 +194,10 @@ class Neurbf(TableRepresentation):
     def finish(self, samples: Shaped[ndarray, "part ..."] | None, low: float, high: float) -> Neurbf:
         return self.settled()
 
-    def predict_training(self, inputs: Array, targets: Array) -> Array:
-        if TUNED:
-            return self.predict(inputs)
-        return _with(self, jax.lax.stop_gradient((self.centres, self.shapes))).predict(inputs)
-
     def predict(self, positions: Float[Array, "points dims"]) -> Float[Array, "points channels"]:
         config, grid = self.config, self.grid
         near = self.near[bin_of(positions, grid, config.kernels)].T
-        away = (scaled(positions, grid) - self.centres[near]) * np.float32(
+        away = (scaled(positions, grid) - self.centres[near] / CENTRE_UNITS) * np.float32(
             max(grid.shape) / 2 / reach(config.kernels, grid)
         )
         heights = bells(away, self.shapes[near])
@@ -207,12 +207,6 @@ class Neurbf(TableRepresentation):
         x = weight.T @ jnp.concatenate([sums, self.features(positions)]) + bias[:, None]
         x = x + sine(frequencies(FASTEST_INNER, config.width)[:, None] * x)
         return rectified(x, rest)
-
-
-def _with(network: Neurbf, kernels: tuple[Array, Array]) -> Neurbf:
-    """The same with other centres and shapes."""
-    module: Neurbf = eqx.tree_at(lambda m: (m.centres, m.shapes), network, kernels)
-    return module
 
 
 def usual_nearest(dims: int) -> int:
@@ -246,12 +240,12 @@ def _flat(lower: Float[ndarray, "*kernels dims dims"]) -> Float[ndarray, "*kerne
 def bells(
     away: Float[Array, "nearest points dims"], shapes: Float[Array, "nearest points entries"]
 ) -> Float[Array, "nearest points"]:
-    """Heights 1 / (1 + |A^T d|^2) at distances d, over their sum; A is lower triangular."""
+    """Heights 1 / (1 + |A^T d|^2) at distances d, over their sum; A is lower triangular. Far ones are not 0."""
     dims, square = away.shape[-1], jnp.zeros(away.shape[:-1])
     for column in range(dims):
         rows = range(column, dims)
         square += sum(shapes[..., row * (row + 1) // 2 + column] * away[..., row] for row in rows) ** 2
-    heights = 1 / (1 + square)
+    heights = 1 / (1 + jnp.minimum(square, MAX_SQUARE))
     return heights / heights.sum(axis=0)
 
 
@@ -287,7 +281,9 @@ def nearest_kernels(centres: Float[Array, "kernels dims"], grid: Grid, nearest: 
     lower number. Whole numbers decide, so that it is the same everywhere.
     """
     edge = bin_edge(grid, len(centres))
-    places = jnp.clip(jnp.round(jnp.nan_to_num(centres) * UNITS), -MAX_UNITS, MAX_UNITS).astype(jnp.int32)
+    places = jnp.clip(jnp.round(jnp.nan_to_num(centres) * (UNITS // CENTRE_UNITS)), -MAX_UNITS, MAX_UNITS).astype(
+        jnp.int32
+    )
     middles = [_middles(n, edge, max(grid.shape)) for n in grid.shape]
     n_bins = math.prod(map(len, middles))
     padded = np.minimum(np.arange(-(-n_bins // BINS_AT_ONCE) * BINS_AT_ONCE), n_bins - 1)
@@ -347,7 +343,7 @@ def place_kernels(
     covariance += LEAST_VARIANCE * np.eye(len(shape))
     lower = np.linalg.cholesky(np.linalg.inv(covariance)) * reach_in_samples
     lengths = np.array(shape)
-    return (2 * centres + 1 - lengths) / lengths.max(), lower
+    return (2 * centres + 1 - lengths) * (CENTRE_UNITS / lengths.max()), lower
 
 
 def _changes(samples: Shaped[ndarray, "*grid channels"]) -> Float[ndarray, "*grid"]:

@@ -43,7 +43,7 @@ def neurbf_shapes(fields: list[int], entries: list[int], grid: Shape, channels: 
     kernels, _, waves = fields[7:]
     dims = len(grid)
     own: list[Shape] = [(kernels, dims), (kernels, dims * (dims + 1) // 2), (kernels, waves), (waves,)]
-    return own + hash_shapes(fields[:7], entries, grid, channels, waves)
+    return hash_shapes(fields[:7], entries, grid, channels, waves) + own
 
 
 def _positions(grid: Shape) -> Int[ndarray, "points dims"]:
@@ -89,13 +89,13 @@ def hash_values(fields: list[int], weights: Weights, grid: Shape) -> Float[ndarr
 
 def neurbf_values(fields: list[int], weights: Weights, grid: Shape) -> Float[ndarray, "*grid channels"]:
     levels, width, (kernels, nearest, waves) = fields[0], fields[5], fields[7:]
-    centres, shapes, strengths, phases, *rest = weights
+    *rest, centres, shapes, strengths, phases = weights
     longest, dims = max(grid), len(grid)
     edge = 1
     while math.prod(-(-n // edge) for n in grid) > min(2**16, 2**26 // kernels):
         edge += 1
     scale = longest / 2 / (math.prod(grid) / kernels) ** (1 / dims)
-    places = np.clip(np.rint(centres.astype(np.float64) * 8192), -10240, 10240)
+    places = np.clip(np.rint(centres.astype(np.float64) * 8), -10240, 10240)
     sums = []
     for position in _positions(grid):
         middle = [
@@ -108,14 +108,14 @@ def neurbf_values(fields: list[int], weights: Weights, grid: Shape) -> Float[nda
         for i, kernel in enumerate(near):
             lower = np.zeros((dims, dims))
             lower[np.tril_indices(dims)] = shapes[kernel]
-            heights[i] = 1 / (1 + np.sum((lower.T @ ((x - centres[kernel]) * scale)) ** 2))
+            heights[i] = 1 / (1 + np.sum((lower.T @ ((x - centres[kernel] / 1024) * scale)) ** 2))
         heights /= heights.sum()
-        angles = _spread(8, waves) * heights[:, None] + phases
+        angles = _spread(16, waves) * heights[:, None] + phases
         sums.append((np.sin(angles) * strengths[near]).sum(axis=0))
     entering = np.concatenate([np.stack(sums), _features(fields, rest[:levels], grid)], axis=1)
     first, bias, *layers = rest[levels:]
     x = entering @ first + bias
-    return _rectified(x + np.sin(_spread(30, width) * x), layers).reshape(*grid, -1)
+    return _rectified(x + np.sin(_spread(10, width) * x), layers).reshape(*grid, -1)
 
 
 def _spread(fastest: float, count: int) -> Float[ndarray, " count"]:

@@ -9,7 +9,16 @@ import pytest
 
 from inrzip.architectures.base import Grid, parameters
 from inrzip.architectures.hash_grid import HashConfig, resolution
-from inrzip.architectures.neurbf import MAX_BINS, NeurbfConfig, bin_edge, bin_of, nearest_kernels, place_kernels, reach
+from inrzip.architectures.neurbf import (
+    CENTRE_UNITS,
+    MAX_BINS,
+    NeurbfConfig,
+    bin_edge,
+    bin_of,
+    nearest_kernels,
+    place_kernels,
+    reach,
+)
 from inrzip.recipes import ARCHITECTURES
 from tests.common import check_architecture, check_hostile_config, picture
 from tests.page_hash import hash_shapes, hash_values, neurbf_shapes, neurbf_values
@@ -196,7 +205,7 @@ def test_nearest_kernels_are_the_nearest(shape):
     grid, rng = Grid(shape, 1), np.random.default_rng(0)
     ends = np.array(shape) / max(shape)
     centres = rng.uniform(-ends, ends, (50, len(shape))).astype(np.float32)
-    near = np.asarray(nearest_kernels(centres, grid, 5))
+    near = np.asarray(nearest_kernels(centres * CENTRE_UNITS, grid, 5))
     points = np.stack(np.meshgrid(*grid.axes(), indexing="ij"), -1).reshape(-1, len(shape))
     bins = np.asarray(bin_of(points, grid, 50))
     assert bin_edge(grid, 50) == 1 and sorted(bins) == list(range(len(points)))
@@ -211,7 +220,7 @@ def test_equal_kernels_come_in_order_and_absurd_ones_do_no_harm():
     assert np.asarray(nearest_kernels(centres, Grid((4, 4), 1), 3)).tolist() == [[0, 1, 2]] * 16
     centres[:3] = [[np.inf, 0], [-1e30, 1e30], [np.nan, 0.1]]
     near = np.asarray(nearest_kernels(centres, Grid((4, 4), 1), 3))
-    assert ((near >= 2) & (near < 6)).all()
+    assert ((near >= 0) & (near < 6)).all() and (np.diff(np.sort(near, axis=1), axis=1) > 0).all()
 
 
 @pytest.mark.parametrize("shape", [(1,), (10**7,), (3000, 2000), (40, 1000, 900)])
@@ -228,9 +237,9 @@ def test_kernels_gather_where_the_signal_changes():
     samples = np.full((40, 40, 3), 100, np.uint8)
     samples[:10, :10] = rng.integers(0, 256, (10, 10, 3))
     centres, lower = place_kernels(samples, 60, reach(60, Grid((40, 40), 3)))
-    inside = (centres < -0.5).all(axis=1).mean()
+    inside = (centres < -0.5 * CENTRE_UNITS).all(axis=1).mean()
     assert inside > 3 * 10 * 10 / (40 * 40)
-    assert (np.abs(centres) <= 1).all() and np.isfinite(lower).all() and (np.linalg.det(lower) > 0).all()
+    assert (np.abs(centres) <= CENTRE_UNITS).all() and np.isfinite(lower).all() and (np.linalg.det(lower) > 0).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5,), (3, 2, 4)])
@@ -248,9 +257,9 @@ def test_decoded_kernels_are_found_anew():
 
     grid = Grid((20, 20), 1)
     module = NeurbfConfig(**NEURBF).build(grid, _key())
-    coarse = quantise_network(module, [32 * 8] * len(parameters(module)))  # steps of 1
+    coarse = quantise_network(module, [40 * 8] * len(parameters(module)))  # steps of 256
     decoded = dequantise_network(module, coarse)
-    expected = nearest_kernels(np.rint(np.asarray(module.centres)), grid, 4)
+    expected = nearest_kernels(np.rint(np.asarray(module.centres) / 256) * 256, grid, 4)
     np.testing.assert_array_equal(decoded.near, expected)
     assert (np.asarray(decoded.near) != np.asarray(module.near)).any()
 
