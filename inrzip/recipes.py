@@ -55,9 +55,9 @@ RECIPES: Mapping[str, Recipe] = {
             "grid", GridConfig, (Kind.IMAGE,), "latents and small networks that predict them (Cool-Chic)", 1.0, 1, 1.0
         ),
         Recipe("siren", SirenConfig, EVERY_KIND, "coordinate network of sines (SIREN, COIN)", 3e-3, 16384, 5.5),
-        Recipe("hash", HashConfig, EVERY_KIND, "tables of features, a small network (Instant-NGP)", 3e-2, 16384, 2.4),
+        Recipe("hash", HashConfig, EVERY_KIND, "tables of features, a small network (Instant-NGP)", 3e-2, 16384, 3.0),
         Recipe("hnerv", HnervConfig, (Kind.VIDEO,), "frames from small learned embeddings (HNeRV)", 6e-3, 1, 4.3),
-        Recipe("neurbf", NeurbfConfig, EVERY_KIND, "bells where the signal changes (NeuRBF)", 5e-2, 16384, 3.0),
+        Recipe("neurbf", NeurbfConfig, EVERY_KIND, "bells where the signal changes (NeuRBF)", 5e-2, 16384, 4.5),
         Recipe("nerv", NervConfig, (Kind.VIDEO,), "frames from their time (NeRV)", 1e-2, 1, 3.5),
     )
 }
