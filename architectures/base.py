@@ -131,6 +131,14 @@ class Representation(Trainable):
         """What is fitted at first: an architecture with a training-only part wraps itself here."""
         return self
 
+    def placed(self, samples: Shaped[np.ndarray, "part ..."] | None) -> Representation:
+        """Where a fit to `samples` begins (None: they do not lie on a grid): what stands somewhere may move there."""
+        return self
+
+    def settled(self) -> Representation:
+        """The same, with what it keeps besides parameters made anew from these: called when they have come."""
+        return self
+
     def predict_training(self, inputs: Array, targets: Array) -> Array:
         return self.predict(inputs)
 

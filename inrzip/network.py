@@ -50,7 +50,7 @@ def dequantise_network(structure: Representation, tensors: Sequence[QuantisedTen
     leaves, treedef = jax.tree.flatten(structure)
     values = iter(tensor.values() for tensor in tensors)
     filled = [jnp.asarray(next(values)) if _is_parameter(leaf) else leaf for leaf in leaves]
-    return cast(Representation, jax.tree.unflatten(treedef, filled))
+    return cast(Representation, jax.tree.unflatten(treedef, filled)).settled()
 
 
 def _is_parameter(leaf: Any) -> bool:

@@ -17,8 +17,10 @@ from inrzip.architectures.backbones import (
 from inrzip.architectures.base import Config
 from inrzip.architectures.finr import FinrConfig
 from inrzip.architectures.grid import GridConfig
+from inrzip.architectures.hash_grid import HashConfig
 from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.nerv import NervConfig
+from inrzip.architectures.neurbf import NeurbfConfig
 from inrzip.architectures.random_networks import DohConfig, PrancConfig
 from inrzip.architectures.siren import SirenConfig
 
@@ -28,7 +30,18 @@ from .signal import Kind, Spec
 BACKBONES = (ReluConfig, FinerConfig, GaussConfig, WireConfig, BaconConfig, PolyConfig)
 ARCHITECTURES: Mapping[int, type[Config]] = {
     c.number: c
-    for c in (SirenConfig, NervConfig, HnervConfig, GridConfig, *BACKBONES, DohConfig, PrancConfig, FinrConfig)
+    for c in (
+        SirenConfig,
+        NervConfig,
+        HnervConfig,
+        GridConfig,
+        *BACKBONES,
+        HashConfig,
+        DohConfig,
+        PrancConfig,
+        FinrConfig,
+        NeurbfConfig,
+    )
 }
 """Every architecture by the number that files hold."""
 
@@ -82,6 +95,8 @@ RECIPES: Mapping[str, Recipe] = {
         ),
         Recipe("doh", DohConfig, EVERY_KIND, "network made from one vector by random signs (D'OH)", 0.06, 16384, 5.5),
         Recipe("pranc", PrancConfig, EVERY_KIND, "mixture of random networks (PRANC)", 0.06, 16384, 5.5),
+        Recipe("hash", HashConfig, EVERY_KIND, "tables of features, a small network (Instant-NGP)", 3e-2, 16384, 3.0),
+        Recipe("neurbf", NeurbfConfig, EVERY_KIND, "bells where the signal changes (NeuRBF)", 5e-2, 16384, 4.5),
         Recipe("hnerv", HnervConfig, (Kind.VIDEO,), "frames from small learned embeddings (HNeRV)", 6e-3, 1, 4.3),
         Recipe("nerv", NervConfig, (Kind.VIDEO,), "frames from their time (NeRV)", 1e-2, 1, 3.5),
     )

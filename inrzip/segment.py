@@ -153,7 +153,7 @@ def fit_network(
 ) -> FittedNetwork:
     """A fit in floating point. Shares are of the task's schedule and of what is left of its time."""
     config = configure(task, n_parameters)
-    module = config.build(task.grid, jax.random.key(0))
+    module = config.build(task.grid, jax.random.key(0)).placed(task.samples)
     training = module.training_module(jax.random.key(1))
     n_steps = max(1, round(task.schedule.n_steps * share_of_steps))
     fitted = job.fit(

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
 from tests import page_backbones, page_finr
+from tests.page_hash import hash_shapes, neurbf_shapes
 from tests.page_levels import Levels
 from tests.page_predicted import CODES
 from tests.page_stream import CONSTANTS, Damaged, Moving, Shape, Stream, between, whole
@@ -61,12 +62,19 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
+SINGLE_FIELDS = {2: 5, 3: 7, 11: 7, 12: 3, 13: 3, 15: 10}
+"""How many fields of an architecture are single numbers, if not 2."""
+WITHOUT_LIST = (11, 15)
+
+
 def read_config(data: bytes, number: int) -> tuple[list[int], list[int], int]:
     """Single fields, the list, and where the weight stream begins."""
     fields, at = [], 0
-    for _ in range({2: 5, 3: 7, 12: 3, 13: 3}.get(number, 2)):
+    for _ in range(SINGLE_FIELDS.get(number, 2)):
         value, at = read_varint(data, at)
         fields.append(value)
+    if number in WITHOUT_LIST:
+        return fields, [], at
     length, at = read_varint(data, at)
     entries = []
     for _ in range(length):
@@ -130,6 +138,7 @@ def _pranc_shapes(fields: list[int], inner: list[int], grid: Shape, channels: in
 SHAPES = {"SIREN": (1, page_backbones.dense_shapes), "NeRV": (2, _nerv_shapes), "HNeRV": (3, _hnerv_shapes)}
 SHAPES |= page_backbones.SHAPES | {"Finr": (14, page_finr.shapes)}
 SHAPES |= {"Doh": (12, _doh_shapes), "Pranc": (13, _pranc_shapes)}
+SHAPES |= {"Hash": (11, hash_shapes), "Neurbf": (15, neurbf_shapes)}
 
 
 def polynomial_sine(x: Float[ndarray, "..."]) -> Float[ndarray, "..."]:

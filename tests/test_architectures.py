@@ -17,8 +17,10 @@ from inrzip.architectures.base import Grid, PointRepresentation, resample, solve
 from inrzip.architectures.finr import FinrConfig
 from inrzip.architectures.frames import choose_strides, stem_shape
 from inrzip.architectures.grid import GridConfig
+from inrzip.architectures.hash_grid import HashConfig
 from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.nerv import NervConfig
+from inrzip.architectures.neurbf import NeurbfConfig
 from inrzip.architectures.random_networks import DohConfig, PrancConfig
 from inrzip.architectures.siren import SirenConfig, sine
 from inrzip.recipes import ARCHITECTURES
@@ -93,6 +95,7 @@ HOSTILE_FILM += [(HnervConfig, {"reduction": 0}), (HnervConfig, {"kernel": 2}), 
 
 def test_the_lists_name_every_architecture():
     tested_apart = {GridConfig}  # tests/test_grid.py: latents are not weights
+    tested_apart |= {HashConfig, NeurbfConfig}  # tests/test_hash_grid.py
     assert set(ARCHITECTURES.values()) - tested_apart == {architecture for architecture, _ in CASES} == set(SIZES)
     assert all(ARCHITECTURES[architecture.number] is architecture for architecture in SIZES)
 

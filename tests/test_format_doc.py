@@ -65,7 +65,7 @@ def test_every_architecture_is_on_the_page() -> None:
 
 def test_limits() -> None:
     from inrzip import network
-    from inrzip.architectures import frames, grid_layout, hnerv, nerv, pointwise
+    from inrzip.architectures import frames, grid_layout, hash_grid, hnerv, nerv, neurbf, pointwise
 
     for text in (
         f"at most {network.MAX_TUPLE})",
@@ -75,6 +75,14 @@ def test_limits() -> None:
         f"1 to {frames.MAX_CHANNELS}; at least {hnerv.REDUCTION_UNIT} |",
         f"odd, 1 to {hnerv.MAX_KERNEL} |",
         f"at most {grid_layout.MAX_TONE}; {grid_layout.MAX_OFFSET}; {grid_layout.MAX_OFFSET}; two axes",
+        f"1 to {hash_grid.MAX_LEVELS}; 1 to {hash_grid.MAX_FEATURES}; at most {hash_grid.MAX_LOG_TABLE}; one to four",
+        f"1 to {hash_grid.MAX_RESOLUTION}, base at most finest; 1 to {hash_grid.MAX_WIDTH}; 1 to {hash_grid.MAX_DEPTH}",
+        f"1 to {neurbf.MAX_KERNELS}; 1 to {neurbf.MAX_NEAREST}, at most kernels; 1 to {neurbf.MAX_WAVES} |",
+        f"at most min({neurbf.MAX_BINS}, floor({neurbf.MAX_PAIRS} / kernels))",
+        f"u_d = clip(round({neurbf.UNITS // neurbf.CENTRE_UNITS} c_d), -{neurbf.MAX_UNITS}, {neurbf.MAX_UNITS})",
+        f"s_j = {neurbf.FASTEST_WAVE}^(j / max(waves",
+        f"t_j = {neurbf.FASTEST_INNER}^(j / max(width",
+        ", ".join(map(str, hash_grid.HASH_FACTORS)),
         f"1 to {frames.MAX_STAGES} numbers, shuffle included, each 1 to {frames.MAX_STRIDE}, P",
     ):
         assert text in PAGE
