@@ -90,6 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
     speed.add_argument("--out", type=Path, metavar="FOLDER", help="where speed.json goes")
     papers = verbs.add_parser("papers", help="what papers claim, and what comes of it here: writes docs/papers.md")
     papers.add_argument("--out", type=Path, metavar="FILE", help="default: docs/papers.md")
+    papers.add_argument("--only", metavar="PAPERS", help="separated by commas; the other lines stay as they are")
     papers.add_argument("--cache", type=Path, metavar="FOLDER", help="finished points (default: demo/papers-cache)")
     papers.add_argument("--limit-time", type=_duration, help="stop then; rows without a number say so")
     papers.add_argument("--quiet", action="store_true", help="no progress on stderr")

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from inrzip.errors import InrzipError
 from inrzip.files import atomic_output
 from inrzip.media.samples import array_signal
 from inrzip.signal import Kind
@@ -108,14 +109,29 @@ def row(claim: Claim, number: str, judged: str) -> str:
     return f"| {claim.paper} | {claim.text} ({claim.source}) | {how} | {number} | {judged} |"
 
 
+def earlier_lines(page: Path) -> dict[str, str]:
+    """The lines of a page written before, by their paper."""
+    text = page.read_text() if page.exists() else ""
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    return {line.split("|")[1].strip(): line for line in rows}
+
+
 def main(options: argparse.Namespace) -> int:
-    """Runs every protocol and writes the table."""
+    """Runs the protocols and writes the table. Of papers that are not asked for, lines stay as they are."""
+    wanted = {claim.paper for claim in CLAIMS} if options.only is None else set(options.only.split(","))
+    unknown = wanted - {claim.paper for claim in CLAIMS}
+    if unknown:
+        raise InrzipError(f"no paper {', '.join(unknown)}; there are {', '.join(claim.paper for claim in CLAIMS)}")
+    page = options.out or DEFAULT_OUTPUT
     deadline = None if options.limit_time is None else time.monotonic() + options.limit_time
     folder = options.cache or DEFAULT_CACHE
     folder.mkdir(parents=True, exist_ok=True)
     cache, lines = Cache(folder), []
+    earlier = earlier_lines(page)
     for claim in CLAIMS:
-        if claim.protocol is None:
+        if claim.paper not in wanted and claim.paper in earlier:
+            lines.append(earlier[claim.paper])
+        elif claim.protocol is None:
             lines.append(row(claim, "–", "not built yet"))
         else:
             lines.append(
@@ -123,7 +139,9 @@ def main(options: argparse.Namespace) -> int:
             )
     facts = machine.facts(options.command)
     text = f"{INTRODUCTION.format(command=facts['command'])}\n{HEAD}\n" + "\n".join(lines)
+    if options.only is not None:
+        text += "\n\nOnly the lines that the command names were measured by it; others are those of earlier runs."
     text += f"\n\nCommit {facts['commit']}, {facts['source']}; {facts['device']}; {facts['versions']}.\n"
-    with atomic_output(options.out or DEFAULT_OUTPUT, overwrite=True) as temporary:
+    with atomic_output(page, overwrite=True) as temporary:
         temporary.write_text(text)
     return 0
