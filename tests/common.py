@@ -38,6 +38,11 @@ def make_quick(set_attribute: Callable[[Any, str, Any], None]) -> None:
     set_attribute(shape_metrics, "compare", functools.partial(shape_metrics.compare, n=500))
 
 
+def slow(*values: Any) -> Any:
+    """A case of a test that only runs by hand, with `-m slow`: much like others that always run."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 # ---- architectures ----
 
 

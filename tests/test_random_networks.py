@@ -17,7 +17,7 @@ from inrzip.architectures.random_bases import normal_numbers, project, shuffled,
 from inrzip.architectures.random_networks import CENTRED, MAX_COEFFICIENTS, MAX_SEED, DohConfig, PrancConfig
 from inrzip.architectures.siren import SirenConfig
 from tests import page_random
-from tests.common import check_architecture, check_hostile_config, picture
+from tests.common import check_architecture, check_hostile_config, picture, slow
 from tests.page_stream import PAGE
 
 SIZES = [(1, 1), (7, 3), (33, 5), (64, 40), (100, 1)]
@@ -180,8 +180,18 @@ def test_many_channels_and_odd_grids(architecture: Any) -> None:
         check_architecture(architecture, shape, channels, 400)
 
 
-@pytest.mark.parametrize("settings", [{}, {"own": 1}, {"form": 1}, {"form": 2}])
-@pytest.mark.parametrize("codec", ["auto", "half"])
+@pytest.mark.parametrize(
+    ("settings", "codec"),
+    [
+        ({}, "auto"),
+        ({"own": 1}, "half"),
+        ({"form": 2}, "auto"),
+        slow({}, "half"),
+        slow({"own": 1}, "auto"),
+        slow({"form": 1}, "auto"),
+        slow({"form": 2}, "half"),
+    ],
+)
 def test_whole_files(settings: dict[str, int], codec: str) -> None:
     """Fitted files decode to what was fitted, and better than a flat picture."""
     import inrzip

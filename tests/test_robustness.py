@@ -272,7 +272,8 @@ def test_every_setting_of_a_recipe_can_be_set(recipe: inrzip.recipes.Recipe) -> 
     grid = Grid((4, 20, 30), 3)
     for key in recipe.architecture.settable():
         check_settings([key], recipe)
-        recipe.architecture.solve(grid, 5000, **parse_settings({key: "3" if key != "reduction" else "12"})).check(grid)
+        value = {"reduction": "12", "backbone": "6", "form": "2"}.get(key, "3")
+        recipe.architecture.solve(grid, 5000, **parse_settings({key: value})).check(grid)
 
 
 def test_targets_too_small(tmp_path: Path) -> None:
