@@ -21,7 +21,7 @@ from inrzip.errors import CorruptFile
 from inrzip.grid_payload import CodedPlane, Picture, encode_planes
 from inrzip.priors import grid_prior
 from tests import page_latents
-from tests.common import check_hostile_config
+from tests.common import check_hostile_config, slow
 from tests.test_latents import random_grids, random_networks
 
 
@@ -270,7 +270,7 @@ def test_the_same_bytes_again(colours: tuple[ndarray, inrzip.Fitted]) -> None:
     assert inrzip.fit(image, "grid", effort=1, target_size=700).data == fitted.data
 
 
-@pytest.mark.parametrize(("channels", "dtype", "peak"), [(1, np.uint16, 65535), (4, np.uint8, 255)])
+@pytest.mark.parametrize(("channels", "dtype", "peak"), [(1, np.uint16, 65535), slow(4, np.uint8, 255)])
 def test_other_samples(channels: int, dtype: type, peak: int) -> None:
     image = smooth((24, 40, channels), peak, dtype)
     image = image[..., 0] if channels == 1 else image
