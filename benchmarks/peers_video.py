@@ -6,10 +6,12 @@ RGB by swscale, and PSNR is of the RGB that comes out, as in the papers. All on 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import io
 import os
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -71,6 +73,22 @@ def _picture(encoder: Encoder, rgb: UInt8[ndarray, "h w 3"], index: int, rate: F
     return picture
 
 
+@contextlib.contextmanager
+def _scheduled_as_before() -> Iterator[None]:
+    """Gives the calling thread its scheduling back. Run by the superuser, SVT-AV1 makes it a real-time thread of the
+    highest priority, and for good: all that is started later inherits it, and can keep everything else from running.
+    """
+    if not hasattr(os, "sched_setscheduler"):  # macOS, Windows
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
+@_scheduled_as_before()
 def _encode(encoder: Encoder, item: Item, crf: float) -> bytes:
     os.environ.setdefault("SVT_LOG", "1")  # errors only
     import av

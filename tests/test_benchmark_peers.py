@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,16 @@ def test_what_a_peer_cannot_code(items: dict[Kind, Item]) -> None:
         next(m for m in ALL if m.name == "jpeg").encode(deep, 50)
     with pytest.raises(CannotCode, match="takes 16 and 24 bits"):
         next(m for m in ALL if m.name == "flac").encode(array_item(np.zeros(9, np.float32), Kind.AUDIO), 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="no such call on this system")
+def test_a_codec_does_not_make_us_real_time(items: dict[Kind, Item]) -> None:
+    """SVT-AV1 does, for the superuser; other tests then starved, and a child process could stop the machine."""
+    before = os.sched_getscheduler(0)
+    [method] = choose_peers(["svt-av1"], [Kind.VIDEO])
+    needs(method)
+    method.encode(items[Kind.VIDEO], method.ladder[0])
+    assert os.sched_getscheduler(0) == before
 
 
 def test_names() -> None:
