@@ -1,0 +1,125 @@
+"""The compiled steps of latent grids against those in JAX, in every variant that this processor can run."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from inrzip import grid_fit
+from inrzip.architectures import grid_kernels
+from inrzip.architectures.grid_kernels import Kernels
+from inrzip.architectures.grid_training import Layout, cost_and_gradients, soft_round
+from inrzip.grid_coding import penalty_of, rounding_of
+from inrzip.priors import grid_prior
+
+VARIANTS = [name for name, _ in grid_kernels.VARIANTS]
+SHAPES = [(1, 1, 1), (3, 70, 3), (71, 113, 1)]
+reference = functools.partial(jax.jit, static_argnums=0)(cost_and_gradients)
+
+
+@pytest.fixture(params=VARIANTS)
+def code(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    """One compiled library after the other."""
+    monkeypatch.setenv(grid_kernels.SWITCH, request.param)
+    grid_kernels.library.cache_clear()
+    grid_kernels.kernels.cache_clear()
+    found = grid_kernels.library()
+    yield found if found is not None else pytest.skip(f"not compiled, or not for this processor: {request.param}")
+    grid_kernels.library.cache_clear()
+    grid_kernels.kernels.cache_clear()
+
+
+def networks_near_the_prior(channels: int, seed: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    mean = grid_prior.as_floats(grid_prior.load(grid_prior.PHOTOGRAPHS).networks(grid_prior.NEUTRAL_TONE, channels))
+    return jax.tree.map(lambda a: (a + rng.normal(0, 0.03, a.shape)).astype(np.float32), mean)
+
+
+def latents_of(layout: Layout, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    shape = layout.rows, layout.columns
+    return (np.round(rng.laplace(0, 1.5, shape)) + rng.normal(0, 0.1, shape)).astype(np.float32) * layout.mask
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_costs_and_gradients(code, shape: tuple[int, int, int], threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid_kernels, "n_threads", lambda n_pixels: threads)
+    height, width, channels = shape
+    layout = Layout((height, width))
+    networks, latents = networks_near_the_prior(channels, 1), latents_of(layout, 2)
+    target = np.random.default_rng(3).random((channels, height, width), np.float32)
+    step, price = 0.125, 0.004
+    costs, by_networks, by_latents = Kernels(code, layout, channels).cost(
+        np.concatenate([a.ravel() for a in jax.tree.leaves(networks)]), latents, target, step, price
+    )
+    wanted, wanted_networks, wanted_latents = reference(
+        layout, networks, latents, target, jnp.float32(step), jnp.float32(price)
+    )
+    np.testing.assert_allclose(costs, wanted, rtol=1e-5)
+    position = 0
+    for array in map(np.asarray, jax.tree.leaves(wanted_networks)):
+        mine = by_networks[position : position + array.size].reshape(array.shape)
+        np.testing.assert_allclose(mine, array, atol=1e-4 * np.abs(array).max() + 1e-6)
+        position += array.size
+    assert position == len(by_networks)
+    atol = 2e-4 * np.abs(wanted_latents).max() + 1e-6
+    np.testing.assert_allclose(by_latents * layout.mask, wanted_latents * layout.mask, atol=atol)
+
+
+def test_smooth_rounding(code) -> None:
+    layout = Layout((30, 41))
+    compiled = Kernels(code, layout, 3)
+    latents = latents_of(layout, 4) / np.float32(grid_fit.GAIN)
+    smooth, slopes = compiled.smooth(latents, grid_fit.GAIN, 0.2, 0.0, 7)
+
+    def plain(y: jax.Array) -> jax.Array:
+        twice = soft_round(soft_round(y * grid_fit.GAIN, jnp.float32(0.2)), jnp.float32(0.2))
+        return layout.mask * twice
+
+    wanted, back = jax.vjp(plain, jnp.asarray(latents))
+    np.testing.assert_allclose(smooth, wanted, atol=1e-4)
+    np.testing.assert_allclose(slopes, back(jnp.ones_like(wanted))[0], atol=2e-3)
+
+    # at a high temperature rounding is next to nothing, so what is left is the noise
+    noise = (compiled.smooth(latents, grid_fit.GAIN, 50.0, 0.5, 7)[0] - latents * grid_fit.GAIN)[layout.mask > 0]
+    other = (compiled.smooth(latents, grid_fit.GAIN, 50.0, 0.5, 8)[0] - latents * grid_fit.GAIN)[layout.mask > 0]
+    assert abs(noise.mean()) < 0.05 and noise.std() == pytest.approx(0.5, rel=0.05)
+    assert np.mean(noise**4) / np.mean(noise**2) ** 2 == pytest.approx(3, abs=0.5)
+    assert abs(np.corrcoef(noise, other)[0, 1]) < 0.1 and abs(np.corrcoef(noise[1:], noise[:-1])[0, 1]) < 0.1
+
+
+def test_fits_go_as_in_jax(code, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few steps without noise: the same latents and networks, but for rounding errors that Adam blows up."""
+    monkeypatch.setattr(grid_fit, "NOISE", (0.0, 0.0))
+    monkeypatch.setattr(grid_fit, "STEPS_AT_ONCE", 3)
+    layout, prior = Layout((21, 34)), grid_prior.load(grid_prior.PHOTOGRAPHS)
+    y, x = np.mgrid[:21, :34]
+    target = jnp.asarray(np.stack([0.5 + 0.3 * np.sin(x / (3 + c) + y / 5) for c in range(3)]), jnp.float32)
+    mean = jax.device_put(grid_prior.as_floats(prior.networks(grid_prior.NEUTRAL_TONE, 3)))
+    price = grid_fit.Price(jnp.float32(1e-3), jnp.float32(0.125))
+    problem = grid_fit.Problem(mean, penalty_of(prior, 3), target, price)
+
+    def fitted() -> tuple[grid_fit.State, np.ndarray]:
+        state = grid_fit.start(mean, jnp.asarray(latents_of(layout, 5)))
+        return grid_fit.run(layout, problem, state, 100, rounding_of(None, prior), (1e-2, 1e-3))
+
+    mine, my_costs = fitted()
+    monkeypatch.setattr(grid_fit, "kernels", lambda layout, channels: None)
+    theirs, their_costs = fitted()
+    np.testing.assert_allclose(my_costs, their_costs, rtol=1e-3)
+    assert int(mine.step) == int(theirs.step) and int(mine.age) == int(theirs.age)
+    assert np.mean(np.abs(mine.latents - theirs.latents)) < 1e-2 * np.mean(np.abs(theirs.latents))
+    for a, b, first in zip(*map(jax.tree.leaves, (mine.change, theirs.change, mean)), strict=True):
+        assert np.abs(a - b).max() < 2e-3, first.shape
+
+
+def test_no_memory_is_said(code, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout((8, 9))
+    monkeypatch.setattr(Kernels, "_size", property(lambda self: grid_kernels.ctypes.c_int64(1 << 50)))
+    with pytest.raises(MemoryError):
+        Kernels(code, layout, 3)
