@@ -11,19 +11,21 @@ import ctypes
 import functools
 import importlib.util
 import os
+from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import ArrayLike, Float32, Float64, Int64
 from numpy import ndarray
 
 from inrzip.codecs.latent_model import NEIGHBOURS as NEIGHBOUR_OFFSETS
 
 from .grid import count
+from .grid_jax import EPSILON, JaxKernels
 from .grid_layout import NEIGHBOURS
 from .grid_training import Layout
 
-VARIANTS = (("avx512", ("AVX512F", "AVX512_SKX")), ("avx2", ("AVX2", "FMA3")), ("plain", ()))
-"""Names of compiled libraries, and what each needs of a processor (NumPy's names), fastest first."""
+VARIANTS = ("avx512", "avx2", "plain")
+"""Compiled libraries, fastest first."""
 MOST_THREADS = 8
 PIXELS_PER_THREAD = 10_000
 """Smaller pictures are done by fewer threads, which would only wait for each other."""
@@ -34,18 +36,11 @@ Flat = Float32[ndarray, " parameters"]
 Plane = Float32[ndarray, "rows columns"]
 
 
-def _variants() -> list[str]:
-    from numpy._core._multiarray_umath import __cpu_features__ as features
-
-    wanted = os.environ.get(SWITCH)
-    able = [name for name, needs in VARIANTS if all(features.get(need, False) for need in needs)]
-    return able if wanted is None else [name for name in able if name == wanted]
-
-
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled code, if there is any for this processor."""
-    for name in _variants():
+    wanted = os.environ.get(SWITCH)
+    for name in VARIANTS if wanted is None else [wanted]:
         spec = importlib.util.find_spec(f"{__package__}._grid_{name}")
         if spec is None or spec.origin is None:
             continue
@@ -54,7 +49,7 @@ def library() -> ctypes.CDLL | None:
         except OSError:
             continue
         found.grid_open.restype = ctypes.c_void_p
-        if all(found.grid_parameters(channels) == count(channels) for channels in (1, 3)):
+        if found.grid_runs_here() and all(found.grid_parameters(channels) == count(channels) for channels in (1, 3)):
             return found
     return None
 
@@ -73,7 +68,7 @@ def _at(array: ndarray) -> ctypes.c_void_p:
 _real = ctypes.c_float
 
 
-class Kernels:
+class CompiledKernels:
     """The compiled code for pictures of a layout, with its workspace. Not to be used by two threads at a time."""
 
     def __init__(self, code: ctypes.CDLL, layout: Layout, channels: int) -> None:
@@ -106,17 +101,15 @@ class Kernels:
     def _size(self) -> ctypes.c_int64:
         return ctypes.c_int64(self._shape[0] * self._shape[1])
 
+    def owned(self, array: ArrayLike) -> Plane:
+        """A copy that `descend` may change."""
+        return np.array(array, np.float32)
+
     def cost(
-        self,
-        networks: Flat,
-        latents: Plane,
-        target: Float32[ndarray, "channels rows columns"],
-        step: float,
-        price: float,
+        self, networks: ArrayLike, latents: ArrayLike, target: ArrayLike, step: float, price: float
     ) -> tuple[Float64[ndarray, " 2"], Flat, Plane]:
-        """As `grid_training.cost_and_gradients`, of parameters that lie one after the other in coding order: squares
-        and bits, and the gradients by parameters and by latents.
-        """
+        """As `JaxKernels.cost`."""
+        networks, latents, target = (np.ascontiguousarray(a, np.float32) for a in (networks, latents, target))
         by_networks, by_latents = np.empty_like(networks), np.empty_like(latents)
         costs = np.empty(2, np.float64)
         failed = self._code.grid_cost(
@@ -128,7 +121,7 @@ class Kernels:
         return costs, by_networks, by_latents
 
     def smooth(self, latents: Plane, gain: float, temperature: float, sigma: float, seed: int) -> tuple[Plane, Plane]:
-        """Latents times `gain`, nearly rounded and disturbed, as `inrzip.grid_fit.smooth` does; and the slope of it."""
+        """As `JaxKernels.smooth`; noise is a sum of four uniform numbers."""
         smooth, slopes = np.empty_like(latents), np.empty_like(latents)
         self._code.grid_smooth(
             self._threads, self._size, _at(latents), _at(self._mask), _real(gain), _real(temperature), _real(sigma),
@@ -142,23 +135,42 @@ class Kernels:
         moments: tuple[Plane, Plane],
         gradient: Plane,
         slopes: Plane,
-        scale: float,
         rate: float,
         decays: tuple[float, float],
         age: int,
-        epsilon: float,
-    ) -> None:
-        """A step of Adam in place, for the gradient times `slopes` and `scale`; `age` counts steps from 0."""
+    ) -> tuple[Plane, tuple[Plane, Plane]]:
+        """As `JaxKernels.descend`, in place."""
         corrections = [1 / (1 - decay ** (age + 1)) for decay in decays]
         self._code.grid_descend(
             self._threads, self._size, _at(latents), _at(moments[0]), _at(moments[1]), _at(gradient), _at(slopes),
-            _real(scale), _real(rate), _at(np.array(decays, np.float32)), _at(np.array(corrections, np.float32)),
-            _real(epsilon),
+            _real(rate), _at(np.array(decays, np.float32)), _at(np.array(corrections, np.float32)), _real(EPSILON),
         )  # fmt: skip
+        return latents, moments
+
+
+class Kernels(Protocol):
+    """What `JaxKernels` says of its methods; arrays are NumPy's or JAX's."""
+
+    def owned(self, array: Any) -> Any: ...
+
+    def cost(self, networks: Any, latents: Any, target: Any, step: float, price: float) -> tuple[Any, Any, Any]: ...
+
+    def smooth(self, latents: Any, gain: float, temperature: float, sigma: float, seed: int) -> tuple[Any, Any]: ...
+
+    def descend(
+        self,
+        latents: Any,
+        moments: tuple[Any, Any],
+        gradient: Any,
+        slopes: Any,
+        rate: float,
+        decays: tuple[float, float],
+        age: int,
+    ) -> tuple[Any, tuple[Any, Any]]: ...
 
 
 @functools.lru_cache(maxsize=1)
-def kernels(layout: Layout, channels: int) -> Kernels | None:
-    """The compiled code for a layout, if there is any. The last workspace is kept."""
+def kernels(layout: Layout, channels: int) -> Kernels:
+    """The fastest there is. The workspace of the last layout is kept."""
     code = library()
-    return None if code is None else Kernels(code, layout, channels)
+    return JaxKernels(layout, channels) if code is None else CompiledKernels(code, layout, channels)

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from numpy import ndarray
 
 LEVELS = 7
 HYPER_LEVELS = (4, 5, 6)
@@ -107,3 +112,27 @@ def shapes(channels: int) -> Networks:
         kernel=(channels, channels, 3, 3),
         kernel_bias=(channels,),
     )
+
+
+def structure(channels: int) -> Any:
+    """The pytree structure of networks."""
+    return jax.tree.structure(shapes(channels), is_leaf=_is_shape)
+
+
+def flat(networks: Networks) -> ndarray:
+    """All parameters one after the other, in coding order."""
+    return np.concatenate([np.asarray(array).ravel() for array in jax.tree.leaves(networks)])
+
+
+def unflat(values: Any, channels: int) -> Networks:
+    """The inverse of `flat`, for NumPy and JAX."""
+    leaves, position = [], 0
+    for shape in jax.tree.leaves(shapes(channels), is_leaf=_is_shape):
+        leaves.append(values[position : position + math.prod(shape)].reshape(shape))
+        position += math.prod(shape)
+    networks: Networks = jax.tree.unflatten(structure(channels), leaves)
+    return networks
+
+
+def _is_shape(node: object) -> bool:
+    return type(node) is tuple and all(isinstance(n, int) for n in node)

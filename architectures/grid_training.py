@@ -88,8 +88,8 @@ class Layout:
             mask[y : y + place.shape[0], x : x + place.shape[1]] = 1
         return mask
 
-    def split(self, atlas: Atlas) -> list[Array]:
-        """The grids, in coding order. NumPy arrays give views."""
+    def split(self, atlas: Any) -> list[Any]:
+        """The grids, in coding order, of an atlas of JAX or of NumPy, which gives views."""
         pairs = zip(self.corners, self.places, strict=True)
         return [atlas[y : y + place.shape[0], x : x + place.shape[1]] for (y, x), place in pairs]
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from inrzip import grid_fit
 from inrzip.architectures.grid import GridConfig
-from inrzip.architectures.grid_layout import FEATURES, HIDDEN_LAYERS, LEVELS, SYNTHESIS_WIDTH, WIDTH, places
+from inrzip.architectures.grid_layout import FEATURES, HIDDEN_LAYERS, LEVELS, SYNTHESIS_WIDTH, WIDTH, flat, places
 from inrzip.architectures.grid_training import Layout
 from inrzip.codecs.latents import GridDecoder, encode_grids
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
@@ -56,7 +56,7 @@ def step_seconds() -> float:
     prior = grid_prior.load(grid_prior.PHOTOGRAPHS)
     mean = jax.tree.map(jnp.asarray, grid_prior.as_floats(prior.networks(grid_prior.NEUTRAL_TONE, 3)))
     zero = jax.tree.map(jnp.zeros_like, mean)
-    none = grid_fit.Rounding(jnp.bool_(False), jax.tree.map(lambda _: jnp.float32(0), mean))
+    none = grid_fit.Rounding(False, jax.tree.map(lambda _: jnp.float32(0), mean))
     price = grid_fit.Price(jnp.float32(1e-3), jnp.float32(grid_prior.NEUTRAL_STEP))
     problem = grid_fit.Problem(mean, zero, jnp.full((3, *SHAPE), 0.5), price)
 
@@ -85,7 +85,7 @@ def main() -> None:
         reading.read(len(order))
         return reading.grids
 
-    plane = CodedPlane(3, np.zeros(len(grid_prior.flat(prior.networks(256, 3))), np.int64), grids)
+    plane = CodedPlane(3, np.zeros(len(flat(prior.networks(256, 3))), np.int64), grids)
     payload = encode_planes(config, prior, SHAPE, [plane])
 
     def picture() -> np.ndarray:

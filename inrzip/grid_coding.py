@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 from numpy import ndarray
 
 from inrzip.architectures.grid import GridConfig
-from inrzip.architectures.grid_layout import MAX_OFFSET, Networks
-from inrzip.architectures.grid_render import render
+from inrzip.architectures.grid_kernels import kernels
+from inrzip.architectures.grid_layout import MAX_OFFSET, Networks, flat
 from inrzip.architectures.grid_training import Layout
 from inrzip.codecs.latent_model import MAX_LATENT, SCALES_PER_OCTAVE, WEIGHT_BITS
-from inrzip.codecs.latents import Latents, count_bits
+from inrzip.codecs.latents import Latents
 from inrzip.priors import grid_prior
 from inrzip.priors.grid_prior import NEUTRAL_OFFSET, GridPrior, lambda_of, latent_step
 
 from . import grid_fit
 from .grid_fit import State
-from .grid_payload import CodedPlane, change_bits, networks_of, window_of
+from .grid_payload import CodedPlane, change_bits, networks_of
 
 PRIOR = grid_prior.PHOTOGRAPHS
 STEP_OFFSETS = tuple(range(-6, 31, 3))
@@ -82,15 +80,17 @@ def whole_latents(layout: Layout, fit: State) -> list[Latents]:
 
 
 def plane_cost(plane: Plane, networks: Networks, grids: list[Latents], tone: int) -> float:
-    """Mean squared error and lambda times the bits of latents for a pixel, as a decoder will have it. `networks` in
-    whole numbers.
+    """Mean squared error and lambda times the bits of latents for a pixel, in floats, as while fitting: good enough to
+    choose by. `networks` in whole numbers.
     """
-    shape = plane.layout.shape
-    bits = sum(count_bits(grid_prior.latent_model(networks), plane.layout.places, grids))
-    window = functools.partial(window_of, grids, np.float32(latent_step(tone)))
-    values = render(grid_prior.as_floats(networks), window, shape, (0, shape[0]), (0, shape[1]))
-    error = float(np.mean((np.moveaxis(values, -1, 0) - np.asarray(plane.target)) ** 2, dtype=np.float64))
-    return error + lambda_of(tone) * bits / (shape[0] * shape[1])
+    compute = kernels(plane.layout, plane.channels)
+    latents = np.zeros((plane.layout.rows, plane.layout.columns), np.float32)
+    for view, grid in zip(plane.layout.split(latents), grids, strict=True):
+        view[...] = grid
+    floats, step, price = flat(grid_prior.as_floats(networks)), latent_step(tone), lambda_of(tone)
+    squares, bits = compute.cost(floats, latents, plane.target, step, price)[0]
+    n_pixels = plane.layout.shape[0] * plane.layout.shape[1]
+    return float(squares) / (plane.channels * n_pixels) + price * float(bits) / n_pixels
 
 
 def _rounded(prior: GridPrior, change: Networks, step: int) -> Int[ndarray, " parameters"]:
@@ -100,7 +100,7 @@ def _rounded(prior: GridPrior, change: Networks, step: int) -> Int[ndarray, " pa
         steps: ndarray = np.round(np.asarray(change, np.float64) * 2.0**WEIGHT_BITS / size).astype(np.int64)
         return steps
 
-    return grid_prior.flat(jax.tree.map(at, change, prior.step_sizes(step)))
+    return flat(jax.tree.map(at, change, prior.step_sizes(step)))
 
 
 def _best_spread(
@@ -121,9 +121,7 @@ def rounding_of(config: GridConfig | None, prior: GridPrior) -> grid_fit.Roundin
     """What the last phase rounds; with None, that of the phases before."""
     sizes = prior.step_sizes(NEUTRAL_OFFSET if config is None else config.step)
     unit = 0.0 if config is None else 2.0**-WEIGHT_BITS
-    return grid_fit.Rounding(
-        jnp.bool_(config is not None), jax.device_put(jax.tree.map(lambda s: np.float32(s * unit), sizes))
-    )
+    return grid_fit.Rounding(config is not None, jax.device_put(jax.tree.map(lambda s: np.float32(s * unit), sizes)))
 
 
 def penalty_of(prior: GridPrior, channels: int) -> Networks:

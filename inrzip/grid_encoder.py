@@ -125,7 +125,7 @@ class Encoder:
             if now - told > SECONDS_BETWEEN_REPORTS:
                 told = now
                 done = within[0] + (within[1] - within[0]) * min(int(state.step) / scheduled, 1.0)
-                self.job.watch(name, state, done, f"{self.task.db(float(error)):.2f} dB, {float(bpp):.3f} bpp")
+                self.job.watch(name, state, done, f"{self.task.db(error):.2f} dB, {bpp:.3f} bpp")
         self.job.finish(name, state)
         return state
 
@@ -155,7 +155,7 @@ class Encoder:
         n_steps: int,
         rounding: grid_fit.Rounding,
         rates: tuple[float, float],
-    ) -> tuple[State, Array]:
+    ) -> tuple[State, tuple[float, float]]:
         """Some steps of a fit."""
         price = grid_fit.Price(jnp.float32(lambda_of(tone)), jnp.float32(latent_step(tone)))
         problem = grid_fit.Problem(mean, penalty_of(self.prior, plane.channels), plane.target, price)

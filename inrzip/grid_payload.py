@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from inrzip.architectures import grid_render
 from inrzip.architectures.grid import GridConfig, channel_groups
-from inrzip.architectures.grid_layout import FILTER_REACH, KERNEL_REACH, LEVELS, N_GRIDS, Networks, places
+from inrzip.architectures.grid_layout import FILTER_REACH, KERNEL_REACH, LEVELS, N_GRIDS, Networks, places, unflat
 from inrzip.codecs.latents import GridDecoder, Latents, decode_numbers, encode_grids, encode_numbers, number_bits
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
 from inrzip.priors import grid_prior
@@ -39,7 +39,7 @@ def networks_of(prior: GridPrior, config: GridConfig, changes: Int[ndarray, " n"
     return jax.tree.map(  # type: ignore[no-any-return]
         lambda mean, change, size: mean + change * size,
         prior.networks(config.tone, channels),
-        grid_prior.unflat(changes, channels),
+        unflat(changes, channels),
         sizes,
     )
 

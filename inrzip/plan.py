@@ -25,7 +25,7 @@ STEPS_AT_EFFORT_1 = 300
 EPOCHS_AT_EFFORT_1 = 30.0
 LONGER_PER_EFFORT = 1.5
 """Each effort takes this many times the steps of the one before."""
-GRID_STEPS = (60, 120, 220, 400, 700, 1200, 2200, 4000, 7000)
+GRID_STEPS = (200, 350, 700, 1400, 2400, 4000, 7000, 12000, 20000)
 """Steps of latent grids for each effort, for pictures of `GRID_PIXELS`. Small pictures, whose steps are quick, take
 more, large ones fewer, within `GRID_STEPS_RANGE`.
 """

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
-from inrzip.architectures.grid_layout import MAX_TONE, Networks, shapes
+from inrzip.architectures.grid_layout import MAX_TONE, Networks, flat, structure, unflat
 from inrzip.codecs.latent_model import (
     MAX_WEIGHT,
     N_SCALES,
@@ -104,28 +104,6 @@ class GridPrior:
 
         sizes: Networks = jax.tree.map(at, self.steps)
         return sizes
-
-
-def flat(networks: Networks) -> ndarray:
-    """All parameters one after the other, in coding order."""
-    return np.concatenate([np.asarray(array).ravel() for array in jax.tree.leaves(networks)])
-
-
-def unflat(values: ndarray, channels: int) -> Networks:
-    """The inverse of `flat`."""
-    wanted = shapes(channels)
-    leaves, position = [], 0
-    tree = jax.tree.structure(wanted, is_leaf=_is_shape)
-    for shape in jax.tree.leaves(wanted, is_leaf=_is_shape):
-        size = int(np.prod(shape))
-        leaves.append(values[position : position + size].reshape(shape))
-        position += size
-    networks: Networks = jax.tree.unflatten(tree, leaves)
-    return networks
-
-
-def _is_shape(node: object) -> bool:
-    return type(node) is tuple and all(isinstance(n, int) for n in node)
 
 
 def for_channels(networks: Networks, channels: int) -> Networks:
@@ -221,6 +199,5 @@ def loads(data: bytes) -> GridPrior:
     """The inverse of `dumps`."""
     with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
         mean, spread, steps = (arrays[name].astype(np.int64) for name in ("mean", "spread", "steps"))
-    tree = jax.tree.structure(shapes(3), is_leaf=_is_shape)
     first, second, third = (unflat(row, 3) for row in mean)
-    return GridPrior((first, second, third), unflat(spread, 3), jax.tree.unflatten(tree, list(steps)))
+    return GridPrior((first, second, third), unflat(spread, 3), jax.tree.unflatten(structure(3), list(steps)))

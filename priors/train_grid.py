@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -23,14 +24,15 @@ import imageio.v3 as iio
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float
 from numpy import ndarray
 
 from inrzip import grid_fit
 from inrzip.architectures import grid_analysis
-from inrzip.architectures.grid_layout import COLOURS, SYNTHESIS_WIDTH, Networks, shapes
-from inrzip.architectures.grid_training import Layout, cost_and_gradients
+from inrzip.architectures.grid_jax import joined
+from inrzip.architectures.grid_kernels import kernels
+from inrzip.architectures.grid_layout import COLOURS, SYNTHESIS_WIDTH, Networks, flat, shapes, unflat
+from inrzip.architectures.grid_training import Layout
 from inrzip.codecs.latent_model import WEIGHT_BITS
 from inrzip.compilation import prepare
 from inrzip.descent import adam, adam_start, soap, soap_start, turned
@@ -108,33 +110,55 @@ def limited(gradient: Tree) -> Tree:
     return jax.tree.map(lambda g: g * jnp.minimum(1.0, LARGEST_GRADIENT / (norm + 1e-12)), gradient)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def share_step(layout: Layout, state: Tree, own: Tree, target: Array, tone: Array, step: Array, done: Array) -> Tree:
-    """One step with one crop. `state`: polynomial and its moments; `own`: the crop's latents and biases, with moments,
-    and how often it was seen.
+def share_step(
+    layout: Layout, state: Tree, own: Tree, target: ndarray, tone: float, step: int, done: float
+) -> tuple[Tree, Tree, float]:
+    """One step with one crop. `state`: polynomial and its moments; `own`: the crop's latents with moments, its biases
+    with moments, and how often it was seen.
     """
     polynomial, moments = state
-    (latents, biases), own_moments, seen = own
-    weight, mask = grid_prior.NEUTRAL_LAMBDA * 10**tone, jnp.asarray(layout.mask)
-    key = jax.random.fold_in(jax.random.key(7), step)
-    networks, networks_back = jax.vjp(lambda p: at_tone(p, tone), polynomial)
-    mine = networks._replace(
-        wide_bias=networks.wide_bias + biases[:SYNTHESIS_WIDTH],
-        narrow_bias=networks.narrow_bias + biases[SYNTHESIS_WIDTH:],
-    )
-    smooth, back = jax.vjp(lambda y: grid_fit.smooth(y * grid_fit.GAIN, mask, key, done), latents)
+    (latents, latent_moments), (biases, bias_moments), seen = own
+    compute = kernels(layout, COLOURS)
+    smooth, slopes = compute.smooth(latents, grid_fit.GAIN, *grid_fit.disturbance(done), step)
+    networks = _networks_of_crop(polynomial, biases, tone)
+    weight, scale = grid_prior.NEUTRAL_LAMBDA * 10**tone, 10 ** (-LAMBDA_POWER * tone) / target.size
     latent_step = grid_prior.NEUTRAL_STEP * 10 ** (tone / 2)
-    cost, by_networks, by_latents = cost_and_gradients(layout, mine, smooth, target, latent_step, 3 * weight)
-    scale = 10 ** (-LAMBDA_POWER * tone) / target.size
-    by_biases = scale * jnp.concatenate([by_networks.wide_bias, by_networks.narrow_bias]) + 1e-6 * biases
-    (by_polynomial,) = networks_back(jax.tree.map(lambda g: g * scale, by_networks))
-    cosine = 0.5 * (1 + jnp.cos(jnp.pi * done))
-    move, moments = soap(limited(by_polynomial), moments, step, DECAYS_SHARED)
+    costs, by_networks, by_latents = compute.cost(networks, smooth, target, latent_step, 3 * weight)
+    cosine = 0.5 * (1 + math.cos(math.pi * done))
+    shared, biases, bias_moments = _shared_step(
+        (polynomial, moments), biases, bias_moments, by_networks, tone, scale, step, seen, cosine
+    )
+    latents, latent_moments = compute.descend(
+        latents, latent_moments, by_latents * np.float32(scale), slopes, 1e-2 * cosine, DECAYS_OWN, seen
+    )
+    cost = scale * float(costs[0] + 3 * weight * costs[1])
+    return shared, ((latents, latent_moments), (biases, bias_moments), seen + 1), cost
+
+
+@jax.jit
+def _networks_of_crop(polynomial: Tree, biases: Array, tone: Array) -> Array:
+    networks = at_tone(polynomial, tone)
+    return joined(
+        networks._replace(
+            wide_bias=networks.wide_bias + biases[:SYNTHESIS_WIDTH],
+            narrow_bias=networks.narrow_bias + biases[SYNTHESIS_WIDTH:],
+        )
+    )
+
+
+@jax.jit
+def _shared_step(
+    state: Tree, biases: Array, bias_moments: Tree, by_networks: Array, tone: Array, scale: Array, step: Array,
+    seen: Array, cosine: Array,
+) -> tuple[Tree, Array, Tree]:  # fmt: skip
+    polynomial, moments = state
+    gradient = jax.tree.map(lambda g: g * scale, unflat(by_networks, COLOURS))
+    by_biases = jnp.concatenate([gradient.wide_bias, gradient.narrow_bias]) + 1e-6 * biases
+    _, back = jax.vjp(lambda p: at_tone(p, tone), polynomial)
+    move, moments = soap(limited(back(gradient)[0]), moments, step, DECAYS_SHARED)
     polynomial = jax.tree.map(lambda p, m: p - 2e-3 * cosine * m, polynomial, move)
-    (by_y,) = back(by_latents)
-    (move_y, move_b), own_moments = adam((by_y * scale, by_biases), own_moments, seen, DECAYS_OWN)
-    new = latents - 1e-2 * cosine * move_y, biases - 1e-2 * cosine * move_b
-    return (polynomial, moments), (new, own_moments, seen + 1), scale * (cost.squares + 3 * weight * cost.bits)
+    move_b, bias_moments = adam(by_biases, bias_moments, seen, DECAYS_OWN)
+    return (polynomial, moments), biases - 1e-2 * cosine * move_b, bias_moments
 
 
 def share(
@@ -148,8 +172,8 @@ def share(
     biases = jnp.zeros(SYNTHESIS_WIDTH + COLOURS)
 
     def own(i: int) -> Tree:
-        mine = first_latents(pictures[i], float(tones[i])) / grid_fit.GAIN, biases
-        return jax.tree.map(np.asarray, (mine, adam_start(mine), jnp.float32(0)))
+        latents = np.asarray(first_latents(pictures[i], float(tones[i]))) / np.float32(grid_fit.GAIN)
+        return (latents, (0 * latents, 0 * latents)), (biases, adam_start(biases)), np.int64(0)
 
     state, owns, total = (start, soap_start(start)), [own(i) for i in range(n)], n * n_visits
     first, (state, owns) = restored(file, (state, owns))
@@ -158,10 +182,9 @@ def share(
         i = int(np.random.default_rng(step // n).permutation(n)[step % n])
         if step % grid_fit.STEPS_AT_ONCE == 0:
             state = state[0], turned(state[1])
-        done = jnp.float32(step / total)
-        state, owns[i], loss = share_step(layout, state, owns[i], pictures[i], tones[i], jnp.int32(step), done)
-        owns[i] = jax.tree.map(np.asarray, owns[i])
-        watch.tell(step, float(loss), (state, owns))
+        target = np.ascontiguousarray(pictures[i])
+        state, owns[i], loss = share_step(layout, state, owns[i], target, float(tones[i]), step, step / total)
+        watch.tell(step, loss, (state, owns))
     return state[0]
 
 
@@ -206,7 +229,7 @@ def stray_fit(layout: Layout, networks: Networks, target: ndarray, tone: float, 
     price = grid_fit.Price(jnp.float32(weight), jnp.float32(latent_step))
     usual = 1 / (0.02 * np.log(2)) * SIZE**2 / REFERENCE_PIXELS  # bits that a change of 1 costs, for a spread of 0.02
     penalty = jax.tree.map(lambda a: jnp.full(a.shape, usual, jnp.float32), networks)
-    none = grid_fit.Rounding(jnp.bool_(False), jax.tree.map(lambda a: jnp.float32(0), networks))
+    none = grid_fit.Rounding(False, jax.tree.map(lambda a: jnp.float32(0), networks))
     state = grid_fit.start(networks, jnp.zeros((layout.rows, layout.columns)))
     rates = grid_fit.PEAK_LATENTS, grid_fit.network_peak(n_steps)
     picture = jnp.asarray(target)
@@ -218,8 +241,8 @@ def stray_fit(layout: Layout, networks: Networks, target: ndarray, tone: float, 
     rng, step = np.random.default_rng(0), 0.01
 
     def cost(tree: Tree) -> float:
-        found, _, _ = _cost(layout, tree, latents, picture, jnp.float32(latent_step), jnp.float32(weight))
-        return float(found.squares / picture.size + weight * found.bits / SIZE**2)
+        costs, _, _ = kernels(layout, COLOURS).cost(flat(tree), latents, picture, latent_step, weight)
+        return float(costs[0] / picture.size + weight * costs[1] / SIZE**2)
 
     least, (leaves, tree) = cost(fitted), jax.tree.flatten(fitted)
     octaves = []
@@ -234,36 +257,42 @@ def stray_fit(layout: Layout, networks: Networks, target: ndarray, tone: float, 
     return (changes, jax.tree.unflatten(tree, [np.float32(o) for o in octaves])), least / weight**LAMBDA_POWER
 
 
-_cost = functools.partial(jax.jit, static_argnums=0)(cost_and_gradients)
+def guess_step(
+    layout: Layout, state: Tree, polynomial: Tree, targets: ndarray, tones: ndarray, step: int, done: float
+) -> tuple[Tree, float]:
+    """One step of the analysis network with a batch."""
+    network, moments = state
+    latents = _guessed(layout, network, targets, tones)
+    compute, by_latents, losses = kernels(layout, COLOURS), [], []
+    for i, (target, tone) in enumerate(zip(targets, tones, strict=True)):
+        weight, latent_step = grid_prior.NEUTRAL_LAMBDA * 10**tone, grid_prior.NEUTRAL_STEP * 10 ** (tone / 2)
+        smooth, slopes = compute.smooth(
+            np.asarray(latents[i]), 1.0, *grid_fit.disturbance(done), step * len(targets) + i
+        )
+        networks = _networks_of_crop(polynomial, np.zeros(SYNTHESIS_WIDTH + COLOURS, np.float32), tone)
+        costs, _, gradient = compute.cost(networks, smooth, target, latent_step, 3 * weight)
+        scale = 10 ** (-LAMBDA_POWER * tone) / target.size
+        by_latents.append(gradient * slopes * np.float32(scale))
+        losses.append(scale * float(costs[0] + 3 * weight * costs[1]))
+    state = _guess_descent(layout, network, moments, targets, tones, np.stack(by_latents), step, done)
+    return state, float(np.mean(losses))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def guess_step(
-    layout: Layout, state: Tree, polynomial: Tree, targets: Array, tones: Array, step: Array, done: Array
-) -> Tree:
-    """One step of the analysis network with a batch."""
-    network, moments = state
-    mask = jnp.asarray(layout.mask)
+def _guessed(layout: Layout, network: Tree, targets: Array, tones: Array) -> Array:
+    grids = grid_analysis.analyse(network, jnp.moveaxis(targets, 1, -1), tones)
+    return jax.vmap(lambda *g: layout.join(g))(*grids)
 
-    def guessed(network: Tree) -> Array:
-        grids = grid_analysis.analyse(network, jnp.moveaxis(targets, 1, -1), tones)
-        return jax.vmap(lambda *g: layout.join(g))(*grids)
 
-    latents, back = jax.vjp(guessed, network)
-
-    def one(carry: None, i: Array) -> tuple[None, tuple[Array, Array]]:
-        weight, key = grid_prior.NEUTRAL_LAMBDA * 10 ** tones[i], jax.random.fold_in(jax.random.key(3), step * 64 + i)
-        smooth, smooth_back = jax.vjp(lambda y: grid_fit.smooth(y, mask, key, done), latents[i])
-        latent_step = grid_prior.NEUTRAL_STEP * 10 ** (tones[i] / 2)
-        networks: Networks = at_tone(polynomial, tones[i])
-        cost, _, gradient = cost_and_gradients(layout, networks, smooth, targets[i], latent_step, 3 * weight)
-        scale = 10 ** (-LAMBDA_POWER * tones[i]) / targets[i].size
-        return None, (scale * (cost.squares + 3 * weight * cost.bits), smooth_back(gradient * scale)[0])
-
-    _, (losses, by_latents) = lax.scan(one, None, jnp.arange(len(targets)))
+@functools.partial(jax.jit, static_argnums=0)
+def _guess_descent(
+    layout: Layout, network: Tree, moments: Tree, targets: Array, tones: Array, by_latents: Array, step: Array,
+    done: Array,
+) -> Tree:  # fmt: skip
+    _, back = jax.vjp(lambda n: _guessed(layout, n, targets, tones), network)
     move, moments = adam(limited(back(by_latents)[0]), moments, step, DECAYS_GUESS)
     rate = 2e-3 * 0.5 * (1 + jnp.cos(jnp.pi * done)) * jnp.minimum(1.0, (step + 1) / 50)
-    return (jax.tree.map(lambda p, m: p - rate * m, network, move), moments), jnp.mean(losses)
+    return jax.tree.map(lambda p, m: p - rate * m, network, move), moments
 
 
 def guess(
@@ -276,9 +305,8 @@ def guess(
     for step in range(first, n_steps):
         targets = sample(step)
         tones = np.linspace(*TONE_RANGE, len(targets)) + np.random.default_rng(step).uniform(-0.2, 0.2, len(targets))
-        done = jnp.float32(step / n_steps)
-        state, loss = guess_step(layout, state, polynomial, targets, jnp.float32(tones), jnp.int32(step), done)
-        watch.tell(step, float(loss), state)
+        state, loss = guess_step(layout, state, polynomial, targets, tones.astype(np.float32), step, step / n_steps)
+        watch.tell(step, loss, state)
     fitted: grid_analysis.Analysis = state[0]
     return fitted
 

@@ -13,7 +13,7 @@ import inrzip
 from inrzip import plan
 from inrzip.architectures import grid_training
 from inrzip.architectures.grid import GridConfig, channel_groups
-from inrzip.architectures.grid_layout import HYPER_LEVELS, LEVELS, NEIGHBOURS, Networks, places, shapes
+from inrzip.architectures.grid_layout import HYPER_LEVELS, LEVELS, NEIGHBOURS, Networks, flat, places, shapes
 from inrzip.architectures.grid_render import render
 from inrzip.architectures.grid_training import Layout, cost_and_gradients
 from inrzip.codecs.latent_model import NEIGHBOURS as OFFSETS
@@ -30,7 +30,7 @@ def random_payload(shape: tuple[int, int], channels: int, seed: int = 0) -> tupl
     config, prior = GridConfig(1, 230, 60, 70), grid_prior.load(1)
     planes = []
     for group in channel_groups(channels):
-        n = len(grid_prior.flat(prior.networks(0, group.stop - group.start)))
+        n = len(flat(prior.networks(0, group.stop - group.start)))
         planes.append(
             CodedPlane(
                 group.stop - group.start,
@@ -113,7 +113,7 @@ def test_prior_round_trip() -> None:
         networks = prior.networks(256, channels)
         wanted = jax.tree.leaves(shapes(channels), is_leaf=lambda n: isinstance(n, tuple) and isinstance(n[0], int))
         assert [array.shape for array in jax.tree.leaves(networks)] == list(wanted)
-        assert len(prior.scales(64, 64, channels)) == len(grid_prior.flat(networks))
+        assert len(prior.scales(64, 64, channels)) == len(flat(networks))
 
 
 def float_networks(seed: int) -> Networks:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,17 +9,17 @@ import pytest
 
 from inrzip import grid_fit
 from inrzip.architectures import grid_kernels
-from inrzip.architectures.grid_kernels import Kernels
-from inrzip.architectures.grid_training import Layout, cost_and_gradients, soft_round
+from inrzip.architectures.grid_jax import JaxKernels
+from inrzip.architectures.grid_kernels import CompiledKernels
+from inrzip.architectures.grid_layout import flat
+from inrzip.architectures.grid_training import Layout
 from inrzip.grid_coding import penalty_of, rounding_of
 from inrzip.priors import grid_prior
 
-VARIANTS = [name for name, _ in grid_kernels.VARIANTS]
 SHAPES = [(1, 1, 1), (3, 70, 3), (71, 113, 1)]
-reference = functools.partial(jax.jit, static_argnums=0)(cost_and_gradients)
 
 
-@pytest.fixture(params=VARIANTS)
+@pytest.fixture(params=grid_kernels.VARIANTS)
 def code(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
     """One compiled library after the other."""
     monkeypatch.setenv(grid_kernels.SWITCH, request.param)
@@ -53,18 +51,15 @@ def test_costs_and_gradients(code, shape: tuple[int, int, int], threads: int, mo
     layout = Layout((height, width))
     networks, latents = networks_near_the_prior(channels, 1), latents_of(layout, 2)
     target = np.random.default_rng(3).random((channels, height, width), np.float32)
-    step, price = 0.125, 0.004
-    costs, by_networks, by_latents = Kernels(code, layout, channels).cost(
-        np.concatenate([a.ravel() for a in jax.tree.leaves(networks)]), latents, target, step, price
-    )
-    wanted, wanted_networks, wanted_latents = reference(
-        layout, networks, latents, target, jnp.float32(step), jnp.float32(price)
-    )
+    given = flat(networks), latents, target, 0.125, 0.004
+    costs, by_networks, by_latents = CompiledKernels(code, layout, channels).cost(*given)
+    wanted, wanted_networks, wanted_latents = map(np.asarray, JaxKernels(layout, channels).cost(*given))
     np.testing.assert_allclose(costs, wanted, rtol=1e-5)
     position = 0
-    for array in map(np.asarray, jax.tree.leaves(wanted_networks)):
-        mine = by_networks[position : position + array.size].reshape(array.shape)
-        np.testing.assert_allclose(mine, array, atol=1e-4 * np.abs(array).max() + 1e-6)
+    for array in jax.tree.leaves(networks):
+        part = slice(position, position + array.size)
+        atol = 1e-4 * np.abs(wanted_networks[part]).max() + 1e-6
+        np.testing.assert_allclose(by_networks[part], wanted_networks[part], atol=atol)
         position += array.size
     assert position == len(by_networks)
     atol = 2e-4 * np.abs(wanted_latents).max() + 1e-6
@@ -73,17 +68,12 @@ def test_costs_and_gradients(code, shape: tuple[int, int, int], threads: int, mo
 
 def test_smooth_rounding(code) -> None:
     layout = Layout((30, 41))
-    compiled = Kernels(code, layout, 3)
+    compiled = CompiledKernels(code, layout, 3)
     latents = latents_of(layout, 4) / np.float32(grid_fit.GAIN)
-    smooth, slopes = compiled.smooth(latents, grid_fit.GAIN, 0.2, 0.0, 7)
-
-    def plain(y: jax.Array) -> jax.Array:
-        twice = soft_round(soft_round(y * grid_fit.GAIN, jnp.float32(0.2)), jnp.float32(0.2))
-        return layout.mask * twice
-
-    wanted, back = jax.vjp(plain, jnp.asarray(latents))
-    np.testing.assert_allclose(smooth, wanted, atol=1e-4)
-    np.testing.assert_allclose(slopes, back(jnp.ones_like(wanted))[0], atol=2e-3)
+    given = latents, grid_fit.GAIN, 0.2, 0.0, 7
+    pairs = zip(compiled.smooth(*given), JaxKernels(layout, 3).smooth(*given), (1e-4, 2e-3), strict=True)
+    for mine, theirs, atol in pairs:
+        np.testing.assert_allclose(mine, theirs, atol=atol)
 
     # at a high temperature rounding is next to nothing, so what is left is the noise
     noise = (compiled.smooth(latents, grid_fit.GAIN, 50.0, 0.5, 7)[0] - latents * grid_fit.GAIN)[layout.mask > 0]
@@ -109,7 +99,7 @@ def test_fits_go_as_in_jax(code, monkeypatch: pytest.MonkeyPatch) -> None:
         return grid_fit.run(layout, problem, state, 100, rounding_of(None, prior), (1e-2, 1e-3))
 
     mine, my_costs = fitted()
-    monkeypatch.setattr(grid_fit, "kernels", lambda layout, channels: None)
+    monkeypatch.setattr(grid_fit, "kernels", JaxKernels)
     theirs, their_costs = fitted()
     np.testing.assert_allclose(my_costs, their_costs, rtol=1e-3)
     assert int(mine.step) == int(theirs.step) and int(mine.age) == int(theirs.age)
@@ -120,6 +110,6 @@ def test_fits_go_as_in_jax(code, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_memory_is_said(code, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Layout((8, 9))
-    monkeypatch.setattr(Kernels, "_size", property(lambda self: grid_kernels.ctypes.c_int64(1 << 50)))
+    monkeypatch.setattr(CompiledKernels, "_size", property(lambda self: grid_kernels.ctypes.c_int64(1 << 50)))
     with pytest.raises(MemoryError):
-        Kernels(code, layout, 3)
+        CompiledKernels(code, layout, 3)

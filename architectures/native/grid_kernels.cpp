@@ -101,6 +101,18 @@ void cost(Workspace& space, const Networks<const float>& networks, const float* 
 
 extern "C" {
 
+// Whether this processor has what the compiler was told that it has.
+int grid_runs_here() {
+#ifdef __AVX512F__
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd");
+#elif defined(__AVX2__)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+#else
+    return 1;
+#endif
+}
+
 // A workspace for pictures of a shape; `grids`: level, hyper, height, width and the place in the atlas of each, in coding
 // order; null if there is no memory. `grid_close` gives it back.
 void* grid_open(int threads, int channels, int height, int width, int columns, int64_t size, const int64_t* grids,
@@ -181,13 +193,13 @@ void grid_smooth(int threads, int64_t size, const float* latents, const float* m
     }
 }
 
-// A step of Adam on the latents; `gradients` times `slopes` times `scale` is what counts. `corrections`: of the means.
+// A step of Adam on the latents, for `gradients` times `slopes`. `corrections`: of the means.
 void grid_descend(int threads, int64_t size, float* latents, float* means, float* squares, const float* gradients,
-                  const float* slopes, float scale, float rate, const float* decays, const float* corrections,
+                  const float* slopes, float rate, const float* decays, const float* corrections,
                   float epsilon) {
 #pragma omp parallel for num_threads(threads)
     for (int64_t i = 0; i < size; i++) {
-        float g = gradients[i] * slopes[i] * scale;
+        float g = gradients[i] * slopes[i];
         float mean = means[i] = decays[0] * means[i] + (1 - decays[0]) * g;
         float square = squares[i] = decays[1] * squares[i] + (1 - decays[1]) * g * g;
         latents[i] -= rate * (mean * corrections[0]) / (std::sqrt(square * corrections[1]) + epsilon);
