@@ -7,6 +7,7 @@ large matrix product, measured in the same run: in float32, and for the context 
 from __future__ import annotations
 
 import time
+import unittest.mock
 from collections.abc import Callable
 
 import jax
@@ -15,6 +16,8 @@ import numpy as np
 
 from inrzip import grid_fit
 from inrzip.architectures.grid import GridConfig
+from inrzip.architectures.grid_jax import JaxKernels
+from inrzip.architectures.grid_kernels import Kernels, kernels
 from inrzip.architectures.grid_layout import FEATURES, HIDDEN_LAYERS, LEVELS, SYNTHESIS_WIDTH, WIDTH, flat, places
 from inrzip.architectures.grid_training import Layout
 from inrzip.codecs.latents import GridDecoder, encode_grids
@@ -50,10 +53,11 @@ def products_per_second(dtype: type) -> float:
     return SIDE**3 / least_seconds(lambda: square @ square)
 
 
-def step_seconds() -> float:
-    """A step of a fit."""
+def step_seconds(make: Callable[[Layout, int], Kernels]) -> float:
+    """A step of a fit, with those kernels."""
     layout = Layout(SHAPE)
-    prior = grid_prior.load(grid_prior.PHOTOGRAPHS)
+    compute = make(layout, 3)
+    prior = grid_prior.load(grid_prior.LATEST)
     mean = jax.tree.map(jnp.asarray, grid_prior.as_floats(prior.networks(grid_prior.NEUTRAL_TONE, 3)))
     zero = jax.tree.map(jnp.zeros_like, mean)
     none = grid_fit.Rounding(False, jax.tree.map(lambda _: jnp.float32(0), mean))
@@ -64,7 +68,8 @@ def step_seconds() -> float:
         state = grid_fit.start(mean, jnp.zeros((layout.rows, layout.columns)))
         return grid_fit.run(layout, problem, state, 1000, none, (0.01, 0.002))
 
-    return least_seconds(steps) / grid_fit.STEPS_AT_ONCE
+    with unittest.mock.patch.object(grid_fit, "kernels", lambda layout, channels: compute):
+        return least_seconds(steps) / grid_fit.STEPS_AT_ONCE
 
 
 def main() -> None:
@@ -74,7 +79,7 @@ def main() -> None:
     n_latents = sum(place.shape[0] * place.shape[1] for place in order)
     rng = np.random.default_rng(0)
     grids = [np.round(rng.laplace(0, 0.3, place.shape)).astype(np.int64) for place in order]
-    prior, config = grid_prior.load(grid_prior.PHOTOGRAPHS), GridConfig(grid_prior.PHOTOGRAPHS, 256, 64, 64)
+    prior, config = grid_prior.load(grid_prior.LATEST), GridConfig(grid_prior.LATEST, 256, 64, 64)
     model = grid_prior.latent_model(prior.networks(256, 3))
     encoder = RangeEncoder()
     encode_grids(encoder, model, order, grids)
@@ -94,7 +99,8 @@ def main() -> None:
     single, double = products_per_second(np.float32), products_per_second(np.float64)
     context, synthesis = n_latents * CONTEXT_PRODUCTS, n_pixels * SYNTHESIS_PRODUCTS
     rows = [
-        ("a step of a fit", step_seconds(), PASSES * (context + synthesis) / single),
+        ("a step of a fit", step_seconds(kernels), PASSES * (context + synthesis) / single),
+        ("a step of a fit in JAX", step_seconds(JaxKernels), PASSES * (context + synthesis) / single),
         ("decoding latents", least_seconds(decode), context / double),
         ("decoding the picture", least_seconds(picture), context / double + synthesis / single),
     ]

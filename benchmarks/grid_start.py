@@ -44,7 +44,7 @@ SLOWER = (0.1, 0.3, 1.0)
 
 def fitted_cost(plane: Plane, beginning: str, n_steps: int, pace: float) -> tuple[float, float]:
     """Cost and seconds of a fit."""
-    prior = grid_prior.load(grid_prior.PHOTOGRAPHS)
+    prior = grid_prior.load(grid_prior.LATEST)
     if beginning == RANDOM:
         networks: Networks = random_networks(0)
         penalty = jax.tree.map(jnp.zeros_like, networks)

@@ -92,18 +92,6 @@ def encode_grids(encoder: RangeEncoder, model: LatentModel, order: Sequence[Plac
         coarser.add(place, latents)
 
 
-def count_bits(model: LatentModel, order: Sequence[Place], grids: Sequence[Latents]) -> list[float]:
-    """What each grid will cost, in bits, escapes at the length of their codes."""
-    coarser, costs = Coarser(model), []
-    for place, latents in zip(order, grids, strict=True):
-        cost = 0.0
-        for _, sizes, beyond in _grid_intervals(model, latents, *coarser.features(place)):
-            cost += float(np.sum(TOTAL_BITS - np.log2(sizes) + _escape_bits(beyond)))
-        costs.append(cost)
-        coarser.add(place, latents)
-    return costs
-
-
 def _grid_intervals(model: LatentModel, latents: Latents, features: Exact, shift: int):  # type: ignore[no-untyped-def]
     """`intervals` of a grid's latents, some rows at a time."""
     height, width = latents.shape

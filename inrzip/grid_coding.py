@@ -24,7 +24,7 @@ from . import grid_fit
 from .grid_fit import State
 from .grid_payload import CodedPlane, change_bits, networks_of
 
-PRIOR = grid_prior.PHOTOGRAPHS
+PRIOR = grid_prior.LATEST
 STEP_OFFSETS = tuple(range(-6, 31, 3))
 PILOT_OFFSETS = (3,)
 SPREAD_OFFSETS = tuple(range(-24, 25, 4))

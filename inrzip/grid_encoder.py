@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import threading
 import time
 
 import jax
@@ -12,9 +13,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from inrzip.architectures import grid_analysis
-from inrzip.architectures.grid import GridConfig
+from inrzip.architectures.grid import GridConfig, count
 from inrzip.architectures.grid_analysis import Analysis
-from inrzip.architectures.grid_layout import COLOURS, Networks
+from inrzip.architectures.grid_layout import COLOURS, Networks, places
 from inrzip.architectures.grid_training import Layout
 from inrzip.priors import grid_prior
 from inrzip.priors.grid_prior import NEUTRAL_OFFSET, GridPrior, lambda_of, latent_step
@@ -22,7 +23,7 @@ from inrzip.priors.grid_prior import NEUTRAL_OFFSET, GridPrior, lambda_of, laten
 from . import grid_fit
 from .grid_coding import PILOT_OFFSETS, PRIOR, STEP_OFFSETS, Plane, coded_fits, penalty_of, rounding_of
 from .grid_fit import State
-from .grid_payload import Picture, encode_planes
+from .grid_payload import CodedPlane, Picture, encode_planes
 from .job import Job
 from .network import encode_config
 from .segment import Task
@@ -53,6 +54,21 @@ class Stage:
     begin: float
     within: tuple[float, float]
     pilot: bool = False
+
+
+def compile_coder(prior: GridPrior) -> None:
+    """Has what codes latents compiled, which takes seconds the first time, while a fit is under way: a picture of one
+    pixel is coded and decoded.
+    """
+
+    def code() -> None:
+        config = GridConfig(PRIOR, grid_prior.NEUTRAL_TONE, NEUTRAL_OFFSET, NEUTRAL_OFFSET)
+        grids = [np.zeros(place.shape, np.int64) for place in places((1, 1))]
+        changes = np.zeros(count(1), np.int64)
+        stream = encode_planes(config, prior, (1, 1), [CodedPlane(1, changes, grids)])
+        Picture(config, stream, (1, 1), 1).render((0, 1), (0, 1))
+
+    threading.Thread(target=code, daemon=True).start()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +149,7 @@ class Encoder:
         """Networks fitted on, rounded as the configuration says, to latents that are rounded for good."""
         if self.hurried:
             return fit
-        plane, n_steps = self.planes[number], max(grid_fit.STEPS_AT_ONCE, round(grid_fit.LAST_PHASE * stage.n_steps))
+        plane, n_steps = self.planes[number], grid_fit.last_steps(stage.n_steps)
         name = f"{plane.name}/{stage.name}/{stage.tone}/settle{config.step}/{n_steps}"
         known = self.job.finished(name, fit.change)
         if known is not None:
@@ -170,18 +186,14 @@ def _copied(state: State) -> State:
 
 
 @functools.cache
-def _analysis() -> Analysis | None:
-    data = grid_prior.load_analysis(PRIOR)
-    return None if data is None else grid_analysis.loads(data)
+def _analysis() -> Analysis:
+    return grid_analysis.loads(grid_prior.load_analysis())
 
 
 def first_latents(plane: Plane, tone: int) -> Float[Array, "rows columns"]:
     """Where a fit begins: what the analysis network guesses. Grey pictures are pictures of three equal channels."""
-    network = _analysis()
-    if network is None:
-        return jnp.zeros((plane.layout.rows, plane.layout.columns))
     exponent = jnp.float32((tone - grid_prior.NEUTRAL_TONE) / grid_prior.TONES_PER_DECADE)
-    latents: Array = _guessed(plane.layout, network, plane.target, exponent)
+    latents: Array = _guessed(plane.layout, _analysis(), plane.target, exponent)
     return latents
 
 

@@ -26,20 +26,20 @@ from .descent import Moments, Soap, adam_start, soap, soap_start, turned
 GAIN = 16.0
 """What is fitted is a latent over this: Adam's steps are then of a sensible size for latents and networks alike."""
 PEAK_LATENTS = 1e-2
-PEAK_NETWORKS, PEAK_FROM = 6e-3, 400
+PEAK_NETWORKS, PEAK_FROM = 1e-2, 400
 """The peak of fits of so many steps and more; shorter ones must go more slowly."""
 CLIP_NETWORKS = 0.1
 TEMPERATURE = (0.35, 0.08)
 NOISE = (0.22, 0.15)
 """From the first step to the last."""
-LAST_PHASE = 0.1
-"""Steps of the last phase, as a part of the others."""
+LAST_PHASE, MOST_LAST = 0.1, 500
+"""Steps of the last phase, as a part of the others, and at most."""
 PEAK_LAST = 3e-4
 STEPS_AT_ONCE = 20
 LEAST_STEP = 1e-12
-WARMING = 0.0
-"""The first part of a fit, in which rates rise from zero."""
-DECAYS_LATENTS, DECAYS_NETWORKS = (0.9, 0.999), (0.95, 0.95)
+WARMING = 0.1
+"""The first part of a fit, in which rates rise from zero: the first steps of SOAP are wild."""
+DECAYS_LATENTS, DECAYS_NETWORKS = (0.725, 0.97), (0.95, 0.95)
 
 
 class State(NamedTuple):
@@ -83,6 +83,11 @@ class Problem(NamedTuple):
 def network_peak(n_steps: int) -> float:
     """The largest learning rate of networks in a fit of so many steps."""
     return PEAK_NETWORKS * min(1.0, math.sqrt(n_steps / PEAK_FROM))
+
+
+def last_steps(n_steps: int) -> int:
+    """Steps of the last phase of a fit of so many."""
+    return max(STEPS_AT_ONCE, min(round(LAST_PHASE * n_steps), MOST_LAST))
 
 
 @jax.jit

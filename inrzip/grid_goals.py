@@ -20,7 +20,7 @@ from inrzip.priors.grid_prior import latent_step, tone_of
 from . import grid_fit
 from .errors import TargetMissed
 from .grid_coding import PRIOR, Plane, rounding_of
-from .grid_encoder import Encoder, Result, Stage
+from .grid_encoder import Encoder, Result, Stage, compile_coder
 from .grid_fit import State
 from .job import Job
 from .segment import Coded, Goal, Task
@@ -63,6 +63,7 @@ QUALITY_WORK, SEARCH_WORK = 1 + grid_fit.LAST_PHASE, 1.3
 def encode_picture(task: Task, goal: Goal, job: Job) -> Coded:
     """Codes a picture to the goal, or as near as it can be: then `note` says what was reached."""
     encoder = Encoder(task, _planes(task), grid_prior.load(PRIOR), job)
+    compile_coder(encoder.prior)
     n_steps = task.schedule.n_steps if task.deadline is None else _affordable_steps(encoder, goal)
     if goal.quality is None:
         return _search(encoder, goal, n_steps)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 from inrzip.architectures.grid import GridConfig
+from inrzip.architectures.grid_kernels import library
 
 from .errors import InrzipError
 from .examples import Examples
@@ -25,12 +26,14 @@ STEPS_AT_EFFORT_1 = 300
 EPOCHS_AT_EFFORT_1 = 30.0
 LONGER_PER_EFFORT = 1.5
 """Each effort takes this many times the steps of the one before."""
-GRID_STEPS = (200, 350, 700, 1400, 2400, 4000, 7000, 12000, 20000)
+GRID_STEPS = (200, 350, 700, 1400, 2600, 4500, 8000, 13000, 20000)
 """Steps of latent grids for each effort, for pictures of `GRID_PIXELS`. Small pictures, whose steps are quick, take
 more, large ones fewer, within `GRID_STEPS_RANGE`.
 """
 GRID_PIXELS = 400_000
 GRID_STEPS_RANGE = (0.3, 4.0)
+GRID_STEPS_UNCOMPILED = 0.25
+"""The part of them that is done where compiled code for them is missing, and each takes many times as long."""
 UNBOUNDED_STEPS = 1_000_000
 """With a time limit, the clock ends a fit."""
 QUALITY_RANGE = (0.0, 100.0)
@@ -132,6 +135,7 @@ def schedule(request: Request, recipe: Recipe, examples: Examples) -> Schedule:
     if recipe.architecture is GridConfig:
         fewer, more = GRID_STEPS_RANGE
         share = min(max(math.sqrt(GRID_PIXELS / examples.n_items), fewer), more)
+        share *= GRID_STEPS_UNCOMPILED if library() is None else 1.0
         return Schedule(round(share * GRID_STEPS[request.effort - 1]), recipe.peak)
     growth = LONGER_PER_EFFORT ** (request.effort - 1)
     n_steps = STEPS_AT_EFFORT_1 * growth

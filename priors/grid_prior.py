@@ -28,8 +28,10 @@ from inrzip.codecs.latent_model import (
     eighth_power,
 )
 
-PHOTOGRAPHS = 1
-"""The number of the prior that comes with the package."""
+PHOTOGRAPHS = {1: "grid_photographs.npz", 2: "grid_photographs_2.npz"}
+"""The priors that come with the package, by number. A file names the one that it was made with, so none may go."""
+LATEST = max(PHOTOGRAPHS)
+ANALYSIS = "grid_photographs_analysis.npz"
 TONES_PER_DECADE = 64
 NEUTRAL_TONE = 256
 """The tone of lambda 0.001."""
@@ -169,18 +171,12 @@ def as_floats(networks: Networks) -> Networks:
 @functools.cache
 def load(number: int) -> GridPrior:
     """A prior of the package. Raises KeyError for a number that there is none of."""
-    if number != PHOTOGRAPHS:
-        raise KeyError(number)
-    data = resources.files(__package__).joinpath("grid_photographs.npz").read_bytes()
-    return loads(data)
+    return loads(resources.files(__package__).joinpath(PHOTOGRAPHS[number]).read_bytes())
 
 
-def load_analysis(number: int) -> bytes | None:
-    """The analysis network that was trained with a prior (`inrzip.architectures.grid_analysis.loads` reads it), if
-    there is one.
-    """
-    file = resources.files(__package__).joinpath("grid_photographs_analysis.npz")
-    return file.read_bytes() if number == PHOTOGRAPHS and file.is_file() else None
+def load_analysis() -> bytes:
+    """The analysis network that goes with the latest prior (`inrzip.architectures.grid_analysis.loads` reads it)."""
+    return resources.files(__package__).joinpath(ANALYSIS).read_bytes()
 
 
 def dumps(prior: GridPrior) -> bytes:

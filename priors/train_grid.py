@@ -382,24 +382,23 @@ def main() -> None:
     seed = options.seed
     polynomial = share(some(options.crops, seed + 5), start, first_latents, options.visits, options.out / "share.npz")
     prior = stray(some(options.fits, seed + 11), polynomial, options.fit_steps, options.out / "stray.npz")
-    (options.out / "grid_photographs.npz").write_bytes(grid_prior.dumps(prior))
+    (options.out / "grid_photographs_new.npz").write_bytes(grid_prior.dumps(prior))
     pool = some(16 * options.crops, seed + 23)
 
     def batch(step: int) -> ndarray:
         return pool[np.random.default_rng(step).choice(len(pool), ANALYSIS_BATCH, replace=False)]
 
     network = guess(batch, polynomial, network, options.guesses, options.out / "guess.npz")
-    (options.out / "grid_photographs_analysis.npz").write_bytes(grid_analysis.dumps(network))
+    (options.out / grid_prior.ANALYSIS).write_bytes(grid_analysis.dumps(network))
 
 
 def beginning(afresh: bool) -> tuple[Tree, grid_analysis.Analysis]:
     """What training begins with: polynomials and an analysis network, those of the package or random ones."""
-    data = grid_prior.load_analysis(grid_prior.PHOTOGRAPHS)
-    if afresh or data is None:
+    if afresh:
         polynomial = jax.tree.map(lambda a: jnp.stack([a, 0 * a, 0 * a]), random_networks(0))
         return polynomial, grid_analysis.random_analysis(jax.random.key(1))
-    means = map(grid_prior.as_floats, grid_prior.load(grid_prior.PHOTOGRAPHS).mean)
-    return jax.tree.map(lambda *a: jnp.stack(a), *means), grid_analysis.loads(data)
+    means = map(grid_prior.as_floats, grid_prior.load(grid_prior.LATEST).mean)
+    return jax.tree.map(lambda *a: jnp.stack(a), *means), grid_analysis.loads(grid_prior.load_analysis())
 
 
 if __name__ == "__main__":

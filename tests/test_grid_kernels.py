@@ -33,7 +33,7 @@ def code(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
 
 def networks_near_the_prior(channels: int, seed: int) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
-    mean = grid_prior.as_floats(grid_prior.load(grid_prior.PHOTOGRAPHS).networks(grid_prior.NEUTRAL_TONE, channels))
+    mean = grid_prior.as_floats(grid_prior.load(grid_prior.LATEST).networks(grid_prior.NEUTRAL_TONE, channels))
     return jax.tree.map(lambda a: (a + rng.normal(0, 0.03, a.shape)).astype(np.float32), mean)
 
 
@@ -87,7 +87,7 @@ def test_fits_go_as_in_jax(code, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few steps without noise: the same latents and networks, but for rounding errors that Adam blows up."""
     monkeypatch.setattr(grid_fit, "NOISE", (0.0, 0.0))
     monkeypatch.setattr(grid_fit, "STEPS_AT_ONCE", 3)
-    layout, prior = Layout((21, 34)), grid_prior.load(grid_prior.PHOTOGRAPHS)
+    layout, prior = Layout((21, 34)), grid_prior.load(grid_prior.LATEST)
     y, x = np.mgrid[:21, :34]
     target = jnp.asarray(np.stack([0.5 + 0.3 * np.sin(x / (3 + c) + y / 5) for c in range(3)]), jnp.float32)
     mean = jax.device_put(grid_prior.as_floats(prior.networks(grid_prior.NEUTRAL_TONE, 3)))
