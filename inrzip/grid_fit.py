@@ -37,9 +37,11 @@ LAST_PHASE, MOST_LAST = 0.1, 500
 PEAK_LAST = 3e-4
 STEPS_AT_ONCE = 20
 LEAST_STEP = 1e-12
-WARMING = 0.1
-"""The first part of a fit, in which rates rise from zero: the first steps of SOAP are wild."""
-DECAYS_LATENTS, DECAYS_NETWORKS = (0.725, 0.97), (0.95, 0.95)
+WARMING, MOST_WARMING = 0.1, 50
+"""The part of a fit, and at most how many steps, in which rates rise from zero: the first steps of SOAP are wild."""
+SHORT = 600
+"""Fits of fewer steps have a shorter memory of latents' gradients."""
+DECAYS_SHORT, DECAYS_LATENTS, DECAYS_NETWORKS = (0.725, 0.97), (0.9, 0.999), (0.95, 0.95)
 
 
 class State(NamedTuple):
@@ -172,6 +174,7 @@ def run(
     compute, scales = kernels(layout, len(problem.target)), _scales(problem)
     square, bit, latent_step = float(scales.square), float(scales.bit), float(problem.price.step)
     begin, age, changing = int(state.step), int(state.age), not rounding.latents
+    decays, warming = DECAYS_SHORT if n_steps < SHORT else DECAYS_LATENTS, min(WARMING * n_steps, MOST_WARMING)
     latents, first, second = (compute.owned(array) for array in (state.latents, *state.latent_moments))
     used: Any = rounded(state) * layout.mask
     slopes, latent_moments = latents, (first, second)
@@ -179,7 +182,7 @@ def run(
     networks = _used_flat(problem.prior, change, rounding.sizes)
     for i in range(STEPS_AT_ONCE):
         done = min((begin + i) / n_steps, 1.0)
-        falling = 0.5 * (1 + math.cos(math.pi * done)) * min(1.0, (begin + i + 1) / (WARMING * n_steps + 1))
+        falling = 0.5 * (1 + math.cos(math.pi * done)) * min(1.0, (begin + i + 1) / (warming + 1))
         if changing:
             used, slopes = compute.smooth(latents, GAIN, *disturbance(done), begin + i)
         costs, by_networks, by_used = compute.cost(networks, used, problem.target, latent_step, bit / square)
@@ -189,7 +192,7 @@ def run(
         )  # fmt: skip
         if changing:
             latents, latent_moments = compute.descend(
-                latents, latent_moments, by_used, slopes, rates[0] * falling, DECAYS_LATENTS, age + i
+                latents, latent_moments, by_used, slopes, rates[0] * falling, decays, age + i
             )
     counts = jnp.int32(begin + STEPS_AT_ONCE), jnp.int32(age + STEPS_AT_ONCE)
     state = State(change, jnp.asarray(latents), moments, Moments(*map(jnp.asarray, latent_moments)), *counts)

@@ -27,6 +27,9 @@ CHECKS = [
     ["-m", "mypy"],
 ]
 
+# A test file has a process of its own while it runs: most of a test is compiling, which one processor does.
+IN_PARALLEL = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile"]
+
 
 def environment_python(folder: Path) -> str:
     """The interpreter of the virtual environment in `folder`, made first if it is missing."""
@@ -55,7 +58,14 @@ def main() -> int:
     python = sys.executable if options.here else environment_python(ROOT / ".venv")
     if not run(python, INSTALL):
         return 1
-    tests = ["-m", "pytest", "-q", "--durations=10", *(["-m", "slow or not slow"] if options.slow else [])]
+    tests = [
+        "-m",
+        "pytest",
+        "-q",
+        "--durations=10",
+        *IN_PARALLEL,
+        *(["-m", "slow or not slow"] if options.slow else []),
+    ]
     results = [run(python, step) for step in [*CHECKS, tests]]
     return 0 if all(results) else 1
 
