@@ -77,8 +77,8 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe(
             "grid", GridConfig, (Kind.IMAGE,), "latents and small networks that predict them (Cool-Chic)", 1.0, 1, 1.0
         ),
-        Recipe("siren", SirenConfig, EVERY_KIND, "coordinate network of sines (SIREN, COIN)", 3e-3, 16384, 5.5),
-        Recipe("finer", FinerConfig, EVERY_KIND, "sines of growing frequency (FINER)", 1e-2, 16384, 5.5),
+        Recipe("siren", SirenConfig, EVERY_KIND, "coordinate network of sines (SIREN, COIN)", 6e-3, 16384, 5.5),
+        Recipe("finer", FinerConfig, EVERY_KIND, "sines of growing frequency (FINER)", 6e-3, 16384, 5.5),
         Recipe("wire", WireConfig, EVERY_KIND, "complex Gabor wavelets (WIRE)", 2e-2, 16384, 5.5),
         Recipe("gauss", GaussConfig, EVERY_KIND, "bells (Ramasinghe and Lucey)", 2e-2, 16384, 5.5),
         Recipe("relu", ReluConfig, EVERY_KIND, "rectified sums of Fourier features", 1e-2, 16384, 5.5),
