@@ -8,6 +8,7 @@ unbroken one does.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -64,19 +65,20 @@ class FitState(eqx.Module):
 @dataclasses.dataclass(frozen=True)
 class Schedule:
     """`n_steps` of Adam (whole epochs of them, if there is one), the learning rate warming up to `peak` and falling to
-    zero as a cosine.
+    zero as a cosine. `loss` is what the fit begins with, if that is known: it then ends with no worse.
     """
 
     n_steps: int
     peak: float
+    loss: float = math.inf
 
 
-def start(module: eqx.Module) -> FitState:
-    """The state before the first step."""
+def start(module: eqx.Module, loss: float = math.inf) -> FitState:
+    """The state before the first step; `loss` is that of `module`, if it is known."""
     parameters = eqx.filter(module, eqx.is_inexact_array)
     moments = optax.scale_by_adam().init(parameters)
-    zero, one, worst = jnp.float32(0), jnp.float32(1), jnp.float32(jnp.inf)
-    return FitState(parameters, moments, jnp.int32(0), parameters, worst, zero, jnp.int32(0), one)
+    zero, one, best = jnp.float32(0), jnp.float32(1), jnp.float32(loss)
+    return FitState(parameters, moments, jnp.int32(0), parameters, best, zero, jnp.int32(0), one)
 
 
 def _loss(arrays: PyTree[Array], static: PyTree[Any], inputs: Array, targets: Array) -> Float[Array, ""]:
@@ -209,7 +211,7 @@ def fit(
     ends by then, as its pace is seen to be. `watch(state, loss, n_steps, seconds_left)` is called about once a second,
     and ends the fit by returning True.
     """
-    state = start(module) if state is None else state
+    state = start(module, schedule.loss) if state is None else state
     static = eqx.filter(module, eqx.is_inexact_array, inverse=True)
     key = jax.random.key(seed)
     epoch = examples.steps_per_epoch
