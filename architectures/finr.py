@@ -30,10 +30,10 @@ MAX_CORE = 1 << 24
 FACTOR_GAIN = 8.0
 """Factors are what the networks put out, times this: so they begin with about unit variance."""
 HEAD_SPREAD = 1.0
-SOLVED_AXES, SOLVED_RATE = 3, 1 / 6
-"""From so many axes on, fits begin at a decomposition of the samples, and go on at so much of the learning rate. Whole
-files of 10 kB at 300 steps: a volume 29.7 dB in place of 28.0 (Tucker), 29.2 of 28.4 (CP), a video 24.0 of 23.6. A
-photograph fared worse: 24.6 of 26.3 dB.
+SOLVED_AXES, SOLVED_WIDTH, SOLVED_RATE = 3, 16, 1 / 6
+"""From so many axes on, and with layers so wide, fits begin at a decomposition of the samples, and go on at so much of
+the learning rate. Whole files of 10 kB at 300 steps: a volume 29.7 dB in place of 28.0 (Tucker), 29.2 of 28.4 (CP), a
+video 24.0 of 23.6. A photograph fared worse: 24.6 of 26.3 dB; and so did a volume of 400 bytes, with layers of 3.
 """
 TINY = 1e-30
 VALUES_AT_ONCE = 1 << 24
@@ -94,9 +94,14 @@ class FinrConfig(Config):
         unnested(self.inner, grid)
 
     def learning_rate(self, peak: float, n_steps: int) -> float:
-        number, width, _, n_axes, *_ = self.inner
-        gentle = SOLVED_RATE if n_axes >= SOLVED_AXES else 1.0
-        return min(peak, backbone(number).rate_times_width / width) * gentle
+        number, width, *_ = self.inner
+        return min(peak, backbone(number).rate_times_width / width) * (SOLVED_RATE if self.solved else 1.0)
+
+    @property
+    def solved(self) -> bool:
+        """Whether fits begin at a decomposition of the samples."""
+        _, width, _, n_axes, *_ = self.inner
+        return n_axes >= SOLVED_AXES and width >= SOLVED_WIDTH
 
     def factor_shapes(self, grid: Grid) -> list[Shape]:
         """What the networks give for a position along each axis: a vector, or a matrix of a train."""
@@ -154,7 +159,7 @@ class Finr(PointRepresentation):
 
     def placed(self, samples: Shaped[np.ndarray, "part ..."] | None, low: float, high: float) -> Finr:
         """At a decomposition of the samples, as far as networks with these hidden layers can make its factors."""
-        if samples is None or len(self.grid.shape) < SOLVED_AXES:
+        if samples is None or not self.config.solved:
             return self
         seen = thinned(self.grid.shape, self.grid.channels)
         values = (samples[seen].astype(np.float32) - np.float32(low)) / np.float32((high - low) or 1) - np.float32(0.5)

@@ -56,7 +56,7 @@ def test_fits_begin_at_the_samples_and_end_no_worse(mode: Mode) -> None:
     places = np.meshgrid(*[np.linspace(0, 2, n) for n in shape], indexing="ij")
     samples = np.rint(120 + 90 * np.stack([np.sin(sum(places)), np.cos(places[0] * places[2])], -1)).astype(np.uint8)
     grid = Grid(shape, 2)
-    built = FinrConfig.solve(grid, 3_000, mode=mode).build(grid, jax.random.key(0))
+    built = FinrConfig.solve(grid, 3_000, mode=mode, width=16).build(grid, jax.random.key(0))
     placed = built.placed(samples, 0, 255)
 
     def error(module) -> float:
@@ -64,5 +64,7 @@ def test_fits_begin_at_the_samples_and_end_no_worse(mode: Mode) -> None:
 
     assert error(placed) < 0.01 * np.var(samples / 255) < error(built)
     assert built.placed(None, 0, 255) is built
+    narrow = FinrConfig.solve(grid, 3_000, mode=mode, width=8).build(grid, jax.random.key(0))
+    assert narrow.placed(samples, 0, 255) is narrow
     examples = SubGrids(samples, 0, 255, 1 << 15)
     assert error(fit(placed, examples, Schedule(8, 0.1, error(placed)))) <= 1.01 * error(placed)
