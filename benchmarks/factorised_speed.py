@@ -91,9 +91,11 @@ def files(item: Item, sizes: list[int], effort: int) -> Iterator[str]:
     for size in sizes:
         for name, mode in (("siren", None), *(("finr", mode) for mode in (Mode.CP, Mode.TUCKER))):
             settings = {} if mode is None else {"mode": int(mode)}
+            begun = time.process_time()
             found = inrzip.fit(samples, name, kind=kind, target_size=size, effort=effort, settings=settings)
+            seconds = time.process_time() - begun
             label = name if mode is None else f"{name}, {mode.name}"
-            yield f"| {label} | {found.n_bytes:,} | {found.quality['psnr_db']:.2f} | {found.seconds:.0f} |"
+            yield f"| {label} | {found.n_bytes:,} | {found.quality['psnr_db']:.2f} | {seconds:.0f} |"
 
 
 def numbers(text: str) -> list[int]:
