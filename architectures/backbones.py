@@ -109,7 +109,7 @@ class FinerConfig(PointwiseConfig):
         return dense_shapes([len(grid.shape), *[self.width] * self.depth, grid.channels])
 
     def build(self, grid: Grid, key: PRNGKeyArray) -> Finer:
-        return Finer(grid, started(self.shapes(grid), key, _start_finer), self)
+        return Finer(grid, started(self.shapes(grid), key, start_finer), self)
 
 
 class Finer(Perceptron):
@@ -119,7 +119,8 @@ class Finer(Perceptron):
         return sine(FINER_OMEGA * jax.lax.stop_gradient(jnp.abs(sums) + 1) * sums)
 
 
-def _start_finer(key: PRNGKeyArray, number: int, n_in: int, n_out: int) -> Layer:
+def start_finer(key: PRNGKeyArray, number: int, n_in: int, n_out: int) -> Layer:
+    """As SIREN's layers, but for the first one's larger biases."""
     first = number == 0
     bound = 1 / n_in if first else math.sqrt(6 / n_in) / FINER_OMEGA
     return uniform_layer(key, n_in, n_out, bound, FINER_BIAS if first else bound)
@@ -139,7 +140,7 @@ class GaussConfig(PointwiseConfig):
         return dense_shapes([len(grid.shape), *[self.width] * self.depth, grid.channels])
 
     def build(self, grid: Grid, key: PRNGKeyArray) -> Gauss:
-        return Gauss(grid, started(self.shapes(grid), key, _start_gauss), self)
+        return Gauss(grid, started(self.shapes(grid), key, start_gauss), self)
 
 
 class Gauss(Perceptron):
@@ -149,7 +150,8 @@ class Gauss(Perceptron):
         return jnp.exp(-((GAUSS_SCALE * sums) ** 2))
 
 
-def _start_gauss(key: PRNGKeyArray, number: int, n_in: int, n_out: int) -> Layer:
+def start_gauss(key: PRNGKeyArray, number: int, n_in: int, n_out: int) -> Layer:
+    """Uniform, the first layer wider."""
     bound = (GAUSS_START if number else 1) / math.sqrt(n_in)
     return uniform_layer(key, n_in, n_out, bound, bound)
 

@@ -131,8 +131,10 @@ class Representation(Trainable):
         """What is fitted at first: an architecture with a training-only part wraps itself here."""
         return self
 
-    def placed(self, samples: Shaped[np.ndarray, "part ..."] | None) -> Representation:
-        """Where a fit to `samples` begins (None: they do not lie on a grid): what stands somewhere may move there."""
+    def placed(self, samples: Shaped[np.ndarray, "part ..."] | None, low: float, high: float) -> Representation:
+        """Where a fit to `samples`, from `low` to `high`, begins (None: they do not lie on a grid): what stands
+        somewhere may move there, and what can be solved for may be solved.
+        """
         return self
 
     def settled(self) -> Representation:

@@ -16,9 +16,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from .base import Axes, Config, Grid, PointRepresentation, solve_width
+from .finr_start import canonical, projected, span, thinned, train, tucker, with_factors
 from .nesting import DEFAULT_BACKBONE, backbone, nested, unnested
 from .pointwise import MAX_WIDTH, PointwiseConfig, Shape
 
@@ -29,6 +30,12 @@ MAX_CORE = 1 << 24
 FACTOR_GAIN = 8.0
 """Factors are what the networks put out, times this: so they begin with about unit variance."""
 HEAD_SPREAD = 1.0
+SOLVED_AXES, SOLVED_WIDTH, SOLVED_RATE = 3, 16, 1 / 6
+"""From so many axes on, and with layers so wide, fits begin at a decomposition of the samples, and go on at so much of
+the learning rate. Whole files of 10 kB at 300 steps: a volume 29.7 dB in place of 28.0 (Tucker), 29.2 of 28.4 (CP), a
+video 24.0 of 23.6. A photograph fared worse: 24.6 of 26.3 dB; and so did a volume of 400 bytes, with layers of 3.
+"""
+TINY = 1e-30
 VALUES_AT_ONCE = 1 << 24
 """Numbers that rendering makes at once, if that is a row at least."""
 
@@ -88,7 +95,13 @@ class FinrConfig(Config):
 
     def learning_rate(self, peak: float, n_steps: int) -> float:
         number, width, *_ = self.inner
-        return min(peak, backbone(number).rate_times_width / width)
+        return min(peak, backbone(number).rate_times_width / width) * (SOLVED_RATE if self.solved else 1.0)
+
+    @property
+    def solved(self) -> bool:
+        """Whether fits begin at a decomposition of the samples."""
+        _, width, _, n_axes, *_ = self.inner
+        return n_axes >= SOLVED_AXES and width >= SOLVED_WIDTH
 
     def factor_shapes(self, grid: Grid) -> list[Shape]:
         """What the networks give for a position along each axis: a vector, or a matrix of a train."""
@@ -143,6 +156,39 @@ class Finr(PointRepresentation):
         shape = config.head_shape(grid)
         bound = HEAD_SPREAD / math.sqrt(math.prod(shape[1:]))
         self.head = jax.random.uniform(first, shape, jnp.float32, -bound, bound) if shape else None
+
+    def placed(self, samples: Shaped[np.ndarray, "part ..."] | None, low: float, high: float) -> Finr:
+        """At a decomposition of the samples, as far as networks with these hidden layers can make its factors."""
+        if samples is None or not self.config.solved:
+            return self
+        seen = thinned(self.grid.shape, self.grid.channels)
+        values = (samples[seen].astype(np.float32) - np.float32(low)) / np.float32((high - low) or 1) - np.float32(0.5)
+        axes = [axis[piece] for axis, piece in zip(self.grid.axes(), seen, strict=True)]
+        spans = [span(network, axis) for network, axis in zip(self.networks, axes, strict=True)]
+        core, sizes = projected(values, spans), [math.sqrt(len(axis)) for axis in axes]
+        head: np.ndarray | None = None
+        if self.config.mode == Mode.TRAIN:
+            factors = [matrices.reshape(len(matrices), -1) for matrices in train(core, self.config.rank)]
+            lengths = [
+                float(np.linalg.norm(f)) / math.sqrt(len(axis) * f.shape[1])
+                for f, axis in zip(factors, axes, strict=True)
+            ]
+            mean = math.pow(math.prod(lengths), 1 / len(lengths))
+            factors = [f * (mean / max(length, TINY)) for f, length in zip(factors, lengths, strict=True)]
+        else:
+            decompose = canonical if self.config.mode == Mode.CP else tucker
+            factors, head = decompose(core, self.config.rank)
+            factors = [factor * size for factor, size in zip(factors, sizes, strict=True)]
+            head = head / math.prod(sizes)
+        networks = [
+            with_factors(network, within, factor / FACTOR_GAIN)
+            for network, within, factor in zip(self.networks, spans, factors, strict=True)
+        ]
+        solved = self.head if head is None else jnp.asarray(head, jnp.float32)
+        module: Finr = eqx.tree_at(
+            lambda m: (m.networks, m.head), self, (networks, solved), is_leaf=lambda x: x is None
+        )
+        return module
 
     def predict(self, positions: Float[Array, "points dims"]) -> Float[Array, "points channels"]:
         values = [network.predict(positions[:, k : k + 1]) for k, network in enumerate(self.networks)]

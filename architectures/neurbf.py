@@ -178,7 +178,7 @@ class Neurbf(TableRepresentation):
         self.config, self.grid = config, grid
         self.near = nearest_kernels(self.centres, grid, config.nearest)
 
-    def placed(self, samples: Shaped[ndarray, "part ..."] | None) -> Neurbf:
+    def placed(self, samples: Shaped[ndarray, "part ..."] | None, low: float, high: float) -> Neurbf:
         if samples is None:
             return self
         centres, shapes = place_kernels(samples, self.config.kernels, reach(self.config.kernels, self.grid))

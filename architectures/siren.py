@@ -23,7 +23,8 @@ class SirenConfig(PointwiseConfig):
     equal bytes.
 
     Wider networks diverge sooner (measured on a photograph: one of 131 units at 3e-3 ends at 20.7 dB, at 2e-3 at
-    28.1 dB). A rate of 0.2 over the width is 0.1 to 0.4 dB worse than 0.3.
+    28.1 dB). A rate of 0.2 over the width is 0.1 to 0.4 dB worse than 0.3. What that allows narrow networks, up to the
+    recipe's peak, is measured in docs/compact.md.
     """
 
     number: ClassVar[int] = 1

@@ -58,6 +58,10 @@ def _duration(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def _times(text: str) -> list[float]:
+    return [_duration(name) for name in _names(text)]
+
+
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").split(":", 1)[1].strip())
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -69,6 +73,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--peers", type=_names, default=["all"], help='names separated by commas; "all" (the default); "" for none'
     )
     rd.add_argument("--efforts", type=_efforts, default=[2], help="1 to 9, separated by commas; a curve for each (2)")
+    rd.add_argument("--times", type=_times, default=[], help="60s,5m: fits of so long in place of an effort")
     rd.add_argument("--qualities", type=_qualities, default=None, help="0 to 100: points of our curves (26,38,50,62)")
     rd.add_argument("--max-frames", type=_count, help="of a video, from its beginning")
     rd.add_argument("--size", type=_size, metavar="WxH", help="videos are averaged down to it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import time
 from collections.abc import Sequence
@@ -25,6 +26,29 @@ from .methods import Method, source_hash
 ROOT = Path(__file__).resolve().parent.parent
 QUALITIES = (26.0, 38.0, 50.0, 62.0)
 """Points of --quality: 12.5 double the size."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """How long to fit: the steps of an effort from 1 to 9."""
+
+    level: int
+
+    def __str__(self) -> str:
+        return f"-e {self.level}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Seconds:
+    """How long to fit: for so many seconds, all that belongs to a file included."""
+
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"--time {self.seconds:g}s"
+
+
+Length = Effort | Seconds
 
 
 class OutOfTime(Exception):
@@ -53,13 +77,13 @@ def knows(text: str, kind: Kind) -> bool:
 def recipe_method(
     text: str,
     kind: Kind,
-    effort: int,
+    length: Length,
     qualities: Sequence[float] = QUALITIES,
     *,
     folder: Path | None = None,
     deadline: float | None = None,
 ) -> Method:
-    """The method of "recipe" or "recipe:codec" (names that `inrzip recipes` lists) at an effort from 1 to 9.
+    """The method of "recipe" or "recipe:codec" (names that `inrzip recipes` lists) fitted for that long.
 
     Fits under way are kept in `folder`, and go on from there; at `deadline` (of `time.monotonic`) they raise
     `OutOfTime`. Raises InrzipError for names that do not exist.
@@ -68,8 +92,12 @@ def recipe_method(
 
     def encode(item: Item, quality: float) -> bytes:
         prepare()
-        request = plan.Request(quality=quality, effort=effort)
-        fingerprint = hashlib.sha256(repr((item.digest(), text, effort, quality, code_version())).encode()).hexdigest()
+        limit = length.seconds if isinstance(length, Seconds) else None
+        request = plan.Request(quality=quality, time_limit=limit)
+        if isinstance(length, Effort):
+            request = dataclasses.replace(request, effort=length.level)
+        facts = (item.digest(), text, str(length), quality, code_version())
+        fingerprint = hashlib.sha256(repr(facts).encode()).hexdigest()
         checkpoint = Checkpoint(None if folder is None else folder / fingerprint, fingerprint)
 
         def progress(_: Progress) -> None:
@@ -77,7 +105,8 @@ def recipe_method(
                 raise OutOfTime
 
         job = Job(checkpoint, progress, None)
-        data, _, _ = encode_signal(as_signal(item), request, recipe, codec, {}, [], job, None)
+        end = None if limit is None else time.monotonic() + limit - checkpoint.seconds
+        data, _, _ = encode_signal(as_signal(item), request, recipe, codec, {}, [], job, end)
         checkpoint.remove()
         return data
 
@@ -85,6 +114,6 @@ def recipe_method(
         with Reader(data, max_memory=None) as reader:
             return reader.mesh() if item.kind == Kind.SHAPE else reader.render()
 
-    name = f"{text} -e {effort}"
-    settings = f"--recipe {recipe.name} --codec {codec.name} -e {effort}; quality points are those of -q"
+    name = f"{text} {length}"
+    settings = f"--recipe {recipe.name} --codec {codec.name} {length}; quality points are those of -q"
     return Method(name, kind, settings, tuple(qualities), encode, decode, code_version, ours=True)

@@ -22,7 +22,7 @@ from .bd import SOUND_SHARE
 from .claims import CLAIMS, Claim, Protocol
 from .items import Item, area_averaged, load_item
 from .methods import Method
-from .ours import ROOT, recipe_method
+from .ours import ROOT, Effort, recipe_method
 from .peers import PEERS
 from .runner import Cache, make_tasks, run, stderr_teller
 
@@ -64,8 +64,8 @@ def measure(protocol: Protocol, cache: Cache, folder: Path, deadline: float | No
     def method(text: str) -> Method:
         if text in PEERS:
             return PEERS[text]
-        efforts = protocol.effort, protocol.qualities
-        return recipe_method(text, item.kind, *efforts, folder=folder, deadline=deadline)
+        ladder = Effort(protocol.effort), protocol.qualities
+        return recipe_method(text, item.kind, *ladder, folder=folder, deadline=deadline)
 
     methods = [method(protocol.anchor), method(protocol.codec)]
     outcome = run(make_tasks([item], methods), cache, deadline, stderr_teller(not quiet))

@@ -20,7 +20,7 @@ from . import curves, gallery, machine, plots, published, report, summary
 from .items import Item, find_files, kinds_of, load_item
 from .measuring import MAIN_METRIC, Point
 from .methods import Method
-from .ours import QUALITIES, knows, recipe_method
+from .ours import QUALITIES, Effort, Length, Seconds, knows, recipe_method
 from .peers import choose_peers
 from .runner import Cache, Outcome, make_tasks, run, stderr_teller
 
@@ -56,13 +56,14 @@ def load_items(options: argparse.Namespace) -> tuple[list[Item], list[str]]:
 
 
 def choose_methods(options: argparse.Namespace, kinds: Sequence[Kind], deadline: float | None) -> list[Method]:
-    """Peers first, as they are quick; then our recipes, each at each effort."""
+    """Peers first, as they are quick; then our recipes, each at each effort, or for each time."""
     methods = choose_peers(options.peers, kinds)
+    lengths: list[Length] = [Seconds(time) for time in options.times] or [Effort(effort) for effort in options.efforts]
     for kind in kinds:
         for text in options.recipes:
-            for effort in options.efforts:
+            for length in lengths:
                 make = functools.partial(recipe_method, folder=options.cache, deadline=deadline)
-                methods += [make(text, kind, effort, options.qualities or QUALITIES)] if knows(text, kind) else []
+                methods += [make(text, kind, length, options.qualities or QUALITIES)] if knows(text, kind) else []
     if not methods:
         words = ", ".join(kind.name.lower() for kind in kinds)
         raise InrzipError(f"no recipe of --recipes and no peer of --peers is for the files there are ({words})")

@@ -37,7 +37,7 @@ from . import machine
 from .items import Item, find_files, load_item
 from .macs import TRAINING_FACTOR, count_macs, matmul_rate
 from .methods import Method
-from .ours import knows, recipe_method
+from .ours import Effort, knows, recipe_method
 from .peers import PEERS
 
 PEER_OF = {Kind.IMAGE: "jpeg", Kind.VIDEO: "x265", Kind.AUDIO: "opus", Kind.SHAPE: "draco", Kind.VOLUME: "sz3"}
@@ -94,7 +94,7 @@ def _method(setting: Setting, kind: Kind) -> tuple[Method, float]:
     if setting.text in PEERS:
         peer = PEERS[setting.text]
         return peer, peer.ladder[len(peer.ladder) // 2]
-    return recipe_method(setting.text, kind, setting.effort, (setting.quality,)), setting.quality
+    return recipe_method(setting.text, kind, Effort(setting.effort), (setting.quality,)), setting.quality
 
 
 @contextlib.contextmanager

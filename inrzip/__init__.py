@@ -21,7 +21,7 @@ if _TYPE_CHECKING:
     from .errors import InrzipError as InrzipError
     from .inspection import codec_list as codec_list
     from .inspection import info as info
-    from .inspection import recipes as recipes
+    from .inspection import recipe_list as recipe_list
     from .inspection import verify as verify
     from .media import read_signal as read_signal
     from .media import write_signal as write_signal
@@ -35,7 +35,7 @@ _HOMES = {
     "compression": ("CompressReport", "compress"),
     "decompression": ("DecompressReport", "decompress"),
     "errors": ("CorruptFile", "InrzipError"),
-    "inspection": ("codec_list", "info", "recipes", "verify"),
+    "inspection": ("codec_list", "info", "recipe_list", "verify"),
     "media": ("read_signal", "write_signal"),
     "reader": ("Reader", "open"),
     "research": ("Fitted", "fit"),

@@ -8,6 +8,7 @@ unbroken one does.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -28,6 +29,10 @@ SECONDS_BETWEEN_REPORTS = 1.0
 SPIKE = 10.0
 """A loss this many times the best one means that the fit has gone astray: it goes back, and on at half the learning
 rate.
+"""
+ASTRAY = 1.5
+"""A mean loss between two judgements this many times the best one means the same. Networks of sines that are fitted too
+fast do not diverge, but end at the mean of the signal, which is within some dB of where a fit begins.
 """
 PACE_MEMORY = 0.7
 """How much of the pace seen before counts, beside that of the last chunk."""
@@ -54,24 +59,26 @@ class FitState(eqx.Module):
     best_loss: Float[Array, ""]
     recent: Float[Array, ""]  # sum of the losses since the parameters were last compared with the best
     n_recent: Int[Array, ""]
+    pace: Float[Array, ""]  # what the schedule's learning rate is multiplied with: halved when the fit goes astray
 
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
     """`n_steps` of Adam (whole epochs of them, if there is one), the learning rate warming up to `peak` and falling to
-    zero as a cosine.
+    zero as a cosine. `loss` is what the fit begins with, if that is known: it then ends with no worse.
     """
 
     n_steps: int
     peak: float
+    loss: float = math.inf
 
 
-def start(module: eqx.Module) -> FitState:
-    """The state before the first step."""
+def start(module: eqx.Module, loss: float = math.inf) -> FitState:
+    """The state before the first step; `loss` is that of `module`, if it is known."""
     parameters = eqx.filter(module, eqx.is_inexact_array)
     moments = optax.scale_by_adam().init(parameters)
-    zero, worst = jnp.float32(0), jnp.float32(jnp.inf)
-    return FitState(parameters, moments, jnp.int32(0), parameters, worst, zero, jnp.int32(0))
+    zero, one, best = jnp.float32(0), jnp.float32(1), jnp.float32(loss)
+    return FitState(parameters, moments, jnp.int32(0), parameters, best, zero, jnp.int32(0), one)
 
 
 def _loss(arrays: PyTree[Array], static: PyTree[Any], inputs: Array, targets: Array) -> Float[Array, ""]:
@@ -133,10 +140,11 @@ def _one_step(
     inputs, targets = examples.batch(jax.random.fold_in(key, state.step), state.step)
     loss, gradient = _loss_and_gradient(eqx.combine(state.parameters, static), inputs, targets)
     updates, moments = optax.scale_by_adam().update(gradient, state.moments)
-    rate = learning_rate(state.step + 1, n_steps, peak)
+    rate = learning_rate(state.step + 1, n_steps, peak) * state.pace
     moved = jax.tree.map(lambda w, u: w - rate * u, state.parameters, updates)
     recent, n_recent = state.recent + loss, state.n_recent + 1
-    return FitState(moved, moments, state.step + 1, state.best, state.best_loss, recent, n_recent), loss
+    best = state.best, state.best_loss
+    return FitState(moved, moments, state.step + 1, *best, recent, n_recent, state.pace), loss
 
 
 _single_step = eqx.filter_jit(_one_step)
@@ -165,7 +173,8 @@ def _judge(state: FitState) -> FitState:
     better = (mean < state.best_loss) & (state.n_recent >= LEAST_JUDGED)
     best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state.parameters, state.best)
     best_loss = jnp.where(better, mean, state.best_loss)
-    return FitState(state.parameters, state.moments, state.step, best, best_loss, jnp.float32(0), jnp.int32(0))
+    fresh = best, best_loss, jnp.float32(0), jnp.int32(0)
+    return FitState(state.parameters, state.moments, state.step, *fresh, state.pace)
 
 
 def _advance(
@@ -202,22 +211,24 @@ def fit(
     ends by then, as its pace is seen to be. `watch(state, loss, n_steps, seconds_left)` is called about once a second,
     and ends the fit by returning True.
     """
-    state = start(module) if state is None else state
+    state = start(module, schedule.loss) if state is None else state
     static = eqx.filter(module, eqx.is_inexact_array, inverse=True)
     key = jax.random.key(seed)
     epoch = examples.steps_per_epoch
     scheduled = _whole(schedule.n_steps, epoch) or schedule.n_steps
-    n_steps, peak = scheduled, schedule.peak
+    n_steps = scheduled
     interval = max(_whole(min(max(LEAST_JUDGED, n_steps // JUDGEMENTS), MOST_JUDGED), epoch), epoch)
     longest, pace = 1, None
     while int(state.step) < n_steps:
         count = min(longest, n_steps - int(state.step), interval - int(state.step) % interval)
         begun = time.monotonic()
-        clock = (jnp.int32(n_steps), jnp.float32(peak), key)
+        clock = (jnp.int32(n_steps), jnp.float32(schedule.peak), key)
         state, loss = _advance(state, static, examples, clock, count)
         seconds = time.monotonic() - begun
         if int(state.step) % interval == 0:
+            astray = float(state.recent / state.n_recent) > ASTRAY * float(state.best_loss)
             state = _judge(state)
+            state = _recover(state) if astray else state
         if pace is None:  # the first call compiled; what it tells about the pace is worthless
             pace = 0.0
             continue
@@ -225,7 +236,7 @@ def fit(
         if deadline is not None:
             n_steps = min(scheduled, int(state.step) + max(int((deadline - time.monotonic()) / pace), 0))
         if not np.isfinite(loss) or loss > SPIKE * float(state.best_loss):
-            state, peak = _recover(state), peak / 2
+            state = _recover(state)
         if watch is not None and watch(state, loss, n_steps, (n_steps - int(state.step)) * pace):
             break
         longest = max(1, min(int(SECONDS_BETWEEN_REPORTS / max(pace, 1e-6)), 4 * longest))
@@ -242,6 +253,7 @@ def _whole(n_steps: int, epoch: int) -> int:
 
 
 def _recover(state: FitState) -> FitState:
-    """After a divergence: back to the best parameters, with fresh moments."""
+    """After a divergence: back to the best parameters, with fresh moments, and on at half the learning rate."""
     moments = jax.tree.map(jnp.zeros_like, state.moments)
-    return FitState(state.best, moments, state.step, state.best, state.best_loss, jnp.float32(0), jnp.int32(0))
+    fresh = state.best, state.best_loss, jnp.float32(0), jnp.int32(0)
+    return FitState(state.best, moments, state.step, *fresh, state.pace / 2)

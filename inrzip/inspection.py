@@ -36,7 +36,7 @@ class CodecInfo:
     summary: str
 
 
-def recipes() -> list[RecipeInfo]:
+def recipe_list() -> list[RecipeInfo]:
     """All recipes, by name."""
     return [RecipeInfo(r.name, tuple(k.name.lower() for k in r.kinds), r.summary) for r in RECIPES.values()]
 

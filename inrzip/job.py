@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -70,7 +71,7 @@ class Job:
         the part of the current share that this fit takes.
         """
         static: Any = eqx.filter(module, eqx.is_inexact_array, inverse=True)
-        begin = start(module)
+        begin = start(module, schedule.loss)
         known = self.finished(name, begin.parameters)
         if known is not None:
             return cast(TrainableT, eqx.combine(known, static))
@@ -82,7 +83,8 @@ class Job:
             return self.stopping and int(state.step) >= LEAST_STEPS
 
         state = self.interrupted(name, begin)
-        fitted = fit(module, examples, Schedule(n_steps, schedule.peak), state=state, deadline=deadline, watch=watch)
+        shorter = dataclasses.replace(schedule, n_steps=n_steps)
+        fitted = fit(module, examples, shorter, state=state, deadline=deadline, watch=watch)
         self.finish(name, eqx.filter(fitted, eqx.is_inexact_array))
         return fitted
 

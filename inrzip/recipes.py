@@ -23,6 +23,7 @@ from inrzip.architectures.nerv import NervConfig
 from inrzip.architectures.neurbf import NeurbfConfig
 from inrzip.architectures.random_networks import DohConfig, PrancConfig
 from inrzip.architectures.siren import SirenConfig
+from inrzip.architectures.tree import TreeConfig
 
 from .errors import InrzipError
 from .signal import Kind, Spec
@@ -41,6 +42,7 @@ ARCHITECTURES: Mapping[int, type[Config]] = {
         PrancConfig,
         FinrConfig,
         NeurbfConfig,
+        TreeConfig,
     )
 }
 """Every architecture by the number that files hold."""
@@ -77,8 +79,8 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe(
             "grid", GridConfig, (Kind.IMAGE,), "latents and small networks that predict them (Cool-Chic)", 1.0, 1, 1.0
         ),
-        Recipe("siren", SirenConfig, EVERY_KIND, "coordinate network of sines (SIREN, COIN)", 3e-3, 16384, 5.5),
-        Recipe("finer", FinerConfig, EVERY_KIND, "sines of growing frequency (FINER)", 1e-2, 16384, 5.5),
+        Recipe("siren", SirenConfig, EVERY_KIND, "coordinate network of sines (SIREN, COIN)", 6e-3, 16384, 5.5),
+        Recipe("finer", FinerConfig, EVERY_KIND, "sines of growing frequency (FINER)", 6e-3, 16384, 5.5),
         Recipe("wire", WireConfig, EVERY_KIND, "complex Gabor wavelets (WIRE)", 2e-2, 16384, 5.5),
         Recipe("gauss", GaussConfig, EVERY_KIND, "bells (Ramasinghe and Lucey)", 2e-2, 16384, 5.5),
         Recipe("relu", ReluConfig, EVERY_KIND, "rectified sums of Fourier features", 1e-2, 16384, 5.5),
@@ -97,6 +99,9 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe("pranc", PrancConfig, EVERY_KIND, "mixture of random networks (PRANC)", 0.06, 16384, 5.5),
         Recipe("hash", HashConfig, EVERY_KIND, "tables of features, a small network (Instant-NGP)", 3e-2, 16384, 3.0),
         Recipe("neurbf", NeurbfConfig, EVERY_KIND, "bells where the signal changes (NeuRBF)", 5e-2, 16384, 4.5),
+        Recipe(
+            "tree", TreeConfig, EVERY_KIND, "networks of blocks, sharing layers in a tree (TINC)", 1.2e-2, 16384, 5.5
+        ),
         Recipe("hnerv", HnervConfig, (Kind.VIDEO,), "frames from small learned embeddings (HNeRV)", 6e-3, 1, 4.3),
         Recipe("nerv", NervConfig, (Kind.VIDEO,), "frames from their time (NeRV)", 1e-2, 1, 3.5),
     )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 
@@ -153,14 +154,16 @@ def fit_network(
 ) -> FittedNetwork:
     """A fit in floating point. Shares are of the task's schedule and of what is left of its time."""
     config = configure(task, n_parameters)
-    module = config.build(task.grid, jax.random.key(0)).placed(task.samples)
+    built = config.build(task.grid, jax.random.key(0))
+    module = built.placed(task.samples, task.spec.low, task.spec.high)
+    loss = math.inf if module is built else module_loss(task, module)
     training = module.training_module(jax.random.key(1))
     n_steps = max(1, round(task.schedule.n_steps * share_of_steps))
     fitted = job.fit(
         f"{task.name}/{n_parameters}/{n_steps}",
         training,
         task.examples,
-        Schedule(n_steps, config.learning_rate(task.schedule.peak, n_steps)),
+        Schedule(n_steps, config.learning_rate(task.schedule.peak, n_steps), loss),
         deadline=_part_of(task.deadline, share_of_time),
         describe=lambda loss: f"{task.db(loss):.2f} dB",
         within=(0.0, FIT_SHARE),
@@ -237,9 +240,14 @@ def find_level(measure: Callable[[float], float], wanted: float) -> float:
 
 def module_db(task: Task, module: Representation, everything: bool = False) -> float:
     """PSNR in dB of `module` as it is, values clipped as a decoder does."""
+    return task.db(module_loss(task, module, everything))
+
+
+def module_loss(task: Task, module: Representation, everything: bool = False) -> float:
+    """Mean squared error of the same, in normalised units."""
     total, count = 0.0, 0
     for index in task.examples.probe(everything):
         inputs, targets = task.examples.items(jnp.asarray(index))
         errors = (np.clip(np.asarray(predict(module, inputs)), 0, 1) - np.asarray(targets)) ** 2
         total, count = total + float(errors.sum(dtype=np.float64)), count + errors.size
-    return task.db(total / count)
+    return total / count

@@ -232,7 +232,7 @@ def _verify(opts: argparse.Namespace) -> int:
 
 def _recipes(opts: argparse.Namespace) -> int:
     def job() -> object:
-        recipes, codecs = list(_api().recipes()), list(_api().codec_list())
+        recipes, codecs = list(_api().recipe_list()), list(_api().codec_list())
         _say(opts, reports.recipes_text(recipes, codecs))
         return {
             "recipes": [reports.recipe_facts(recipe) for recipe in recipes],

@@ -17,12 +17,14 @@ from typing import Any
 # Programs are compiled for one or two calls each. It must be said before JAX compiles for the first time.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from inrzip import wire
 from inrzip.architectures.base import Config, Grid
+from inrzip.architectures.grid import GridConfig
 from inrzip.codecs.uniform import step_size
 from inrzip.codecs.weights import CODERS
 from inrzip.container import Container, write_container
@@ -68,6 +70,9 @@ METADATA: tuple[tuple[str, MetaValue], ...] = (
 def network_files() -> list[bytes]:
     """Valid files: each kind of signal, each architecture, with one segment and several, with sound and without."""
     siren, nerv, hnerv = (ARCHITECTURES[number] for number in (1, 2, 3))
+    others = [
+        architecture for number, architecture in ARCHITECTURES.items() if number not in (1, 2, 3, GridConfig.number)
+    ]
     sound = _file(Spec(Kind.AUDIO, (700,), 2, "i2", -2e4, 2e4, {"rate": (8000, 1)}), siren, 300)
     film = Spec(Kind.VIDEO, (6, 9, 11), 3, "u1", 0, 255, {"rate": (25, 1), "format": ".mp4"})
     tracks = [AudioTrack("inr", sound), AudioTrack("copy", b"no sound, but as long as some")]
@@ -81,6 +86,7 @@ def network_files() -> list[bytes]:
         _file(film, hnerv, 3, tracks, n_parameters=500),
         _file(Spec(Kind.VOLUME, (7, 3, 4, 2), 1, "f4", -1, 5), siren, 3),
         _file(Spec(Kind.SHAPE, (12, 12, 12), 1, "f4", -0.1, 0.1, {"box": box, "format": ".obj"}), siren, 12),
+        *(_file(Spec(Kind.VOLUME, (5, 4), 1, "u1", 0, 255), other, 5) for other in others),
         *(_file(Spec(Kind.IMAGE, (9, 5), 1, "u1", 0, 255), siren, 9, codec=name) for name in CODECS),
         *(_file(Spec(Kind.IMAGE, (7, 6), 3, "u1", 0, 255), siren, 7, coder=number) for number in (2, 3, 4, 8)),
     ]
@@ -106,9 +112,10 @@ def _network(config: Config, grid: Grid, codec: str, coder: int | None) -> bytes
     """A random network, as a named codec has it, or with its integers in the code of that number."""
     rng = np.random.default_rng(0)
     module = config.build(grid, jax.random.key(0))
-    leaves, treedef = jax.tree.flatten(module)
+    arrays, static = eqx.partition(module, eqx.is_inexact_array)
+    leaves, treedef = jax.tree.flatten(arrays)
     leaves = [jnp.asarray(rng.normal(0, 0.2, leaf.shape), jnp.float32) for leaf in leaves]
-    module = jax.tree.unflatten(treedef, leaves)
+    module = eqx.combine(jax.tree.unflatten(treedef, leaves), static)
     sensitivity = [np.ones(leaf.shape) for leaf in leaves] if codec == "channels" else [1.0] * len(leaves)
     tensors = CODECS[codec].quantise(module, sensitivity, step_size(STEP))
     return encode_network(config, tensors, CODECS[codec].coders(tensors) if coder is None else [CODERS[coder]()])

@@ -24,6 +24,8 @@ EXPECTED = FOLDER / "expected.json"
 MAX_BYTES = 3_000
 MAX_TOTAL_BYTES = 40_000
 STEPS = 200
+PLANAR = ("finer", "wire", "gauss", "relu", "bacon", "poly", "hash", "neurbf", "doh", "pranc")
+"""Recipes that have a picture each."""
 N_SAMPLES = 12
 """Samples that are kept of each signal, evenly spread."""
 PRECISION = 1e-4
@@ -124,12 +126,14 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         "audio_siren": (sound, {"target_size": 700}),
         "volume_4d_siren": (folder / "floats.npy", {"target_size": 300}),
         "volume_1d_siren": (folder / "line.npy", {"target_size": 120, "kind": "volume"}),
+        "volume_4d_finr": (folder / "floats.npy", {"target_size": 400, "recipe": "finr"}),
+        "volume_4d_tree": (folder / "floats.npy", {"target_size": 400, "recipe": "tree"}),
         "shape_siren": (ball, {"target_size": 500}),
         "video_siren": (short, {"target_size": 400, "recipe": "siren"}),
         "video_nerv": (short, {"target_size": 1_200, "recipe": "nerv"}),
         "video_hnerv_copied_sound": (film, film_size),
         "video_hnerv_coded_sound": (film, film_size | {"audio": "inr"}),
-    }
+    } | {f"image_{recipe}": (image, {"target_size": 400, "recipe": recipe}) for recipe in PLANAR}
 
 
 def make(names: Sequence[str], set_attribute: Callable[[Any, str, Any], None] = setattr) -> None:

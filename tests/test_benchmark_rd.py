@@ -195,7 +195,21 @@ def test_a_missing_library_is_one_line(
     assert f"{library} is not installed" in error and "pip install" in error and error.count("\n") == 1
 
 
-@pytest.mark.parametrize("words", [["--efforts", "0"], ["--size", "12"], ["--qualities", "x"], ["--limit-time", "-1"]])
+def test_times_in_place_of_efforts(tmp_path: Path, quick: None) -> None:
+    """`--times`: a curve for each time, whose fits the clock ends."""
+    out = tmp_path / "out"
+    command = ["rd", "--data", str(small_picture(tmp_path / "tiny.png", 16)), "--peers", "", "--recipes", "siren"]
+    assert main([*command, "--times", "1s", "--qualities", "60", "--out", str(out), "--quiet"]) == 0
+    assert json.loads((out / "image-siren--time1s.json").read_text())["name"] == "siren --time 1s"
+    with open(out / "items.csv", newline="") as file:
+        [row] = csv.DictReader(file)
+    assert float(row["encode_seconds"]) > 0.5
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--efforts", "0"], ["--times", "soon"], ["--size", "12"], ["--qualities", "x"], ["--limit-time", "-1"]],
+)
 def test_bad_options(tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["rd", "--data", "x", "--out", str(tmp_path), *words])
@@ -261,14 +275,14 @@ def test_published_items_are_in_the_report(tmp_path: Path) -> None:
 
 def test_a_fit_that_ran_out_of_time_goes_on(tmp_path: Path, quick: None) -> None:
     """The deadline stops it within the fit; later the same file comes of it as without a break."""
-    from benchmarks.ours import OutOfTime, recipe_method
+    from benchmarks.ours import Effort, OutOfTime, recipe_method
 
     item = one_item()
-    late = recipe_method("siren", Kind.IMAGE, 1, (60.0,), folder=tmp_path, deadline=time.monotonic())
+    late = recipe_method("siren", Kind.IMAGE, Effort(1), (60.0,), folder=tmp_path, deadline=time.monotonic())
     with pytest.raises(OutOfTime):
         late.encode(item, 60.0)
     outcome = run(make_tasks([item], [late]), Cache(tmp_path / "cache"), None, silent)
     assert outcome.n_left == 1 and not outcome.points and not outcome.refused
-    again = recipe_method("siren", Kind.IMAGE, 1, (60.0,), folder=tmp_path)
-    assert again.encode(item, 60.0) == recipe_method("siren", Kind.IMAGE, 1, (60.0,)).encode(item, 60.0)
+    again = recipe_method("siren", Kind.IMAGE, Effort(1), (60.0,), folder=tmp_path)
+    assert again.encode(item, 60.0) == recipe_method("siren", Kind.IMAGE, Effort(1), (60.0,)).encode(item, 60.0)
     assert not list(tmp_path.glob("*.part"))

@@ -195,7 +195,7 @@ def test_info_verify_recipes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.setattr(inrzip, "info", lambda source: facts, raising=False)
     monkeypatch.setattr(inrzip, "verify", lambda source, against: {"against": against}, raising=False)
     known = [info("g", ("image", "video"), "fast"), info("siren", (), "old")]
-    monkeypatch.setattr(inrzip, "recipes", lambda: known, raising=False)
+    monkeypatch.setattr(inrzip, "recipe_list", lambda: known, raising=False)
     codecs = [dataclasses.make_dataclass("Codec", ["name", "summary"])("auto", "small")]
     monkeypatch.setattr(inrzip, "codec_list", lambda: codecs, raising=False)
     assert cli.main(["info", "a.inrz"]) == 0

@@ -115,6 +115,15 @@ def test_divergence_is_survived():
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in parameters(fitted))
 
 
+def test_a_fit_that_ends_at_the_mean_goes_back():
+    """Sines that are moved too far stay near the signal's mean: no divergence, but no fit. It is noticed."""
+    mean = float(np.mean((PICTURE / 255 - (PICTURE / 255).mean((0, 1))) ** 2))
+    states = []
+    fitted = fit(new_module(), EXAMPLES, Schedule(400, 0.1), watch=lambda state, *_: states.append(state) and False)
+    assert error_of(fitted) < 0.1 * mean
+    assert float(states[-1].pace) < 1
+
+
 def test_learning_rate():
     rates = np.array([float(learning_rate(jnp.float32(i), jnp.float32(100), jnp.float32(2.0))) for i in range(0, 101)])
     assert rates[0] == 0 and rates.max() <= 2.0 and rates[100] == pytest.approx(0, abs=1e-6)

@@ -252,9 +252,9 @@ def test_kernels_gather_where_the_signal_changes():
 def test_kernels_can_be_placed_anywhere(shape):
     samples = np.zeros((*shape, 2), np.float32)
     config = NeurbfConfig.solve(Grid(shape, 2), 2_000)
-    module = config.build(Grid(shape, 2), _key()).placed(samples)
+    module = config.build(Grid(shape, 2), _key()).placed(samples, 0, 1)
     assert np.isfinite(module.render(Grid(shape, 2).axes())).all()
-    assert module.placed(None) is module
+    assert module.placed(None, 0, 1) is module
 
 
 def test_decoded_kernels_are_found_anew():
