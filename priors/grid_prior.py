@@ -28,7 +28,7 @@ from inrzip.codecs.latent_model import (
     eighth_power,
 )
 
-PHOTOGRAPHS = {1: "grid_photographs.npz", 2: "grid_photographs_2.npz"}
+PHOTOGRAPHS = {1: "grid_photographs.npz"}
 """The priors that come with the package, by number. A file names the one that it was made with, so none may go."""
 LATEST = max(PHOTOGRAPHS)
 ANALYSIS = "grid_photographs_analysis.npz"

@@ -15,8 +15,7 @@ from tests.page_stream import PAGE, Damaged, Shape, Stream, clip
 
 NUMBER = 4
 """Of the architecture."""
-_FOLDER = Path(__file__).resolve().parent.parent / "priors"
-PRIORS = {1: _FOLDER / "grid_photographs.npz", 2: _FOLDER / "grid_photographs_2.npz"}
+PRIORS = {1: Path(__file__).resolve().parent.parent / "priors" / "grid_photographs.npz"}
 COARSER = (9, 8, 7, 6, 4, 2)
 ROOTS = (65536, 71468, 77936, 84990, 92682, 101070, 110218, 120194)
 NEIGHBOURS = [
