@@ -36,8 +36,8 @@ from .machine import device
 FIRST_STEPS = 1 / 64
 """Of the SIREN's steps, those of the first fit of F-INR that makes any."""
 GROWTH = 2
-PARAMETERS = (1, 3)
-"""F-INR with as many parameters as the SIREN, and with so many times as many."""
+PARAMETERS = (1, 3, 8)
+"""F-INR with so many times as many parameters as the SIREN."""
 WARM_STEPS = 2
 
 
