@@ -26,11 +26,11 @@ STEPS_AT_EFFORT_1 = 300
 EPOCHS_AT_EFFORT_1 = 30.0
 LONGER_PER_EFFORT = 1.5
 """Each effort takes this many times the steps of the one before."""
-GRID_STEPS = (200, 350, 700, 1400, 2600, 4500, 8000, 13000, 20000)
+GRID_STEPS = (160, 340, 700, 1300, 2400, 4400, 8000, 13000, 20000)
 """Steps of latent grids for each effort, for pictures of `GRID_PIXELS`. Small pictures, whose steps are quick, take
 more, large ones fewer, within `GRID_STEPS_RANGE`.
 """
-GRID_PIXELS = 400_000
+GRID_PIXELS = 393_216
 GRID_STEPS_RANGE = (0.3, 4.0)
 GRID_STEPS_UNCOMPILED = 0.25
 """The part of them that is done where compiled code for them is missing, and each takes many times as long."""
