@@ -20,7 +20,7 @@ setup(
         Extension(
             f"inrzip.architectures._grid_{name}",
             [str(SOURCES / "grid_kernels.cpp")],
-            depends=[str(header) for header in sorted(SOURCES.glob("*.hpp"))],
+            depends=["setup.py", *map(str, sorted(SOURCES.glob("*.hpp")))],
             extra_compile_args=[*FLAGS, *options, *OPENMP],
             extra_link_args=OPENMP,
             optional=True,

@@ -15,7 +15,7 @@ EPSILON = 1e-12
 
 
 class JaxKernels:
-    """Costs, gradients and steps for pictures of a layout. Everything goes in and comes out as arrays of JAX."""
+    """Costs, gradients and steps for pictures of a layout. What comes out are arrays of JAX."""
 
     def __init__(self, layout: Layout, channels: int) -> None:
         self._layout, self._channels = layout, channels

@@ -11,17 +11,19 @@ import ctypes
 import functools
 import importlib.util
 import os
+import threading
 from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import ArrayLike, Float32, Float64, Int64
+from jaxtyping import ArrayLike, Float32, Float64
 from numpy import ndarray
 
 from inrzip.codecs.latent_model import NEIGHBOURS as NEIGHBOUR_OFFSETS
+from inrzip.errors import InrzipError
 
 from .grid import count
 from .grid_jax import EPSILON, JaxKernels
-from .grid_layout import NEIGHBOURS
+from .grid_layout import N_GRIDS, NEIGHBOURS
 from .grid_training import Layout
 
 VARIANTS = ("avx512", "avx2", "plain")
@@ -30,7 +32,9 @@ MOST_THREADS = 8
 PIXELS_PER_THREAD = 10_000
 """Smaller pictures are done by fewer threads, which would only wait for each other."""
 SWITCH = "INRZIP_KERNELS"
-"""Environment variable that names a variant to use in place of the best; "none" for JAX."""
+"""Environment variable that names a variant to use in place of the best."""
+NO_VARIANT = "none"
+"""What it names for JAX."""
 
 Flat = Float32[ndarray, " parameters"]
 Plane = Float32[ndarray, "rows columns"]
@@ -38,8 +42,10 @@ Plane = Float32[ndarray, "rows columns"]
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The compiled code, if there is any for this processor."""
+    """The compiled code, if there is any for this processor. Raises InrzipError for a `SWITCH` that is no variant."""
     wanted = os.environ.get(SWITCH)
+    if wanted not in (None, NO_VARIANT, *VARIANTS):
+        raise InrzipError(f"{SWITCH} is {wanted!r}; it can be {', '.join((*VARIANTS, NO_VARIANT))}")
     for name in VARIANTS if wanted is None else [wanted]:
         spec = importlib.util.find_spec(f"{__package__}._grid_{name}")
         if spec is None or spec.origin is None:
@@ -60,24 +66,31 @@ def n_threads(n_pixels: int) -> int:
     return max(1, min(there, MOST_THREADS, n_pixels // PIXELS_PER_THREAD))
 
 
-def _at(array: ndarray) -> ctypes.c_void_p:
-    assert array.flags.c_contiguous
+def _at(array: ndarray, size: int, dtype: type = np.float32) -> ctypes.c_void_p:
+    """Where an array of that many numbers lies. The compiled code would not notice another."""
+    if array.dtype != dtype or array.size != size or not array.flags.c_contiguous:
+        raise ValueError(f"{size} numbers of {np.dtype(dtype)} were wanted, not {array.shape} of {array.dtype}")
     return array.ctypes.data_as(ctypes.c_void_p)
+
+
+def _changed(array: ndarray, size: int) -> ctypes.c_void_p:
+    """The same of an array that is written to."""
+    if not array.flags.writeable:
+        raise ValueError("an array to be changed is read-only")
+    return _at(array, size)
 
 
 _real = ctypes.c_float
 
 
-class CompiledKernels:
-    """The compiled code for pictures of a layout, with its workspace. Not to be used by two threads at a time."""
+class Workspace:
+    """Memory for fits of pictures of a layout. `lock`: only one thread at a time may use it."""
 
-    def __init__(self, code: ctypes.CDLL, layout: Layout, channels: int) -> None:
+    def __init__(self, code: ctypes.CDLL, layout: Layout) -> None:
         """Raises MemoryError."""
-        self._code, self._channels = code, channels
-        self._shape = layout.rows, layout.columns
-        self._mask = np.ascontiguousarray(layout.mask)
-        self._threads = n_threads(layout.shape[0] * layout.shape[1])
-        grids: Int64[ndarray, "grids 5"] = np.array(
+        self._code, self.lock = code, threading.Lock()
+        self.threads = n_threads(layout.shape[0] * layout.shape[1])
+        grids = np.array(
             [
                 (place.level, place.hyper, *place.shape, y * layout.columns + x)
                 for place, (y, x) in zip(layout.places, layout.corners, strict=True)
@@ -87,19 +100,26 @@ class CompiledKernels:
         offsets = np.array([dy * layout.columns + dx for dy, dx in NEIGHBOUR_OFFSETS[:NEIGHBOURS]], np.int64)
         height, width = layout.shape
         handle = code.grid_open(
-            self._threads, channels, height, width, layout.columns, self._size, _at(grids), _at(offsets)
-        )
+            self.threads, height, width, layout.columns, ctypes.c_int64(layout.rows * layout.columns),
+            _at(grids, N_GRIDS * 5, np.int64), _at(offsets, NEIGHBOURS, np.int64),
+        )  # fmt: skip
         if not handle:
             raise MemoryError(f"no memory to fit latent grids of {height}x{width}")
-        self._handle = ctypes.c_void_p(handle)
+        self.handle = ctypes.c_void_p(handle)
 
     def __del__(self) -> None:
-        if hasattr(self, "_handle"):
-            self._code.grid_close(self._handle)
+        if hasattr(self, "handle"):
+            self._code.grid_close(self.handle)
 
-    @property
-    def _size(self) -> ctypes.c_int64:
-        return ctypes.c_int64(self._shape[0] * self._shape[1])
+
+class CompiledKernels:
+    """The compiled code for pictures of a layout."""
+
+    def __init__(self, code: ctypes.CDLL, layout: Layout, channels: int) -> None:
+        """Raises MemoryError."""
+        self._code, self._channels, self._workspace = code, channels, workspace(code, layout)
+        self._size, self._area = layout.rows * layout.columns, layout.shape[0] * layout.shape[1]
+        self._mask = np.ascontiguousarray(layout.mask)
 
     def owned(self, array: ArrayLike) -> Plane:
         """A copy that `descend` may change."""
@@ -110,22 +130,24 @@ class CompiledKernels:
     ) -> tuple[Float64[ndarray, " 2"], Flat, Plane]:
         """As `JaxKernels.cost`."""
         networks, latents, target = (np.ascontiguousarray(a, np.float32) for a in (networks, latents, target))
-        by_networks, by_latents = np.empty_like(networks), np.empty_like(latents)
-        costs = np.empty(2, np.float64)
-        failed = self._code.grid_cost(
-            self._handle, _at(networks), _at(latents), _at(target), _real(step), _real(price), _at(by_networks),
-            _at(by_latents), _at(costs),
-        )  # fmt: skip
+        by_networks, by_latents, costs = np.empty_like(networks), np.empty_like(latents), np.empty(2, np.float64)
+        n, size = count(self._channels), self._size
+        with self._workspace.lock:
+            failed = self._code.grid_cost(
+                self._workspace.handle, self._channels, _at(networks, n), _at(latents, size),
+                _at(target, self._channels * self._area), _real(step), _real(price), _at(by_networks, n),
+                _at(by_latents, size), _at(costs, 2, np.float64),
+            )  # fmt: skip
         if failed:
             raise MemoryError("no memory for a step of latent grids")
         return costs, by_networks, by_latents
 
     def smooth(self, latents: Plane, gain: float, temperature: float, sigma: float, seed: int) -> tuple[Plane, Plane]:
         """As `JaxKernels.smooth`; noise is a sum of four uniform numbers."""
-        smooth, slopes = np.empty_like(latents), np.empty_like(latents)
+        size, smooth, slopes = self._size, np.empty_like(latents), np.empty_like(latents)
         self._code.grid_smooth(
-            self._threads, self._size, _at(latents), _at(self._mask), _real(gain), _real(temperature), _real(sigma),
-            ctypes.c_uint32(seed), _at(smooth), _at(slopes),
+            self._workspace.threads, ctypes.c_int64(size), _at(latents, size), _at(self._mask, size), _real(gain),
+            _real(temperature), _real(sigma), ctypes.c_uint32(seed), _at(smooth, size), _at(slopes, size),
         )  # fmt: skip
         return smooth, slopes
 
@@ -140,10 +162,11 @@ class CompiledKernels:
         age: int,
     ) -> tuple[Plane, tuple[Plane, Plane]]:
         """As `JaxKernels.descend`, in place."""
-        corrections = [1 / (1 - decay ** (age + 1)) for decay in decays]
+        corrections, size = [1 / (1 - decay ** (age + 1)) for decay in decays], self._size
         self._code.grid_descend(
-            self._threads, self._size, _at(latents), _at(moments[0]), _at(moments[1]), _at(gradient), _at(slopes),
-            _real(rate), _at(np.array(decays, np.float32)), _at(np.array(corrections, np.float32)), _real(EPSILON),
+            self._workspace.threads, ctypes.c_int64(size), _changed(latents, size), _changed(moments[0], size),
+            _changed(moments[1], size), _at(gradient, size), _at(slopes, size), _real(rate),
+            _at(np.array(decays, np.float32), 2), _at(np.array(corrections, np.float32), 2), _real(EPSILON),
         )  # fmt: skip
         return latents, moments
 
@@ -170,7 +193,12 @@ class Kernels(Protocol):
 
 
 @functools.lru_cache(maxsize=1)
+def workspace(code: ctypes.CDLL, layout: Layout) -> Workspace:
+    """The memory for a layout. That of the last one is kept, until `workspace.cache_clear()`."""
+    return Workspace(code, layout)
+
+
 def kernels(layout: Layout, channels: int) -> Kernels:
-    """The fastest there is. The workspace of the last layout is kept."""
+    """The fastest there is."""
     code = library()
     return JaxKernels(layout, channels) if code is None else CompiledKernels(code, layout, channels)

@@ -56,12 +56,14 @@ class Stage:
     pilot: bool = False
 
 
-def compile_coder(prior: GridPrior) -> None:
+@functools.cache
+def compile_coder() -> None:
     """Has what codes latents compiled, which takes seconds the first time, while a fit is under way: a picture of one
     pixel is coded and decoded.
     """
 
     def code() -> None:
+        prior = grid_prior.load(PRIOR)
         config = GridConfig(PRIOR, grid_prior.NEUTRAL_TONE, NEUTRAL_OFFSET, NEUTRAL_OFFSET)
         grids = [np.zeros(place.shape, np.int64) for place in places((1, 1))]
         changes = np.zeros(count(1), np.int64)

@@ -176,7 +176,7 @@ def run(
     begin, age, changing = int(state.step), int(state.age), not rounding.latents
     decays, warming = DECAYS_SHORT if n_steps < SHORT else DECAYS_LATENTS, min(WARMING * n_steps, MOST_WARMING)
     latents, first, second = (compute.owned(array) for array in (state.latents, *state.latent_moments))
-    used: Any = rounded(state) * layout.mask
+    used: Any = latents if changing else rounded(state) * layout.mask
     slopes, latent_moments = latents, (first, second)
     change, moments = state.change, turned(state.change_moments)
     networks = _used_flat(problem.prior, change, rounding.sizes)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from inrzip.architectures.grid import channel_groups
+from inrzip.architectures.grid_kernels import workspace
 from inrzip.architectures.grid_layout import MAX_TONE
 from inrzip.architectures.grid_training import Layout
 from inrzip.priors import grid_prior
@@ -63,7 +64,15 @@ QUALITY_WORK, SEARCH_WORK = 1 + grid_fit.LAST_PHASE, 1.3
 def encode_picture(task: Task, goal: Goal, job: Job) -> Coded:
     """Codes a picture to the goal, or as near as it can be: then `note` says what was reached."""
     encoder = Encoder(task, _planes(task), grid_prior.load(PRIOR), job)
-    compile_coder(encoder.prior)
+    compile_coder()
+    try:
+        return _encode(encoder, goal)
+    finally:
+        workspace.cache_clear()
+
+
+def _encode(encoder: Encoder, goal: Goal) -> Coded:
+    task = encoder.task
     n_steps = task.schedule.n_steps if task.deadline is None else _affordable_steps(encoder, goal)
     if goal.quality is None:
         return _search(encoder, goal, n_steps)

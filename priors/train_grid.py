@@ -192,9 +192,9 @@ def stray(pictures: ndarray, polynomial: Tree, n_steps: int, file: Path) -> Grid
     """The prior, of fits of each picture from the shared networks."""
     layout = Layout((SIZE, SIZE))
     tones = np.linspace(*TONE_RANGE, len(pictures)) * 0.95
-    results: list[Tree] = [None] * len(pictures)
     mean = jax.tree.map(lambda a: jnp.zeros_like(a[0]), polynomial)
     empty = [(mean, jax.tree.map(lambda a: np.float32(0), mean))] * len(pictures)
+    results: list[Tree]
     first, results = restored(file, empty)
     watch = Watch("stray", file, first, len(pictures))
     for step in range(first, len(pictures)):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,10 +17,11 @@ from inrzip.architectures.grid_jax import JaxKernels
 from inrzip.architectures.grid_kernels import CompiledKernels
 from inrzip.architectures.grid_layout import flat
 from inrzip.architectures.grid_training import Layout
+from inrzip.errors import InrzipError
 from inrzip.grid_coding import penalty_of, rounding_of
 from inrzip.priors import grid_prior
 
-SHAPES = [(1, 1, 1), (3, 70, 3), (71, 113, 1)]
+SHAPES = [(1, 1, 1), (67, 1, 1), (37, 261, 3)]
 
 
 @pytest.fixture(params=grid_kernels.VARIANTS)
@@ -24,11 +29,11 @@ def code(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
     """One compiled library after the other."""
     monkeypatch.setenv(grid_kernels.SWITCH, request.param)
     grid_kernels.library.cache_clear()
-    grid_kernels.kernels.cache_clear()
+    grid_kernels.workspace.cache_clear()
     found = grid_kernels.library()
     yield found if found is not None else pytest.skip(f"not compiled, or not for this processor: {request.param}")
     grid_kernels.library.cache_clear()
-    grid_kernels.kernels.cache_clear()
+    grid_kernels.workspace.cache_clear()
 
 
 def networks_near_the_prior(channels: int, seed: int) -> list[np.ndarray]:
@@ -110,6 +115,44 @@ def test_fits_go_as_in_jax(code, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_memory_is_said(code, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Layout((8, 9))
-    monkeypatch.setattr(CompiledKernels, "_size", property(lambda self: grid_kernels.ctypes.c_int64(1 << 50)))
+    monkeypatch.setattr(Layout, "rows", 1 << 46)
     with pytest.raises(MemoryError):
         CompiledKernels(code, layout, 3)
+
+
+def test_wrong_arrays_are_refused(code) -> None:
+    layout = Layout((8, 9))
+    compiled, latents = CompiledKernels(code, layout, 3), np.zeros((layout.rows, layout.columns), np.float32)
+    with pytest.raises(ValueError, match="float32"):
+        compiled.smooth(latents.astype(np.float64), 16.0, 0.2, 0.1, 0)
+    networks = flat(networks_near_the_prior(3, 1))
+    with pytest.raises(ValueError, match="were wanted"):
+        compiled.cost(networks, latents, np.zeros((1, 8, 9)), 0.1, 0.1)
+    with pytest.raises(ValueError, match="read-only"):
+        compiled.descend(np.asarray(jnp.asarray(latents)), (latents, latents), latents, latents, 0.1, (0.9, 0.9), 0)
+
+
+def test_threads_wait_for_each_other(code) -> None:
+    layout, networks = Layout((60, 60)), flat(networks_near_the_prior(3, 1))
+    target = np.zeros((3, 60, 60), np.float32)
+    given = [(networks, latents_of(layout, seed), target, 0.1, 0.01) for seed in (1, 2)]
+    wanted = [CompiledKernels(code, layout, 3).cost(*one)[0] for one in given]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda i: CompiledKernels(code, layout, 3).cost(*given[i % 2])[0], range(40)))
+    for i, costs in enumerate(found):
+        np.testing.assert_array_equal(costs, wanted[i % 2])
+
+
+def test_an_unknown_variant_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(grid_kernels.SWITCH, "avx-2")
+    grid_kernels.library.cache_clear()
+    with pytest.raises(InrzipError, match="avx512"):
+        grid_kernels.library()
+
+
+@pytest.mark.skipif(sys.platform != "linux" or shutil.which("g++") is None, reason="there may be no compiled code")
+def test_there_is_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installed where there is a compiler, as these tests are: else it was not compiled, and all above was skipped."""
+    monkeypatch.delenv(grid_kernels.SWITCH, raising=False)
+    grid_kernels.library.cache_clear()
+    assert grid_kernels.library() is not None

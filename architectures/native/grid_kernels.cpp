@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
-#include <new>
+#include <exception>
 
 #include "context.hpp"
 #include "shapes.hpp"
@@ -55,7 +55,7 @@ void cost(Workspace& space, const Networks<const float>& networks, const float* 
     for (int t = 0; t < space.threads; t++) {
         all.push_back(std::make_unique<Sums>());
         context_row.push_back(std::make_unique<ContextRow>(space.width));
-        strip.push_back(std::make_unique<SynthesisStrip<CHANNELS>>(space.width));
+        strip.push_back(std::make_unique<SynthesisStrip<CHANNELS>>(space.height, space.width));
     }
     int strips = (space.height + STRIP - 1) / STRIP;
 
@@ -115,13 +115,13 @@ int grid_runs_here() {
 
 // A workspace for pictures of a shape; `grids`: level, hyper, height, width and the place in the atlas of each, in coding
 // order; null if there is no memory. `grid_close` gives it back.
-void* grid_open(int threads, int channels, int height, int width, int columns, int64_t size, const int64_t* grids,
+void* grid_open(int threads, int height, int width, int columns, int64_t size, const int64_t* grids,
                 const int64_t* neighbours) try {
 #ifndef _OPENMP
     threads = 1;
 #endif
     auto space = std::make_unique<Workspace>();
-    space->threads = threads, space->channels = channels, space->height = height, space->width = width;
+    space->threads = threads, space->height = height, space->width = width;
     space->columns = columns, space->size = size;
     space->margin = int64_t(REACH) * columns + CHUNK + SLACK;
     std::copy(neighbours, neighbours + NEIGHBOURS, space->neighbours);
@@ -142,7 +142,7 @@ void* grid_open(int threads, int channels, int height, int width, int columns, i
         space->by_filtered[level].resize(area + SLACK);
     }
     return space.release();
-} catch (const std::bad_alloc&) {
+} catch (const std::exception&) {  // no memory, or more than there can be
     return nullptr;
 }
 
@@ -152,18 +152,18 @@ int grid_parameters(int channels) { return n_parameters(channels); }
 
 // Squares, bits, and gradients of squares + price * bits by all parameters and by the latents (of 1 and 3 channels).
 // Returns 0, or 1 if there is no memory.
-int grid_cost(void* handle, const float* networks, const float* latents, const float* target, float step, float price,
+int grid_cost(void* handle, int channels, const float* networks, const float* latents, const float* target, float step, float price,
               float* by_networks, float* by_latents, double* squares_and_bits) try {
     Workspace& space = *static_cast<Workspace*>(handle);
     std::copy(latents, latents + space.size, space.latents.begin() + space.margin);
     std::fill(by_latents, by_latents + space.size, 0.0f);
-    std::fill(by_networks, by_networks + n_parameters(space.channels), 0.0f);
-    Networks<const float> given(networks, space.channels);
-    Networks<float> gradients(by_networks, space.channels);
-    (space.channels == 3 ? cost<3> : cost<1>)(space, given, target, step, price, gradients, by_latents,
+    std::fill(by_networks, by_networks + n_parameters(channels), 0.0f);
+    Networks<const float> given(networks, channels);
+    Networks<float> gradients(by_networks, channels);
+    (channels == 3 ? cost<3> : cost<1>)(space, given, target, step, price, gradients, by_latents,
                                               squares_and_bits);
     return 0;
-} catch (const std::bad_alloc&) {
+} catch (const std::exception&) {  // no memory, or more than there can be
     return 1;
 }
 

@@ -64,7 +64,7 @@ using Floats = std::vector<float>;
 
 // Where each grid lies, and arrays that live as long as a fit.
 struct Workspace {
-    int threads, channels, height, width, columns;
+    int threads, height, width, columns;
     int64_t size, margin;            // of the atlas; floats before and after it
     std::vector<Grid> grids;         // in coding order
     int64_t neighbours[NEIGHBOURS];  // of a latent, as offsets in the atlas

@@ -1,6 +1,8 @@
 // The distortion: squared errors of the samples that the synthesis network makes of all planes, and their gradients.
 #pragma once
 
+#include <algorithm>
+
 #include "shapes.hpp"
 #include "vectors.hpp"
 
@@ -18,12 +20,13 @@ struct SynthesisSums {
 template <int CHANNELS>
 struct SynthesisStrip {
     int pitch;
+    int64_t rows;  // with two more above and below
     Floats trunk, by_samples, by_trunk, nothing;
     alignas(64) float wide[WIDE][CHUNK], by_wide[WIDE][CHUNK];
 
-    explicit SynthesisStrip(int width)
-        : pitch(rounded_up(width, CHUNK) + SLACK), trunk(CHANNELS * (STRIP + 4) * pitch),
-          by_samples(CHANNELS * (STRIP + 4) * pitch), by_trunk(2 * CHANNELS * pitch), nothing(pitch) {}
+    SynthesisStrip(int height, int width)
+        : pitch(rounded_up(width, CHUNK) + SLACK), rows(std::min(STRIP, height) + 4), trunk(CHANNELS * rows * pitch),
+          by_samples(CHANNELS * rows * pitch), by_trunk(int64_t(CHANNELS) * pitch), nothing(pitch) {}
 };
 
 // The trunk of a row of n samples, 2 * LANES at a time; more than n may be written.
@@ -106,10 +109,10 @@ inline void synthesis_strip(Workspace& space, const Networks<const float>& netwo
     int64_t area = int64_t(height) * width;
     auto trunk = [&](int c, int y) {  // its first sample; rows beyond the picture repeat its ends
         y = y < 0 ? 0 : y >= height ? height - 1 : y;
-        return strip.trunk.data() + (int64_t(c) * (STRIP + 4) + y - top + 2) * pitch + 1;
+        return strip.trunk.data() + (c * strip.rows + y - top + 2) * pitch + 1;
     };
     auto by_samples = [&](int c, int y) {
-        return strip.by_samples.data() + (int64_t(c) * (STRIP + 4) + y - top + 2) * pitch + 2;
+        return strip.by_samples.data() + (c * strip.rows + y - top + 2) * pitch + 2;
     };
     for (int y = top < 2 ? 0 : top - 2; y < bottom + 2 && y < height; y++) {
         const float* in[LEVELS];

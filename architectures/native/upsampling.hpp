@@ -164,7 +164,7 @@ INLINE V dot_of_rows(const float* left, const float* right, int n) {
 inline void upsample(Workspace& space, const Networks<const float>& networks, float step, UpsamplingRow& row) {
     const float* atlas = space.latents.data() + space.margin;
     const Grid& last = space.main_grid(LEVELS - 1);
-#pragma omp for
+#pragma omp for schedule(static)
     for (int y = 0; y < last.height; y++)
         for (int x = 0; x < last.width; x++)
             space.planes[LEVELS - 1][y * last.width + x] = step * atlas[last.first + int64_t(y) * space.columns + x];
@@ -174,11 +174,11 @@ inline void upsample(Workspace& space, const Networks<const float>& networks, fl
         const float *taps = networks.taps + level * 2 * TAPS, *filters = networks.filters + level * 2 * FILTER_TAPS;
         float *wide = space.stretched[level].data(), *planes = space.planes[level].data();
         float* filtered = space.filtered[level].data();
-#pragma omp for
+#pragma omp for schedule(static)
         for (int i = 0; i < above * coarse.height; i++)
             stretch_row(&space.planes[level + 1][int64_t(i) * coarse.width], coarse.width, taps + TAPS,
                         wide + int64_t(i) * width, width, row);
-#pragma omp for nowait
+#pragma omp for schedule(static) nowait
         for (int i = 0; i < above * height; i++) {
             int plane = i / height, y = i % height, middle = y / 2, side = y % 2 ? 1 : -1;
             auto at = [&](int r) { return wide + (int64_t(plane) * coarse.height + within(r, coarse.height)) * width; };
@@ -186,7 +186,7 @@ inline void upsample(Workspace& space, const Networks<const float>& networks, fl
             const float scales[TAPS] = {taps[0], taps[1], taps[2], taps[3]};
             mixed(rows, scales, planes + (int64_t(plane + 1) * height + y) * width, width);
         }
-#pragma omp for
+#pragma omp for schedule(static)
         for (int y = 0; y < height; y++) {
             const float* rows[2 * FILTER_TAPS - 1];
             float scales[2 * FILTER_TAPS - 1];
@@ -210,13 +210,13 @@ inline void upsample_back(Workspace& space, const Networks<const float>& network
         const float *taps = networks.taps + level * 2 * TAPS, *filters = networks.filters + level * 2 * FILTER_TAPS;
         const float *wide = space.stretched[level].data(), *by_planes = space.by_planes[level].data();
         float *by_filtered = space.by_filtered[level].data(), *by_wide = space.by_stretched[level].data();
-#pragma omp for nowait
+#pragma omp for schedule(static) nowait
         for (int y = 0; y < height; y++) {
             int64_t at = int64_t(y) * width;
             filter_row_back(by_planes + at, &space.filtered[level][at], width, filters + FILTER_TAPS, by_filtered + at,
                             sums.filters[level][1], row);
         }
-#pragma omp for
+#pragma omp for schedule(static)
         for (int i = 0; i < above * coarse.height; i++) {
             int plane = i / coarse.height, y = i % coarse.height;
             const float* by = by_planes + int64_t(plane + 1) * height * width;
@@ -244,7 +244,7 @@ inline void upsample_back(Workspace& space, const Networks<const float>& network
                 by_taps[3] += dot_of_rows(g, at(y + 2 * side), width);
             }
         }
-#pragma omp for nowait
+#pragma omp for schedule(static) nowait
         for (int y = 0; y < height; y++) {
             float* to = by_atlas + grid.first + int64_t(y) * space.columns;
             for (int e = y == 0 ? 1 - FILTER_TAPS : y; e <= (y == height - 1 ? y + FILTER_TAPS - 1 : y); e++) {
@@ -265,14 +265,14 @@ inline void upsample_back(Workspace& space, const Networks<const float>& network
             for (int k = 1; k < FILTER_TAPS; k++)
                 by_taps[k] += step * (dot_of_rows(g, at(y - k), width) + dot_of_rows(g, at(y + k), width));
         }
-#pragma omp for
+#pragma omp for schedule(static)
         for (int i = 0; i < above * coarse.height; i++)
             stretch_row_back(by_wide + int64_t(i) * width, width, &space.planes[level + 1][int64_t(i) * coarse.width],
                              coarse.width, taps + TAPS, &space.by_planes[level + 1][int64_t(i) * coarse.width],
                              sums.taps[level][1], row);
     }
     const Grid& last = space.main_grid(LEVELS - 1);
-#pragma omp for
+#pragma omp for schedule(static)
     for (int y = 0; y < last.height; y++)
         for (int x = 0; x < last.width; x++)
             by_atlas[last.first + int64_t(y) * space.columns + x] += step * space.by_planes[LEVELS - 1][y * last.width + x];
