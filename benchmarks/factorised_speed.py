@@ -3,9 +3,9 @@
     python -m benchmarks.factorised_speed clip.mp4 scan.npz --frames 32 --size 320x160 --sizes 10000,20000
 
 Each file is fitted in floating point with one SIREN, then with F-INR of more and more steps until it is as good, or has
-taken an eighth of the time. A fit's learning rate falls to its end, so each number of steps is a fit of its own. F-INR begins at a
-decomposition of the samples, which takes no step. Seconds are those of the processor; compilation does not count. Then
-both make whole files of the sizes asked for, at equal effort.
+taken an eighth of the time. A fit's learning rate falls to its end, so each number of steps is a fit of its own. F-INR
+begins at a decomposition of the samples, which takes no step. Seconds are those of the processor; compilation does not
+count. Then both make whole files of the sizes asked for, at equal effort.
 """
 
 from __future__ import annotations
