@@ -49,6 +49,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="a .webp file")
     parser.add_argument("--bytes", type=int, default=3000, help="of each file, at most (default: %(default)s)")
     parser.add_argument("--effort", type=int, default=1, help="1 to 9 (default: %(default)s)")
+    usual = ",".join(name for name, recipe in RECIPES.items() if Kind.IMAGE in recipe.kinds)
+    parser.add_argument("--recipes", default=usual, help="separated by commas (default: all for images)")
     options = parser.parse_args()
     from skimage import data
 
@@ -56,14 +58,12 @@ def main() -> None:
     original = area_averaged(photograph[:, : photograph.shape[0] * SIZE[1] // SIZE[0]], *SIZE)
     found = []
     print("| recipe | bytes | PSNR | parameters | bits of each |\n|---|---|---|---|---|")
-    for recipe in RECIPES.values():
-        if Kind.IMAGE not in recipe.kinds:
-            continue
-        fitted = inrzip.fit(original, recipe.name, target_size=options.bytes, effort=options.effort)
+    for name in options.recipes.split(","):
+        fitted = inrzip.fit(original, name, target_size=options.bytes, effort=options.effort)
         psnr = fitted.quality["psnr_db"]
-        found.append((psnr, labelled(np.asarray(fitted.reader), f"{recipe.name}  {psnr:.2f} dB")))
+        found.append((psnr, labelled(np.asarray(fitted.reader), f"{name}  {psnr:.2f} dB")))
         bits = 8 * fitted.n_bytes / max(fitted.n_parameters, 1)
-        row = f"| `{recipe.name}` | {fitted.n_bytes:,} | {psnr:.2f} | {fitted.n_parameters:,} | {bits:.1f} |"
+        row = f"| `{name}` | {fitted.n_bytes:,} | {psnr:.2f} | {fitted.n_parameters:,} | {bits:.1f} |"
         print(row, flush=True)
     found.sort(key=lambda pair: -pair[0])
     picture = tiled([labelled(original, "original"), *(p for _, p in found)])

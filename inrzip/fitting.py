@@ -31,8 +31,10 @@ SPIKE = 10.0
 rate.
 """
 ASTRAY = 1.5
-"""A mean loss between two judgements this many times the best one means the same. Networks of sines that are fitted too
-fast do not diverge, but end at the mean of the signal, which is within some dB of where a fit begins.
+PATIENCE = 3
+"""Mean losses between judgements that are `ASTRAY` times the best one, `PATIENCE` times in a row, mean the same. Networks
+of sines that are fitted too fast do not diverge, but end at the mean of the signal, which is within some dB of where a
+fit begins; while what recovers by itself is left alone.
 """
 PACE_MEMORY = 0.7
 """How much of the pace seen before counts, beside that of the last chunk."""
@@ -60,6 +62,7 @@ class FitState(eqx.Module):
     recent: Float[Array, ""]  # sum of the losses since the parameters were last compared with the best
     n_recent: Int[Array, ""]
     pace: Float[Array, ""]  # what the schedule's learning rate is multiplied with: halved when the fit goes astray
+    n_worse: Int[Array, ""]  # judgements in a row that found it far from the best
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +81,7 @@ def start(module: eqx.Module, loss: float = math.inf) -> FitState:
     parameters = eqx.filter(module, eqx.is_inexact_array)
     moments = optax.scale_by_adam().init(parameters)
     zero, one, best = jnp.float32(0), jnp.float32(1), jnp.float32(loss)
-    return FitState(parameters, moments, jnp.int32(0), parameters, best, zero, jnp.int32(0), one)
+    return FitState(parameters, moments, jnp.int32(0), parameters, best, zero, jnp.int32(0), one, jnp.int32(0))
 
 
 def _loss(arrays: PyTree[Array], static: PyTree[Any], inputs: Array, targets: Array) -> Float[Array, ""]:
@@ -144,7 +147,7 @@ def _one_step(
     moved = jax.tree.map(lambda w, u: w - rate * u, state.parameters, updates)
     recent, n_recent = state.recent + loss, state.n_recent + 1
     best = state.best, state.best_loss
-    return FitState(moved, moments, state.step + 1, *best, recent, n_recent, state.pace), loss
+    return FitState(moved, moments, state.step + 1, *best, recent, n_recent, state.pace, state.n_worse), loss
 
 
 _single_step = eqx.filter_jit(_one_step)
@@ -173,8 +176,9 @@ def _judge(state: FitState) -> FitState:
     better = (mean < state.best_loss) & (state.n_recent >= LEAST_JUDGED)
     best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state.parameters, state.best)
     best_loss = jnp.where(better, mean, state.best_loss)
+    n_worse = jnp.where(mean > ASTRAY * state.best_loss, state.n_worse + 1, 0)
     fresh = best, best_loss, jnp.float32(0), jnp.int32(0)
-    return FitState(state.parameters, state.moments, state.step, *fresh, state.pace)
+    return FitState(state.parameters, state.moments, state.step, *fresh, state.pace, n_worse)
 
 
 def _advance(
@@ -226,9 +230,8 @@ def fit(
         state, loss = _advance(state, static, examples, clock, count)
         seconds = time.monotonic() - begun
         if int(state.step) % interval == 0:
-            astray = float(state.recent / state.n_recent) > ASTRAY * float(state.best_loss)
             state = _judge(state)
-            state = _recover(state) if astray else state
+            state = _recover(state) if int(state.n_worse) >= PATIENCE else state
         if pace is None:  # the first call compiled; what it tells about the pace is worthless
             pace = 0.0
             continue
@@ -256,4 +259,4 @@ def _recover(state: FitState) -> FitState:
     """After a divergence: back to the best parameters, with fresh moments, and on at half the learning rate."""
     moments = jax.tree.map(jnp.zeros_like, state.moments)
     fresh = state.best, state.best_loss, jnp.float32(0), jnp.int32(0)
-    return FitState(state.best, moments, state.step, *fresh, state.pace / 2)
+    return FitState(state.best, moments, state.step, *fresh, state.pace / 2, jnp.int32(0))
