@@ -32,9 +32,9 @@ rate.
 """
 ASTRAY = 1.5
 PATIENCE = 3
-"""Mean losses between judgements that are `ASTRAY` times the best one, `PATIENCE` times in a row, mean the same. Networks
-of sines that are fitted too fast do not diverge, but end at the mean of the signal, which is within some dB of where a
-fit begins; while what recovers by itself is left alone.
+"""Mean losses between judgements that are `ASTRAY` times the best one, `PATIENCE` times in a row, mean the same.
+Networks of sines that are fitted too fast do not diverge, but end at the mean of the signal, which is within some dB of
+where a fit begins; while what recovers by itself is left alone.
 """
 PACE_MEMORY = 0.7
 """How much of the pace seen before counts, beside that of the last chunk."""
