@@ -5,6 +5,7 @@ fit at a lambda -> round and code the networks -> look at size and quality -> mo
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from inrzip.architectures.grid import channel_groups
-from inrzip.architectures.grid_kernels import workspace
+from inrzip.architectures.grid_kernels import library, workspace
 from inrzip.architectures.grid_layout import MAX_TONE
 from inrzip.architectures.grid_training import Layout
 from inrzip.priors import grid_prior
@@ -57,6 +58,7 @@ AIM = 0.985
 WINDOW_DB = 0.25
 FINAL_SHARE = 0.8
 """Of the time allowed, what fits may use."""
+NOT_COMPILED = "fitted without compiled code, in fewer steps"
 QUALITY_WORK, SEARCH_WORK = 1 + grid_fit.LAST_PHASE, 1.3
 """Steps of all fits together, as a multiple of the main one's, typically."""
 
@@ -66,9 +68,12 @@ def encode_picture(task: Task, goal: Goal, job: Job) -> Coded:
     encoder = Encoder(task, _planes(task), grid_prior.load(PRIOR), job)
     compile_coder()
     try:
-        return _encode(encoder, goal)
+        coded = _encode(encoder, goal)
     finally:
         workspace.cache_clear()
+    if library() is not None:
+        return coded
+    return dataclasses.replace(coded, note="; ".join(filter(None, (coded.note, NOT_COMPILED))))
 
 
 def _encode(encoder: Encoder, goal: Goal) -> Coded:
