@@ -23,6 +23,7 @@ from inrzip.architectures.nerv import NervConfig
 from inrzip.architectures.neurbf import NeurbfConfig
 from inrzip.architectures.random_networks import DohConfig, PrancConfig
 from inrzip.architectures.siren import SirenConfig, sine
+from inrzip.architectures.tree import TreeConfig
 from inrzip.recipes import ARCHITECTURES
 from tests.common import check_architecture, check_hostile_config
 
@@ -98,6 +99,7 @@ HOSTILE_FILM += [(HnervConfig, {"reduction": 0}), (HnervConfig, {"kernel": 2}), 
 def test_the_lists_name_every_architecture():
     tested_apart = {GridConfig}  # tests/test_grid.py: latents are not weights
     tested_apart |= {HashConfig, NeurbfConfig}  # tests/test_hash_grid.py
+    tested_apart |= {TreeConfig}  # tests/test_tree.py
     assert set(ARCHITECTURES.values()) - tested_apart == {architecture for architecture, _ in CASES} == set(SIZES)
     assert all(ARCHITECTURES[architecture.number] is architecture for architecture in SIZES)
 

@@ -182,7 +182,7 @@ def plain_loss(
     return jnp.sum((samples - target) ** 2) + price * bits, samples
 
 
-@pytest.mark.parametrize("shape", [(33, 7), slow(1, 5)])
+@pytest.mark.parametrize("shape", [(33, 7), slow((1, 5))])
 def test_blocked_gradients_are_those_of_plain_code(shape: tuple[int, int]) -> None:
     layout, rng = Layout(shape), np.random.default_rng(1)
     networks = float_networks(2)
