@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from inrzip.descent import Moments, adam
+
 from .grid_layout import Networks, unflat
 from .grid_training import Atlas, Layout, cost_and_gradients, soft_round
-
-EPSILON = 1e-12
 
 
 class JaxKernels:
@@ -59,10 +59,7 @@ class JaxKernels:
         age: int,
     ) -> tuple[Atlas, tuple[Atlas, Atlas]]:
         """A step of Adam for `gradient` times `slopes`; `age` counts steps from 0. What is given may be changed."""
-        corrections = [1 / (1 - decay ** (age + 1)) for decay in decays]
-        found: tuple[Atlas, tuple[Atlas, Atlas]] = _descend(
-            latents, moments, gradient * slopes, rate, decays, corrections
-        )
+        found: tuple[Atlas, tuple[Atlas, Atlas]] = _descend(latents, moments, gradient * slopes, rate, decays, age)
         return found
 
 
@@ -94,9 +91,12 @@ def _smooth(
 
 @jax.jit
 def _descend(
-    latents: Atlas, moments: tuple[Atlas, Atlas], gradient: Atlas, rate: Array, decays: Array, corrections: Array
+    latents: Atlas,
+    moments: tuple[Atlas, Atlas],
+    gradient: Atlas,
+    rate: Array,
+    decays: tuple[float, float],
+    age: Array,
 ) -> tuple[Atlas, tuple[Atlas, Atlas]]:
-    mean = decays[0] * moments[0] + (1 - decays[0]) * gradient
-    square = decays[1] * moments[1] + (1 - decays[1]) * gradient * gradient
-    move = mean * corrections[0] / (jnp.sqrt(square * corrections[1]) + EPSILON)
-    return latents - rate * move, (mean, square)
+    move, (first, second) = adam(gradient, Moments(*moments), age, decays)
+    return latents - rate * move, (first, second)

@@ -19,10 +19,11 @@ from jaxtyping import ArrayLike, Float32, Float64
 from numpy import ndarray
 
 from inrzip.codecs.latent_model import NEIGHBOURS as NEIGHBOUR_OFFSETS
+from inrzip.descent import EPSILON
 from inrzip.errors import InrzipError
 
 from .grid import count
-from .grid_jax import EPSILON, JaxKernels
+from .grid_jax import JaxKernels
 from .grid_layout import N_GRIDS, NEIGHBOURS
 from .grid_training import Layout
 
