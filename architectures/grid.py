@@ -15,12 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from inrzip.memory import POINTS_AT_ONCE
+
 from .base import Axes, Config, Grid, Representation, resample
 from .grid_layout import COLOURS, MAX_OFFSET, MAX_TONE, places, shapes
 from .grid_render import Span
 
 DECODING_BYTES, DECODING_BYTES_PER_PLANE = 100, 60
 """Memory that decoding takes for a pixel (measured at 4 megapixels: 150 bytes for one plane, 204 for two)."""
+TILED_BYTES_PER_PLANE = 3
+"""What of it stays while a large picture is decoded in parts: latents as 16-bit numbers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,9 +79,12 @@ def channel_groups(channels: int) -> list[slice]:
     return first + [slice(i, i + 1) for i in range(COLOURS * len(first), channels)]
 
 
-def decoding_memory(grid: Grid) -> int:
-    """Bytes that decoding takes, about."""
-    return grid.n_points * (DECODING_BYTES + DECODING_BYTES_PER_PLANE * len(channel_groups(grid.channels)))
+def decoding_memory(grid: Grid, tiled: bool) -> int:
+    """Bytes that decoding takes, about; what is `tiled` is decoded in parts."""
+    n_planes = len(channel_groups(grid.channels))
+    at_once = min(grid.n_points, max(POINTS_AT_ONCE, grid.shape[1])) if tiled else grid.n_points
+    kept = grid.n_points * TILED_BYTES_PER_PLANE * n_planes if tiled else 0
+    return kept + at_once * (DECODING_BYTES + DECODING_BYTES_PER_PLANE * n_planes)
 
 
 class Picture(Protocol):

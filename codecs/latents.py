@@ -6,6 +6,7 @@ Grids come coarsest first, so that a file that is cut short still gives a coarse
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -38,43 +39,48 @@ ESCAPE_ROOM = 12
 """Symbols that the longest escape takes."""
 
 
-class Coarser:
-    """What is known already at each step: all grids so far, at the size of the last level."""
+class Tile(NamedTuple):
+    """A part of a grid: the grid's number in coding order, the first row and the one after the last, and columns. Both
+    begin at even numbers.
+    """
 
-    def __init__(self, model: LatentModel):
-        self._model = model
-        self._stack: Int[ndarray, "grids rows columns"] | None = None
-        self._level: list[Latents] = []
-        self._number = 0
+    number: int
+    rows: tuple[int, int]
+    columns: tuple[int, int]
 
-    def features(self, place: Place) -> tuple[Exact, int]:
-        """For the next grid: features (rows, columns, features), and by how many bits of rows and columns they are
-        coarser than it.
-        """
-        model, shape = self._model, place.shape
-        bias = model.grid_bias[self._number]
-        half = (-(-shape[0] // 2), -(-shape[1] // 2))
-        sums = np.broadcast_to(bias, (*half, len(bias)))
-        if self._stack is not None:
-            sums = np.moveaxis(self._stack, 0, -1) @ model.coarse[place.level].T + bias
-        shift = 1
-        if self._level:
-            sums = double(double(sums, 0), 1)[: shape[0], : shape[1]]
-            sums = sums + self._level[-1][..., None] * model.own[HYPER_LEVELS.index(place.level)]
-            shift = 0
-        limit = float(MAX_ACTIVATION)
-        return np.ascontiguousarray(np.clip(shifted(sums, WEIGHT_BITS - ACTIVATION_BITS), -limit, limit)), shift
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.rows[1] - self.rows[0], self.columns[1] - self.columns[0]
 
-    def add(self, place: Place, latents: Latents) -> None:
-        """The grid that `features` was asked for is known now."""
-        self._number += 1
-        self._level.append(latents)
-        if not place.hyper:
-            stack = np.stack(self._level[::-1]).astype(np.float64)
-            if self._stack is not None:
-                known = double(double(self._stack, 1), 2)[:, : place.shape[0], : place.shape[1]]
-                stack = np.concatenate([known, stack])
-            self._stack, self._level = stack, []
+
+def whole(order: Sequence[Place], number: int) -> Tile:
+    """A whole grid as a tile."""
+    height, width = order[number].shape
+    return Tile(number, (0, height), (0, width))
+
+
+def features(model: LatentModel, order: Sequence[Place], grids: Sequence[Latents], tile: Tile) -> tuple[Exact, int]:
+    """What is known of a tile from all grids before its own: features (rows, columns, features), and by how many bits
+    of rows and columns they are coarser than it.
+    """
+    level = order[tile.number].level
+    rows, columns = (np.arange(start >> 1, (stop + 1) >> 1) for start, stop in (tile.rows, tile.columns))
+    bias = model.grid_bias[tile.number]
+    sums = np.broadcast_to(bias, (len(rows), len(columns), len(bias)))
+    coarser = [i for i in range(tile.number) if order[i].level > level]
+    if coarser:
+        coarser.sort(key=lambda i: (-order[i].level, order[i].hyper))
+        shifts = [order[i].level - level - 1 for i in coarser]
+        known = [grids[i][rows >> shift][:, columns >> shift] for i, shift in zip(coarser, shifts, strict=True)]
+        sums = np.stack(known, -1).astype(np.float64) @ model.coarse[level].T + bias
+    shift = 1
+    if len(coarser) < tile.number:  # the hyper-latents of the level itself
+        own = grids[tile.number - 1][slice(*tile.rows), slice(*tile.columns)]
+        sums = double(double(sums, 0), 1)[: tile.shape[0], : tile.shape[1]]
+        sums = sums + own[..., None] * model.own[HYPER_LEVELS.index(level)]
+        shift = 0
+    limit = float(MAX_ACTIVATION)
+    return np.ascontiguousarray(np.clip(shifted(sums, WEIGHT_BITS - ACTIVATION_BITS), -limit, limit)), shift
 
 
 def double(array: Exact, axis: int) -> Exact:
@@ -82,18 +88,24 @@ def double(array: Exact, axis: int) -> Exact:
     return np.repeat(array, 2, axis)
 
 
+def encode_tile(
+    encoder: RangeEncoder, model: LatentModel, order: Sequence[Place], grids: Sequence[Latents], tile: Tile
+) -> None:
+    """Codes a tile, as if there were nothing beside it."""
+    latents = grids[tile.number][slice(*tile.rows), slice(*tile.columns)]
+    for starts, sizes, beyond in _tile_intervals(model, latents, *features(model, order, grids, tile)):
+        room = encoder.room(len(starts) + ESCAPE_ROOM * int(np.count_nonzero(beyond >= 0)))
+        latent_kernels.encode_latents(encoder.state, room, starts, sizes, beyond)
+
+
 def encode_grids(encoder: RangeEncoder, model: LatentModel, order: Sequence[Place], grids: Sequence[Latents]) -> None:
-    """Codes all grids, in the order of `places`."""
-    coarser = Coarser(model)
-    for place, latents in zip(order, grids, strict=True):
-        for starts, sizes, beyond in _grid_intervals(model, latents, *coarser.features(place)):
-            room = encoder.room(len(starts) + ESCAPE_ROOM * int(np.count_nonzero(beyond >= 0)))
-            latent_kernels.encode_latents(encoder.state, room, starts, sizes, beyond)
-        coarser.add(place, latents)
+    """Codes as many whole grids, in the order of `places`, as are given."""
+    for number in range(len(grids)):
+        encode_tile(encoder, model, order, grids, whole(order, number))
 
 
-def _grid_intervals(model: LatentModel, latents: Latents, features: Exact, shift: int):  # type: ignore[no-untyped-def]
-    """`intervals` of a grid's latents, some rows at a time."""
+def _tile_intervals(model: LatentModel, latents: Latents, features: Exact, shift: int):  # type: ignore[no-untyped-def]
+    """`intervals` of a tile's latents, some rows at a time."""
     height, width = latents.shape
     padded = pad(height, width)
     padded[MARGIN:, MARGIN : MARGIN + width] = latents
@@ -115,53 +127,35 @@ def pad(height: int, width: int) -> Int[ndarray, "rows columns"]:
     return np.zeros((height + MARGIN, width + 2 * MARGIN), np.int64)
 
 
-class GridDecoder:
-    """Reads grids in coding order, as far as they are wanted.
-
-    `grids` holds those that were begun. `ended`: the data ended, or proved damaged, before all that was wanted was
-    read; what is missing stays 0.
+class TileDecoder:
+    """Reads a tile, row by row, as far as is wanted. `latents` are those of the tile; what is missing is 0. `ended`:
+    the data ended, or proved damaged.
     """
 
-    def __init__(self, decoder: RangeDecoder, model: LatentModel, order: Sequence[Place]):
-        self.grids: list[Latents] = []
-        self.ended = False
-        self._decoder, self._model, self._order = decoder, model, order
-        self._coarser = Coarser(model)
-        self._padded = pad(0, 0)
-        self._features: tuple[Exact, int] | None = None
-        self._row = 0
+    def __init__(
+        self,
+        decoder: RangeDecoder,
+        model: LatentModel,
+        order: Sequence[Place],
+        grids: Sequence[Latents],
+        tile: Tile,
+    ):
+        self.ended, self.row = False, 0
+        self._decoder, self._model = decoder, model
+        self._features, self._shift = features(model, order, grids, tile)
+        self._padded = pad(*tile.shape)
+        self.latents: Latents = self._padded[MARGIN:, MARGIN : MARGIN + tile.shape[1]]
 
     @property
     def finished(self) -> bool:
         """Whether every latent was read."""
-        return len(self.grids) == len(self._order) and self._row == self._order[-1].shape[0]
+        return self.row == len(self.latents)
 
-    def read(self, n_grids: int, n_rows: int | None = None) -> None:
-        """Reads on until the first `n_grids` are there, the last of them at least in its first `n_rows` (None: all)."""
-        while not self.ended:
-            number = len(self.grids) - 1
-            if number >= 0 and self._row < self._order[number].shape[0]:
-                end = self._order[number].shape[0]
-                if number + 1 == n_grids and n_rows is not None:
-                    end = min(end, n_rows)
-                if number + 1 > n_grids or self._row >= end:
-                    return
-                self._read_rows(self._order[number], end)
-            elif number + 1 >= n_grids:
-                return
-            else:
-                self._begin(self._order[number + 1], number)
-
-    def _begin(self, place: Place, before: int) -> None:
-        if before >= 0:
-            self._coarser.add(self._order[before], self.grids[before])
-        self._features = self._coarser.features(place)
-        self._padded = pad(*place.shape)
-        self.grids.append(self._padded[MARGIN:, MARGIN : MARGIN + place.shape[1]])
-        self._row = 0
-
-    def _read_rows(self, place: Place, end: int) -> None:
-        assert self._features is not None
+    def read(self, end: int | None = None) -> None:
+        """Reads on until the first `end` rows are there (None: all)."""
+        end = len(self.latents) if end is None else min(end, len(self.latents))
+        if self.ended or self.row >= end:
+            return
         model = self._model
         stride = self._padded.shape[1]
         neighbours = np.array([dy * stride + dx for dy, dx in NEIGHBOURS[: model.n_neighbours]], np.int64)
@@ -170,8 +164,9 @@ class GridDecoder:
             self._decoder.data,
             self._padded,
             neighbours,
-            *self._features,
-            self._row,
+            self._features,
+            self._shift,
+            self.row,
             end,
             model.hidden,
             model.hidden_bias,
@@ -183,8 +178,50 @@ class GridDecoder:
             exponentials(),
             np.zeros((3, model.width)),
         )
-        self.ended = read < (end - self._row) * place.shape[1]
-        self._row = end
+        self.ended = read < (end - self.row) * self.latents.shape[1]
+        self.row = end
+
+
+class GridDecoder:
+    """Reads whole grids in coding order, as far as they are wanted.
+
+    `grids` holds those that were begun. `ended`: the data ended, or proved damaged, before all that was wanted was
+    read; what is missing stays 0.
+    """
+
+    def __init__(self, decoder: RangeDecoder, model: LatentModel, order: Sequence[Place]):
+        self.grids: list[Latents] = []
+        self._decoder, self._model, self._order = decoder, model, order
+        self._latest: TileDecoder | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self._latest is not None and self._latest.ended
+
+    @property
+    def finished(self) -> bool:
+        """Whether every latent was read."""
+        return len(self.grids) == len(self._order) and (self._latest is None or self._latest.finished)
+
+    def window(self, number: int, rows: tuple[int, int], columns: tuple[int, int]) -> Latents:
+        """A part of a grid, and all before it, read if need be. Where the data ended before it, it is 0."""
+        self.read(number + 1, rows[1])
+        if number >= len(self.grids):
+            return np.zeros((rows[1] - rows[0], columns[1] - columns[0]), np.int64)
+        return self.grids[number][slice(*rows), slice(*columns)]
+
+    def read(self, n_grids: int, n_rows: int | None = None) -> None:
+        """Reads on until the first `n_grids` are there, the last of them at least in its first `n_rows` (None: all)."""
+        while len(self.grids) < n_grids and not self.ended:
+            if self._latest is not None:
+                self._latest.read()
+                if self._latest.ended:
+                    return
+            tile = whole(self._order, len(self.grids))
+            self._latest = TileDecoder(self._decoder, self._model, self._order, self.grids, tile)
+            self.grids.append(self._latest.latents)
+        if self._latest is not None and len(self.grids) == n_grids:
+            self._latest.read(n_rows)
 
 
 def encode_numbers(encoder: RangeEncoder, numbers: Int[ndarray, " n"], scales: Int[ndarray, " n"]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 from numpy import ndarray
 
 from inrzip.architectures.grid import GridConfig
@@ -21,12 +21,13 @@ from inrzip.priors import grid_prior
 from inrzip.priors.grid_prior import NEUTRAL_OFFSET, GridPrior, lambda_of, latent_step
 
 from . import grid_fit
-from .grid_fit import State
+from .grid_fit import Samples, State
 from .grid_payload import CodedPlane, change_bits, networks_of
 
 PRIOR = grid_prior.LATEST
 STEP_OFFSETS = tuple(range(-6, 31, 3))
-PILOT_OFFSETS = (3,)
+PILOT_OFFSETS, LARGE_OFFSETS = (3,), (-6,)
+"""Where not all are tried: large pictures hardly notice what networks take."""
 SPREAD_OFFSETS = tuple(range(-24, 25, 4))
 GIVE_UP, SMALL = 1.01, 50_000
 """Coarser steps are not tried once they cost so many times the best, except for pictures of fewer pixels than this:
@@ -40,7 +41,7 @@ class Plane:
 
     name: str
     layout: Layout
-    target: Float[Array, "channels rows columns"]
+    target: Samples
 
     @property
     def channels(self) -> int:
@@ -61,6 +62,8 @@ def coded_fits(
             for plane, fit, grid in zip(planes, fits, grids, strict=True)
         ]
         config, bits = _best_spread(prior, tone, step, [plane.changes for plane in coded], planes)
+        if len(offsets) == 1:
+            return config, coded
         cost = weight * bits / n_pixels
         for plane, numbers in zip(planes, coded, strict=True):
             networks = networks_of(prior, config, numbers.changes, plane.channels)
@@ -75,8 +78,8 @@ def coded_fits(
 
 def whole_latents(layout: Layout, fit: State) -> list[Latents]:
     """A fit's latents as they are coded."""
-    latents = np.round(np.asarray(fit.latents) * grid_fit.GAIN) * layout.mask
-    return [np.clip(grid, -MAX_LATENT, MAX_LATENT).astype(np.int64) for grid in layout.split(latents)]
+    grids = layout.split(np.asarray(fit.latents))
+    return [np.clip(np.round(grid * grid_fit.GAIN), -MAX_LATENT, MAX_LATENT).astype(np.int16) for grid in grids]
 
 
 def plane_cost(plane: Plane, networks: Networks, grids: list[Latents], tone: int) -> float:

@@ -20,15 +20,19 @@ from inrzip.architectures.grid_training import Layout
 from inrzip.priors import grid_prior
 from inrzip.priors.grid_prior import NEUTRAL_OFFSET, GridPrior, lambda_of, latent_step
 
-from . import grid_fit
-from .grid_coding import PILOT_OFFSETS, PRIOR, STEP_OFFSETS, Plane, coded_fits, penalty_of, rounding_of
+from . import grid_fit, grid_windows
+from .descent import adam_start
+from .grid_coding import LARGE_OFFSETS, PILOT_OFFSETS, PRIOR, STEP_OFFSETS, Plane, coded_fits, penalty_of, rounding_of
 from .grid_fit import State
 from .grid_payload import CodedPlane, Picture, encode_planes
 from .job import Job
+from .memory import rows_at_once
 from .network import encode_config
 from .segment import Task
 
 SECONDS_BETWEEN_REPORTS = 1.0
+SAMPLE_LONGER = 2
+"""Networks of a large picture take so many times the steps: a sample is small."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,14 +90,18 @@ class Encoder:
         """Fits and codes all planes."""
         fits = [self._fit(stage, i) for i in range(len(self.planes))]
         self.job.tell("coding", stage.within[1])
-        config, coded = coded_fits(
-            self.planes, self.prior, stage.tone, fits, PILOT_OFFSETS if stage.pilot else STEP_OFFSETS
-        )
-        if not stage.pilot:
+        offsets = LARGE_OFFSETS if self.large else PILOT_OFFSETS if stage.pilot else STEP_OFFSETS
+        config, coded = coded_fits(self.planes, self.prior, stage.tone, fits, offsets)
+        if not (stage.pilot or self.large):
             settled = [self._settle(stage, i, fit, config) for i, fit in enumerate(fits)]
             config, coded = coded_fits(self.planes, self.prior, stage.tone, settled, (config.step - NEUTRAL_OFFSET,))
         stream = encode_planes(config, self.prior, self.planes[0].layout.shape, coded)
         return Result(encode_config(config) + stream, self._decoded_db(config, stream), fits, stage.tone)
+
+    @property
+    def large(self) -> bool:
+        """Whether the picture is fitted in windows."""
+        return grid_windows.is_large(self.planes[0].layout.shape)
 
     @property
     def hurried(self) -> bool:
@@ -110,33 +118,97 @@ class Encoder:
         """PSNR of what a decoder makes of the stream."""
         height, width = self.planes[0].layout.shape
         picture = Picture(config, stream, (height, width), self.task.grid.channels)
-        values = np.clip(picture.render((0, height), (0, width)), 0, 1)
-        target = np.moveaxis(np.concatenate([np.asarray(plane.target) for plane in self.planes]), 0, -1)
-        return self.task.db(float(np.mean((values.astype(np.float64) - target) ** 2)))
+        squares, at_once = 0.0, rows_at_once(width)
+        for top in range(0, height, at_once):
+            rows = top, min(top + at_once, height)
+            values = np.moveaxis(np.clip(picture.render(rows, (0, width)), 0, 1), -1, 0).astype(np.float64)
+            target = np.concatenate([np.asarray(plane.target[:, slice(*rows)]) for plane in self.planes])
+            squares += float(np.sum((values - target) ** 2))
+        return self.task.db(squares / (height * width * self.task.grid.channels))
 
     def _fit(self, stage: Stage, number: int) -> State:
         plane = self.planes[number]
-        name = f"{plane.name}/{stage.name}/{stage.tone}/{stage.n_steps}"
-        mean = self.mean(plane, stage.tone)
-        before: State
-        if stage.before is None:
-            before = grid_fit.start(mean, first_latents(plane, stage.tone))
-        else:
-            before = stage.before[number]
-        known = self.job.finished(name, before)
-        if known is not None:
-            return known
-        scheduled = max(1, round(stage.n_steps / (1 - stage.begin)))
-        begin = jnp.int32(round(stage.begin * scheduled))
-        state: State = self.job.interrupted(name, _copied(before)._replace(step=begin))
         low, high = stage.within
         part = (high - low) / len(self.planes)
         within = low + part * number, low + part * (number + 1)
-        unrounded = rounding_of(None, self.prior)
+        before = None if stage.before is None else stage.before[number]
+        name = f"{plane.name}/{stage.name}/{stage.tone}/{stage.n_steps}"
+        if self.large:
+            return self._fit_windows(name, stage, plane, before, within)
+        if before is None:
+            before = grid_fit.start(self.mean(plane, stage.tone), first_latents(plane, stage.tone))
+        known = self.job.finished(name, before)
+        if known is None:
+            known = self._descended(name, stage, plane, before, within)
+            self.job.finish(name, known)
+        return known
+
+    def _fit_windows(
+        self, name: str, stage: Stage, plane: Plane, before: State | None, within: tuple[float, float]
+    ) -> State:
+        """A fit of a large picture; see `inrzip.grid_windows`."""
+        low, high = within
+        mean, layout = self.mean(plane, stage.tone), plane.layout
+        found = grid_windows.windows(layout.shape)
+        steps = [low + (high - low) * i / (1 + len(found)) for i in range(2 + len(found))]
+        state = self._fit_sample(f"{name}/sample", stage, plane, before, (steps[0], steps[1]))
+        whole = np.zeros((layout.rows, layout.columns), np.float32)
+        for i, window in enumerate(found):
+            rows = slice(*window.seen)
+            seen = Plane(
+                plane.name, Layout((rows.stop - rows.start, layout.shape[1])), jnp.asarray(plane.target[:, rows])
+            )
+            latents = jnp.zeros((seen.layout.rows, seen.layout.columns), jnp.int16)
+            known = self.job.finished(f"{name}/{i}", latents)
+            if known is None:
+                if before is None:
+                    guess = np.array(first_latents(seen, stage.tone))
+                else:
+                    guess = grid_windows.cut(layout, before.latents, window, seen.layout) * grid_fit.GAIN
+                free = grid_windows.free(window, seen.layout)
+                final = grid_windows.cut(layout, whole, window, seen.layout) * grid_fit.GAIN
+                begin = grid_fit.start(mean, jnp.asarray(np.where(free > 0, guess, final)))
+                begin = begin._replace(change=state.change)
+                fitted = self._descended(f"{name}/{i}", stage, seen, begin, (steps[i + 1], steps[i + 2]), free)
+                known = grid_fit.rounded(fitted).astype(jnp.int16)
+                self.job.finish(f"{name}/{i}", known)
+            grid_windows.paste(layout, whole, window, seen.layout, np.asarray(known, np.float32) / grid_fit.GAIN)
+        return state._replace(latents=whole, latent_moments=adam_start(jnp.zeros(0)))  # type: ignore[arg-type]
+
+    def _fit_sample(
+        self, name: str, stage: Stage, plane: Plane, before: State | None, within: tuple[float, float]
+    ) -> State:
+        """The networks of a large picture, fitted to a sample of it."""
+        target = jnp.asarray(grid_windows.sample(np.asarray(plane.target)))
+        height, width = target.shape[1:]
+        sample = Plane(plane.name, Layout((height, width)), target)
+        begin = grid_fit.start(self.mean(plane, stage.tone), first_latents(sample, stage.tone))
+        begin = begin if before is None else begin._replace(change=before.change)
+        known = self.job.finished(name, begin)
+        if known is None:
+            longer = dataclasses.replace(stage, n_steps=SAMPLE_LONGER * stage.n_steps)
+            known = self._descended(name, longer, sample, begin, within)
+            self.job.finish(name, known)
+        return known
+
+    def _descended(
+        self,
+        name: str,
+        stage: Stage,
+        plane: Plane,
+        before: State,
+        within: tuple[float, float],
+        free: Float[np.ndarray, "rows columns"] | None = None,
+    ) -> State:
+        """All steps of a fit; if `free` is given, those latents alone change."""
+        scheduled = max(1, round(stage.n_steps / (1 - stage.begin)))
+        begin = jnp.int32(round(stage.begin * scheduled))
+        state: State = self.job.interrupted(name, _copied(before)._replace(step=begin))
+        mean, unrounded = self.mean(plane, stage.tone), rounding_of(None, self.prior)
+        rates = grid_fit.PEAK_LATENTS, grid_fit.network_peak(scheduled) if free is None else 0.0
         told = time.monotonic()
         while int(state.step) < scheduled:
-            rates = (grid_fit.PEAK_LATENTS, grid_fit.network_peak(scheduled))
-            state, (error, bpp) = self.advance(plane, mean, stage.tone, state, scheduled, unrounded, rates)
+            state, (error, bpp) = self.advance(plane, mean, stage.tone, state, scheduled, unrounded, rates, free)
             if self.hurried:
                 break
             now = time.monotonic()
@@ -144,7 +216,6 @@ class Encoder:
                 told = now
                 done = within[0] + (within[1] - within[0]) * min(int(state.step) / scheduled, 1.0)
                 self.job.watch(name, state, done, f"{self.task.db(error):.2f} dB, {bpp:.3f} bpp")
-        self.job.finish(name, state)
         return state
 
     def _settle(self, stage: Stage, number: int, fit: State, config: GridConfig) -> State:
@@ -173,11 +244,12 @@ class Encoder:
         n_steps: int,
         rounding: grid_fit.Rounding,
         rates: tuple[float, float],
+        free: Float[np.ndarray, "rows columns"] | None = None,
     ) -> tuple[State, tuple[float, float]]:
-        """Some steps of a fit."""
+        """Some steps of a fit; if `free` is given, those latents alone change."""
         price = grid_fit.Price(jnp.float32(lambda_of(tone)), jnp.float32(latent_step(tone)))
         problem = grid_fit.Problem(mean, penalty_of(self.prior, plane.channels), plane.target, price)
-        return grid_fit.run(plane.layout, problem, state, n_steps, rounding, rates)
+        return grid_fit.run(plane.layout, problem, state, n_steps, rounding, rates, free)
 
 
 @jax.jit

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
+from numpy import ndarray
 
 from inrzip.architectures.grid_jax import joined
 from inrzip.architectures.grid_kernels import kernels
@@ -42,6 +43,9 @@ WARMING, MOST_WARMING = 0.1, 50
 SHORT = 600
 """Fits of fewer steps have a shorter memory of latents' gradients."""
 DECAYS_SHORT, DECAYS_LATENTS, DECAYS_NETWORKS = (0.725, 0.97), (0.9, 0.999), (0.95, 0.95)
+
+
+Samples = Float[Array, "channels rows columns"] | Float[ndarray, "channels rows columns"]
 
 
 class State(NamedTuple):
@@ -78,7 +82,7 @@ class Problem(NamedTuple):
 
     prior: Networks
     penalty: Networks
-    target: Float[Array, "channels rows columns"]
+    target: Samples
     price: Price
 
 
@@ -166,10 +170,17 @@ def _networks_step(
 
 
 def run(
-    layout: Layout, problem: Problem, state: State, n_steps: int, rounding: Rounding, rates: tuple[float, float]
+    layout: Layout,
+    problem: Problem,
+    state: State,
+    n_steps: int,
+    rounding: Rounding,
+    rates: tuple[float, float],
+    free: Float[ndarray, "rows columns"] | None = None,
 ) -> tuple[State, tuple[float, float]]:
-    """`STEPS_AT_ONCE` steps of a fit of `n_steps`; `rates`: the peaks of latents and of networks. Returns the mean
-    squared error and bits per pixel of the last one. The state's arrays are given away.
+    """`STEPS_AT_ONCE` steps of a fit of `n_steps`; `rates`: the peaks of latents and of networks; `free`: 1 for latents
+    that may change, 0 for others. Returns the mean squared error and bits per pixel of the last one. The state's arrays
+    are given away.
     """
     compute, scales = kernels(layout, len(problem.target)), _scales(problem)
     square, bit, latent_step = float(scales.square), float(scales.bit), float(problem.price.step)
@@ -191,6 +202,7 @@ def run(
             rounding.sizes,
         )  # fmt: skip
         if changing:
+            by_used = by_used if free is None else by_used * free
             latents, latent_moments = compute.descend(
                 latents, latent_moments, by_used, slopes, rates[0] * falling, decays, age + i
             )

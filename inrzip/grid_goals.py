@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +21,7 @@ from inrzip.architectures.grid_training import Layout
 from inrzip.priors import grid_prior
 from inrzip.priors.grid_prior import latent_step, tone_of
 
-from . import grid_fit
+from . import grid_fit, grid_windows
 from .errors import TargetMissed
 from .grid_coding import PRIOR, Plane, rounding_of
 from .grid_encoder import Encoder, Result, Stage, compile_coder
@@ -91,7 +93,11 @@ def _affordable_steps(encoder: Encoder, goal: Goal) -> int:
     assert task.deadline is not None
     seconds, tone = 0.0, grid_prior.NEUTRAL_TONE
     for plane in encoder.planes:
-        mean = encoder.mean(plane, tone)
+        mean, n_pixels = encoder.mean(plane, tone), math.prod(plane.layout.shape)
+        if encoder.large:
+            rows = slice(*grid_windows.windows(plane.layout.shape)[0].seen)
+            layout = Layout((rows.stop - rows.start, plane.layout.shape[1]))
+            plane = Plane(plane.name, layout, jnp.asarray(plane.target[:, rows]))
         latents = jnp.zeros((plane.layout.rows, plane.layout.columns))
         state = grid_fit.start(mean, latents)
         for _ in range(2):  # the first call compiles
@@ -99,7 +105,7 @@ def _affordable_steps(encoder: Encoder, goal: Goal) -> int:
             state, _ = encoder.advance(plane, mean, tone, state, 1, rounding_of(None, encoder.prior), (0.0, 0.0))
             state.latents.block_until_ready()
             latest = time.monotonic() - begun
-        seconds += latest / grid_fit.STEPS_AT_ONCE
+        seconds += latest / grid_fit.STEPS_AT_ONCE * n_pixels / math.prod(plane.layout.shape)
     work = QUALITY_WORK if goal.quality is not None else SEARCH_WORK
     left = FINAL_SHARE * (task.deadline - time.monotonic())
     return max(grid_fit.STEPS_AT_ONCE, min(task.schedule.n_steps, int(left / seconds / work)))
@@ -190,7 +196,8 @@ def _planes(task: Task) -> list[Plane]:
     normal = (np.asarray(task.samples, np.float32) - task.spec.low) / (task.spec.high - task.spec.low)
     normal = np.moveaxis(normal.reshape(*task.grid.shape, task.grid.channels), -1, 0)
     height, width = task.grid.shape
+    kept: Callable[[Any], Any] = np.asarray if grid_windows.is_large((height, width)) else jnp.asarray
     return [
-        Plane(f"{task.name}/plane{i}", Layout((height, width)), jnp.asarray(normal[group]))
+        Plane(f"{task.name}/plane{i}", Layout((height, width)), kept(normal[group]))
         for i, group in enumerate(channel_groups(task.grid.channels))
     ]

@@ -15,13 +15,19 @@ from numpy import ndarray
 
 from inrzip.architectures import grid_render
 from inrzip.architectures.grid import GridConfig, channel_groups
-from inrzip.architectures.grid_layout import FILTER_REACH, KERNEL_REACH, LEVELS, N_GRIDS, Networks, places, unflat
+from inrzip.architectures.grid_layout import LEVELS, N_GRIDS, Networks, places, unflat
+from inrzip.codecs.latent_tiles import UNTILED, TiledGrids, encode_tiles, n_head, tiles
 from inrzip.codecs.latents import GridDecoder, Latents, decode_numbers, encode_grids, encode_numbers, number_bits
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
 from inrzip.priors import grid_prior
 from inrzip.priors.grid_prior import GridPrior
 
+from . import wire
 from .errors import CorruptFile
+from .header import VERSION
+
+TILED_FROM = 3
+"""Format version that wrote large pictures in tiles first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +51,31 @@ def networks_of(prior: GridPrior, config: GridConfig, changes: Int[ndarray, " n"
 
 
 def encode_planes(config: GridConfig, prior: GridPrior, shape: tuple[int, int], planes: list[CodedPlane]) -> bytes:
-    """The coded stream of all planes."""
-    encoder = RangeEncoder()
+    """The coded stream of all planes; of a large picture, a table of lengths and its streams."""
+    order, tiled = places(shape), is_tiled(shape)
+    encoder, streams = RangeEncoder(), []
     for plane in planes:
         encode_numbers(encoder, plane.changes, _scales(prior, config, plane.channels))
-        networks = networks_of(prior, config, plane.changes, plane.channels)
-        encode_grids(encoder, grid_prior.latent_model(networks), places(shape), plane.grids)
-    return encoder.finish()
+        model = grid_prior.latent_model(networks_of(prior, config, plane.changes, plane.channels))
+        encode_grids(encoder, model, order, plane.grids[: n_head(order)] if tiled else plane.grids)
+        if tiled:
+            streams += [encoder.finish(), *encode_tiles(model, order, plane.grids)]
+            encoder = RangeEncoder()
+    return b"".join([*map(wire.varint, map(len, streams)), *streams]) if tiled else encoder.finish()
+
+
+def is_tiled(shape: tuple[int, int], version: int = VERSION) -> bool:
+    """Whether pictures of a size are in tiles, in files of a version of the format."""
+    return version >= TILED_FROM and shape[0] * shape[1] > UNTILED
+
+
+def _streams(table_and_streams: bytes, n: int, partial: bool) -> list[bytes]:
+    """The streams of a large picture; with `partial`, they may end early."""
+    cursor = wire.Cursor(table_and_streams)
+    lengths = [cursor.varint() for _ in range(n)]
+    if sum(lengths) != cursor.remaining and not (partial and sum(lengths) > cursor.remaining):
+        raise CorruptFile(f"its parts take {sum(lengths)} bytes, but {cursor.remaining} are there; get the file again")
+    return [cursor.take(min(length, cursor.remaining)) for length in lengths]
 
 
 def change_bits(prior: GridPrior, config: GridConfig, changes: Int[ndarray, " n"], channels: int) -> float:
@@ -69,7 +93,15 @@ class Picture:
     `partial`: the stream may end early. Latents that are missing then are 0, and planes that are missing full.
     """
 
-    def __init__(self, config: GridConfig, stream: bytes, shape: tuple[int, int], channels: int, partial: bool = False):
+    def __init__(
+        self,
+        config: GridConfig,
+        stream: bytes,
+        shape: tuple[int, int],
+        channels: int,
+        partial: bool = False,
+        version: int = VERSION,
+    ):
         try:
             self._prior = grid_prior.load(config.prior)
         except KeyError:
@@ -77,80 +109,97 @@ class Picture:
                 f"its learned prior {config.prior} is unknown; the file may be from a newer inrzip"
             ) from None
         self._config, self._shape, self._groups = config, shape, channel_groups(channels)
-        self._partial = partial
-        self._decoder = RangeDecoder(stream)
-        self._planes: list[_Plane] = []
+        self._order, self._partial = places(shape), partial
         self._step = np.float32(grid_prior.latent_step(config.tone))
+        self._planes: dict[int, _Plane] = {}
+        self._parts: list[list[bytes]] | None = None
+        if is_tiled(shape, version):
+            n = 1 + len(tiles(self._order))
+            streams = _streams(stream, n * len(self._groups), partial)
+            self._parts = [streams[n * i : n * (i + 1)] for i in range(len(self._groups))]
+        else:
+            self._decoder = RangeDecoder(stream)
 
     def render(
         self, rows: grid_render.Span, columns: grid_render.Span, level: int = 0
     ) -> Float[ndarray, "rows columns channels"]:
         """Samples of a region at the resolution of a level, in normalised units."""
         values = []
-        last_row = min(self._shape[0], (rows[1] + KERNEL_REACH + FILTER_REACH) << level)
         for number, group in enumerate(self._groups):
-            plane = self._plane(number, level, last_row)
+            plane = self._plane(number)
             if plane is None:
                 values.append(np.ones((rows[1] - rows[0], columns[1] - columns[0], _count(group)), np.float32))
             else:
                 values.append(grid_render.render(plane.networks, plane.window, self._shape, rows, columns, level))
+        if self._parts is None and not self._partial and self._all_read():
+            self._decoder.finish()
         return np.concatenate(values, -1)
 
-    def _plane(self, number: int, level: int, last_row: int) -> _Plane | None:
-        """A plane, read as far as is needed; None if it is missing."""
-        while len(self._planes) <= number:
-            if self._planes:
-                self._planes[-1].read(N_GRIDS)
-                if self._planes[-1].decoder.ended:
-                    return None
-            self._planes.append(self._begin(_count(self._groups[len(self._planes)])))
-        plane = self._planes[number]
-        if number == len(self._planes) - 1:
-            plane.read(N_GRIDS - level, last_row if level == 0 else None)
-            if plane.decoder.finished and not self._partial and number == len(self._groups) - 1:
-                self._decoder.finish()
-        return plane
+    def _all_read(self) -> bool:
+        last = self._planes.get(len(self._groups) - 1)
+        return last is not None and isinstance(last.grids, GridDecoder) and last.grids.finished
 
-    def _begin(self, channels: int) -> _Plane:
-        changes = decode_numbers(self._decoder, _scales(self._prior, self._config, channels))
+    def _plane(self, number: int) -> _Plane | None:
+        """A plane that can be looked at; None if it is missing."""
+        if number not in self._planes:
+            if self._parts is None and number > 0:  # it comes after all others in the same stream
+                before = self._plane(number - 1)
+                if before is None or not before.read_whole():
+                    return None
+            found = self._begin(number)
+            if found is None:
+                return None
+            self._planes[number] = found
+        return self._planes[number]
+
+    def _begin(self, number: int) -> _Plane | None:
+        streams = None if self._parts is None else self._parts[number]
+        if streams is not None and not streams[0] and number > 0 and self._partial:
+            return None
+        decoder = self._decoder if streams is None else RangeDecoder(streams[0])
+        channels = _count(self._groups[number])
+        changes = decode_numbers(decoder, _scales(self._prior, self._config, channels))
         networks = networks_of(self._prior, self._config, changes, channels)
-        decoder = GridDecoder(self._decoder, grid_prior.latent_model(networks), places(self._shape))
-        return _Plane(grid_prior.as_floats(networks), decoder, self._step, self._partial)
+        model = grid_prior.latent_model(networks)
+        grids: GridDecoder | TiledGrids
+        if streams is None:
+            grids = GridDecoder(decoder, model, self._order)
+        else:
+            head = GridDecoder(decoder, model, self._order[: n_head(self._order)])
+            grids = TiledGrids(head, model, self._order, streams[1:])
+        return _Plane(grid_prior.as_floats(networks), grids, self._step, self._partial)
 
 
 @dataclasses.dataclass
 class _Plane:
     networks: Networks
-    decoder: GridDecoder
+    grids: GridDecoder | TiledGrids
     step: np.float32
     partial: bool
 
-    def read(self, n_grids: int, n_rows: int | None = None) -> None:
-        """Reads on until these grids are there, the last of them in its first `n_rows`."""
-        self.decoder.read(n_grids, n_rows)
-        if self.decoder.ended and not self.partial:
-            raise CorruptFile("its latents are damaged or cut short; get the file again")
+    def read_whole(self) -> bool:
+        """Reads to the end of a plane that is not tiled; False if the data end before."""
+        assert isinstance(self.grids, GridDecoder)
+        self.grids.read(N_GRIDS)
+        self._check()
+        return not self.grids.ended
 
     def window(self, level: int, rows: grid_render.Span, columns: grid_render.Span) -> Float[ndarray, "rows columns"]:
         """Latents of a level, times their step."""
-        if MAIN_GRIDS[level] >= len(self.decoder.grids):  # the data ended before
-            return np.zeros((rows[1] - rows[0], columns[1] - columns[0]), np.float32)
-        return window_of(self.decoder.grids, self.step, level, rows, columns)
+        part = self.grids.window(MAIN_GRIDS[level], rows, columns)
+        self._check()
+        scaled: Float[ndarray, "rows columns"] = part.astype(np.float32) * self.step
+        return scaled
+
+    def _check(self) -> None:
+        if self.grids.ended and not self.partial:
+            raise CorruptFile("its latents are damaged or cut short; get the file again")
 
 
 def _count(group: slice) -> int:
     """Channels of a plane."""
     count: int = group.stop - group.start
     return count
-
-
-def window_of(
-    grids: list[Latents], step: np.float32, level: int, rows: grid_render.Span, columns: grid_render.Span
-) -> Float[ndarray, "rows columns"]:
-    """A part of a level's latents, times their step, as `grid_render.render` asks for it."""
-    part = grids[MAIN_GRIDS[level]][rows[0] : rows[1], columns[0] : columns[1]]
-    scaled: Float[ndarray, "rows columns"] = part.astype(np.float32) * step
-    return scaled
 
 
 MAIN_GRIDS = {place.level: i for i, place in enumerate(places((1, 1))) if not place.hyper}

@@ -24,8 +24,8 @@ from .limits import (
 from .signal import SAMPLE_TYPES, Kind, MetaValue, Spec
 
 MAGIC = b"\x8dIZ"
-VERSION = 2
-VERSIONS = (1, 2)
+VERSION = 3
+VERSIONS = (1, 2, 3)
 """What this package reads; it writes the last. They differ in the weight stream (see `inrzip.codecs.weights`)."""
 FIXED_BYTES = 5  # magic, version and kind, sample type and flags
 

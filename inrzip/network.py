@@ -21,7 +21,7 @@ from inrzip.codecs.weights import TAGGED_FROM, QuantisedTensor, decode_tensors, 
 
 from . import wire
 from .errors import CorruptFile, LimitExceeded
-from .grid_payload import Picture
+from .grid_payload import Picture, is_tiled
 from .recipes import ARCHITECTURES
 from .units import format_size
 
@@ -82,9 +82,9 @@ def decode_network(
     config = decode_config(ARCHITECTURES[architecture], cursor, grid)
     stream = payload[cursor.position :]
     if isinstance(config, GridConfig):  # latents are not weights: they have a coder of their own
-        _check_memory(decoding_memory(grid), max_memory)
         height, width = grid.shape
-        return LatentGrid(grid, Picture(config, stream, (height, width), grid.channels, partial))
+        _check_memory(decoding_memory(grid, is_tiled((height, width), version)), max_memory)
+        return LatentGrid(grid, Picture(config, stream, (height, width), grid.channels, partial, version))
     structure = _structure(config, grid)
     n_weights = sum(leaf.size for leaf in parameters(structure))
     if n_weights > max_weights(len(stream)):

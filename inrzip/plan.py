@@ -19,14 +19,12 @@ from .signal import Kind, Spec
 SEGMENT_BYTES = 400 << 20
 """Samples of one segment, as float-free raw data: what fitting holds in memory, besides a fixed amount."""
 AUDIO_SEGMENT_SECONDS = 1.0
-GRID_SEGMENT_PIXELS = 4_000_000
-"""Larger pictures are strips of latent grids, each fitted by itself, so that memory stays bounded."""
 EFFORT_RANGE = (1, 9)
 STEPS_AT_EFFORT_1 = 300
 EPOCHS_AT_EFFORT_1 = 30.0
 LONGER_PER_EFFORT = 1.5
 """Each effort takes this many times the steps of the one before."""
-GRID_STEPS = (160, 340, 700, 1300, 2400, 4400, 8000, 13000, 20000)
+GRID_STEPS = (200, 340, 700, 1300, 2400, 4400, 8000, 13000, 20000)
 """Steps of latent grids for each effort, for pictures of `GRID_PIXELS`. Small pictures, whose steps are quick, take
 more, large ones fewer, within `GRID_STEPS_RANGE`.
 """
@@ -100,8 +98,6 @@ def total_bytes(request: Request, spec: Spec) -> int:
 def segment_length(spec: Spec, recipe: Recipe) -> int:
     """Rows of axis 0 in a segment: all, if they fit in `SEGMENT_BYTES`; a second or so of sound; else equal parts."""
     n = spec.shape[0]
-    if recipe.architecture is GridConfig:
-        return _even(n, max(1, GRID_SEGMENT_PIXELS // spec.shape[1]))
     if spec.kind in (Kind.SHAPE, Kind.IMAGE):
         return n
     if spec.kind == Kind.AUDIO:

@@ -108,14 +108,18 @@ def read_arrays(stream: Stream, prior: int, tone: int, step: int, spread: int, k
     return arrays
 
 
-def predict(arrays: Arrays, grids: list[ndarray], number: int, y: int, x: int) -> tuple[int, int]:
-    """Centre and scale of the latent at (y, x) of grid `number`; later latents are not looked at."""
+def predict(
+    arrays: Arrays, grids: list[ndarray], number: int, y: int, x: int, side: int | None = None
+) -> tuple[int, int]:
+    """Centre and scale of the latent at (y, x) of grid `number`; later latents are not looked at. `side`: of tiles."""
     hidden, hidden_bias, output, linear, output_bias = (np.clip(a, -(1 << 17), 1 << 17).tolist() for a in arrays[:5])
     level, hyper = GRIDS[number]
     height, width = grids[number].shape
     inputs = []
     for dy, dx in NEIGHBOURS:
         inside = 0 <= y + dy < height and 0 <= x + dx < width
+        if side is not None:
+            inside = inside and (y // side, x // side) == ((y + dy) // side, (x + dx) // side)
         inputs.append(256 * int(grids[number][y + dy, x + dx]) if inside else 0)
     known = []
     for m in range(6, level, -1):
@@ -141,15 +145,24 @@ def predict(arrays: Arrays, grids: list[ndarray], number: int, y: int, x: int) -
     return (out[0] + 4) >> 3, clip((8 * out[1] >> 8) + 64, 0, 127)
 
 
-def read_grids(stream: Stream, arrays: Arrays, height: int, width: int) -> list[ndarray]:
-    """All latents of a plane."""
+def read_grids(
+    streams: list[Stream], arrays: Arrays, height: int, width: int, side: int | None = None
+) -> list[ndarray]:
+    """All latents of a plane, from the streams that are its; `side`: of tiles, if there are any."""
     grids: list[ndarray] = []
+    first = streams.pop(0) if side is not None else streams[0]
     for number, (level, _) in enumerate(GRIDS):
-        grids.append(np.zeros((-(-height >> level), -(-width >> level)), np.int64))
-        for y in range(grids[-1].shape[0]):
-            for x in range(grids[-1].shape[1]):
-                centre, scale = predict(arrays, grids, number, y, x)
-                grids[-1][y, x] = CURVES[scale].read(stream, centre)
+        rows, columns = -(-height >> level), -(-width >> level)
+        grids.append(np.zeros((rows, columns), np.int64))
+        small = side is None or max(rows, columns) <= side
+        step = max(rows, columns) if small or side is None else side
+        for top in range(0, rows, step):
+            for left in range(0, columns, step):
+                stream = first if small else streams.pop(0)
+                for y in range(top, min(top + step, rows)):
+                    for x in range(left, min(left + step, columns)):
+                        centre, scale = predict(arrays, grids, number, y, x, side)
+                        grids[-1][y, x] = CURVES[scale].read(stream, centre)
     return grids
 
 
@@ -201,14 +214,41 @@ def correlated(u: ndarray, kernel: ndarray) -> ndarray:
     return np.sum(parts, 0)
 
 
+def n_streams(height: int, width: int, side: int) -> int:
+    """Streams of a plane in tiles."""
+    sizes = [(-(-height >> level), -(-width >> level)) for level, _ in GRIDS]
+    return 1 + sum(-(-rows // side) * -(-columns // side) for rows, columns in sizes if max(rows, columns) > side)
+
+
 def decode_grids(
-    config: list[int], data: bytes, height: int, width: int, channels: int
+    config: list[int], data: bytes, height: int, width: int, channels: int, untiled: int = 1 << 20, side: int = 256
 ) -> tuple[list[list[ndarray]], Float[ndarray, "rows columns channels"]]:
     """Latents and values of all planes of a payload after its configuration."""
-    stream, values, latents = Stream(data), [], []
+    values, latents = [], []
     planes = ([3] if channels >= 3 else []) + [1] * (channels - 3 if channels >= 3 else channels)
+    tiled = height * width > untiled
+    if tiled:
+        lengths = []
+        for _ in range(len(planes) * n_streams(height, width, side)):
+            length, data = varint(data)
+            lengths.append(length)
+        ends = np.cumsum(lengths).tolist()
+        assert ends[-1] == len(data)
+        streams = [Stream(data[end - length : end]) for end, length in zip(ends, lengths, strict=True)]
+    else:
+        streams = [Stream(data)]
     for k in planes:
-        arrays = read_arrays(stream, *config, k)
-        latents.append(read_grids(stream, arrays, height, width))
+        arrays = read_arrays(streams[0], *config, k)
+        latents.append(read_grids(streams, arrays, height, width, side if tiled else None))
         values.append(synthesise(arrays, latents[-1], config[1]))
     return latents, np.concatenate(values, -1)
+
+
+def varint(data: bytes) -> tuple[int, bytes]:
+    """The number that data begin with, and what follows."""
+    value, n = 0, 0
+    while True:
+        value |= (data[n] & 127) << 7 * n
+        n += 1
+        if data[n - 1] < 128:
+            return value, data[n:]

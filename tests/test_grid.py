@@ -6,17 +6,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import skimage.data
 from jax import lax
 from numpy import ndarray
 
 import inrzip
-from inrzip import plan
+from inrzip import grid_encoder, grid_payload, grid_windows, plan
 from inrzip.architectures import grid_training
 from inrzip.architectures.grid import GridConfig, channel_groups
-from inrzip.architectures.grid_layout import HYPER_LEVELS, LEVELS, NEIGHBOURS, Networks, flat, places, shapes
+from inrzip.architectures.grid_layout import HYPER_LEVELS, LEVELS, N_GRIDS, NEIGHBOURS, Networks, flat, places, shapes
 from inrzip.architectures.grid_render import render
 from inrzip.architectures.grid_training import Layout, cost_and_gradients
+from inrzip.codecs import latent_tiles
 from inrzip.codecs.latent_model import NEIGHBOURS as OFFSETS
+from inrzip.codecs.latent_tiles import TiledGrids
+from inrzip.codecs.latents import Tile
 from inrzip.errors import CorruptFile
 from inrzip.grid_payload import CodedPlane, Picture, encode_planes
 from inrzip.priors import grid_prior
@@ -52,6 +56,83 @@ def test_payloads_are_as_the_page_says(shape: tuple[int, int], channels: int) ->
         assert all(np.array_equal(a, b) for a, b in zip(read, plane.grids, strict=True))
     assert values.shape == wanted.shape == (*shape, channels)
     np.testing.assert_allclose(values, wanted, atol=1e-4 * max(1, np.abs(wanted).max()))
+
+
+@pytest.fixture
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles of 8x8 latents in pictures of more than 100 samples."""
+    monkeypatch.setattr(latent_tiles, "SIDE", 8)
+    monkeypatch.setattr(grid_payload, "UNTILED", 100)
+
+
+@pytest.mark.parametrize(("shape", "channels"), [((19, 13), 3), ((8, 16), 4), ((2, 61), 1)])
+def test_tiles_are_as_the_page_says(shape: tuple[int, int], channels: int, small_tiles: None) -> None:
+    config, stream, planes = random_payload(shape, channels)
+    picture = Picture(config, stream, shape, channels)
+    fields = [config.prior, config.tone, config.step, config.spread]
+    latents, wanted = page_latents.decode_grids(fields, stream, *shape, channels, 100, 8)
+    for read, plane in zip(latents, planes, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(read, plane.grids, strict=True))
+    values = picture.render((0, shape[0]), (0, shape[1]))
+    np.testing.assert_allclose(values, wanted, atol=1e-4 * max(1, np.abs(wanted).max()))
+
+
+def test_a_region_of_tiles_is_that_of_the_whole(small_tiles: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = (70, 53)
+    config, stream, _ = random_payload(shape, 4)
+    whole = Picture(config, stream, shape, 4).render((0, 70), (0, 53))
+    read: list[Tile] = []
+
+    def spy(self: TiledGrids, tile: Tile) -> bool:
+        read.append(tile)
+        return decode(self, tile)
+
+    decode = TiledGrids._decode
+    monkeypatch.setattr(TiledGrids, "_decode", spy)
+    for rows, columns in (((0, 3), (0, 53)), ((20, 21), (30, 31)), ((33, 64), (7, 50)), ((69, 70), (52, 53))):
+        picture = Picture(config, stream, shape, 4)
+        part = picture.render(rows, columns)
+        np.testing.assert_allclose(part, whole[rows[0] : rows[1], columns[0] : columns[1]], atol=1e-5)
+        assert len(read) == len(set(read)) * 2  # of two planes, each once
+        read.clear()
+        picture.render(rows, columns)
+        assert not read
+    Picture(config, stream, shape, 3 + 1).render((20, 21), (30, 31))
+    finest = [tile for tile in read if tile.number == N_GRIDS - 1]
+    assert len(finest) == 2 * 2 * 2  # of 63 tiles those that hold something within 4 samples
+    np.testing.assert_allclose(picture.render((0, 70), (0, 53)), whole, atol=1e-5)
+
+
+def test_damaged_tiles(small_tiles: None) -> None:
+    shape = (40, 40)
+    config, stream, _ = random_payload(shape, 3)
+    whole = Picture(config, stream, shape, 3).render((0, 40), (0, 40))
+    for bad in (stream[:-1], b"", stream + b"1", b"\x80" + stream, stream[: len(stream) // 2]):
+        with pytest.raises(CorruptFile):
+            Picture(config, bad, shape, 3).render((0, 40), (0, 40))
+    flipped = bytearray(stream)
+    flipped[-30:] = b"\xff" * 30
+    with pytest.raises(CorruptFile):
+        Picture(config, bytes(flipped), shape, 3).render((0, 40), (0, 40))
+    cut = Picture(config, stream[: int(0.8 * len(stream))], shape, 3, partial=True)
+    values = cut.render((0, 40), (0, 40))
+    np.testing.assert_allclose(values[:4, :4], whole[:4, :4], atol=1e-5)
+    assert not np.allclose(values[-1, -1], whole[-1, -1], atol=1e-3)
+    with pytest.raises(CorruptFile):
+        Picture(config, stream[:3], shape, 3, partial=True)
+
+
+def test_pictures_of_older_versions_have_no_tiles(small_tiles: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = (19, 13)
+    _, tiled, _ = random_payload(shape, 1)
+    monkeypatch.setattr(grid_payload, "UNTILED", 1000)
+    config, stream, _ = random_payload(shape, 1)
+    assert stream != tiled
+    wanted = Picture(config, stream, shape, 1).render((0, 19), (0, 13))
+    monkeypatch.setattr(grid_payload, "UNTILED", 100)
+    found = Picture(config, stream, shape, 1, version=2).render((0, 19), (0, 13))
+    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_allclose(Picture(config, tiled, shape, 1).render((0, 19), (0, 13)), wanted, atol=1e-5)
 
 
 def test_a_region_is_that_of_the_whole() -> None:
@@ -281,15 +362,59 @@ def test_other_samples(channels: int, dtype: type, peak: int) -> None:
     assert np.mean((decoded.astype(float) - image) ** 2) < (peak / 30) ** 2
 
 
-def test_large_pictures_are_strips(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "GRID_SEGMENT_PIXELS", 1000)
-    image = smooth((48, 40, 3), 255, np.uint8)
+def test_windows_cover_a_picture() -> None:
+    for shape in ((200, 40_000), (3000, 2000), (4500, 3), (10_000, 10_000)):
+        found = grid_windows.windows(shape)
+        assert [row for window in found for row in range(*window.own)] == list(range(shape[0]))
+        for window in found:
+            assert all(row % grid_windows.ALIGNMENT == 0 for row in (window.own[0], window.seen[0]))
+            assert window.seen[0] == max(window.own[0] - grid_windows.BESIDE, 0)
+            assert window.seen[1] == min(window.own[1] + grid_windows.BESIDE, shape[0])
+
+
+def test_windows_are_cut_and_pasted() -> None:
+    layout = Layout((300, 30))
+    whole = np.random.default_rng(0).normal(size=(layout.rows, layout.columns)).astype(np.float32) * layout.mask
+    again = np.zeros_like(whole)
+    for window in (grid_windows.Window((0, 64), (0, 128)), grid_windows.Window((64, 300), (0, 300))):
+        part = Layout((window.seen[1] - window.seen[0], 30))
+        atlas = grid_windows.cut(layout, whole, window, part)
+        for place, grid, own in zip(part.places, layout.split(whole), part.split(atlas), strict=True):
+            first = window.seen[0] >> place.level
+            np.testing.assert_array_equal(own, grid[first : first + place.shape[0]])
+        grid_windows.paste(layout, again, window, part, atlas)
+        free = part.split(grid_windows.free(window, part))
+        assert [int((grid[:, 0] == 0).sum()) for grid in free] == [
+            (window.own[0] - window.seen[0]) >> place.level for place in part.places
+        ]
+    np.testing.assert_array_equal(again, whole)
+
+
+def test_large_pictures_have_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = skimage.data.astronaut()[:256, 150:230]
+    monkeypatch.setattr(plan, "GRID_STEPS", (40,) * 9)
+    at_once = inrzip.fit(image, effort=1, quality=60)
+    monkeypatch.setattr(grid_windows, "AT_ONCE", 1000)
+    monkeypatch.setattr(grid_windows, "SAMPLE_SIDE", 32)
+    monkeypatch.setattr(grid_encoder, "LARGE_OFFSETS", grid_encoder.PILOT_OFFSETS)  # this one is small after all
     fitted = inrzip.fit(image, effort=1, quality=60)
-    assert fitted.reader.container.header.n_segments == 2
+    assert fitted.reader.container.header.n_segments == 1
+    assert fitted.quality["psnr_db"] > at_once.quality["psnr_db"] - 0.5
+    assert fitted.n_bytes < 1.1 * at_once.n_bytes
     decoded = np.asarray(fitted.reader)
-    assert decoded.shape == image.shape
-    np.testing.assert_array_equal(fitted.reader[20:30, 3:9], decoded[20:30, 3:9])
-    assert fitted.quality["psnr_db"] > 24
+    np.testing.assert_array_equal(fitted.reader[60:70, 3:9], decoded[60:70, 3:9])
+    squares = np.mean((decoded.astype(float) - image) ** 2, (1, 2))
+    seams = [row for row in range(64, 256, 64)]
+    at_seams, near = ([squares[row - n : row + n].mean() for row in seams] for n in (1, 16))
+    assert np.mean(at_seams) < 1.3 * np.mean(near)
+
+
+@pytest.mark.slow
+def test_large_pictures_reach_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = skimage.data.astronaut()[:256, 150:230]
+    monkeypatch.setattr(grid_windows, "AT_ONCE", 1000)
+    monkeypatch.setattr(grid_windows, "SAMPLE_SIDE", 32)
+    assert 0.9 * 2500 <= inrzip.fit(image, effort=1, target_size=2500).n_bytes <= 2500
 
 
 @pytest.mark.parametrize(
