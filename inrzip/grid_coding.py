@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -26,8 +27,7 @@ from .grid_payload import CodedPlane, change_bits, networks_of
 
 PRIOR = grid_prior.LATEST
 STEP_OFFSETS = tuple(range(-6, 31, 3))
-PILOT_OFFSETS, LARGE_OFFSETS = (3,), (-6,)
-"""Where not all are tried: large pictures hardly notice what networks take."""
+PILOT_OFFSETS = (3,)
 SPREAD_OFFSETS = tuple(range(-24, 25, 4))
 GIVE_UP, SMALL = 1.01, 50_000
 """Coarser steps are not tried once they cost so many times the best, except for pictures of fewer pixels than this:
@@ -48,32 +48,53 @@ class Plane:
         return len(self.target)
 
 
-def coded_fits(
-    planes: list[Plane], prior: GridPrior, tone: int, fits: list[State], offsets: Sequence[int]
-) -> tuple[GridConfig, list[CodedPlane]]:
+class Coding(NamedTuple):
+    """Fits in whole numbers, and what they cost, lambda times the bits of networks included."""
+
+    config: GridConfig
+    planes: list[CodedPlane]
+    cost: float
+
+
+def coded_fits(planes: list[Plane], prior: GridPrior, tone: int, fits: list[State], offsets: Sequence[int]) -> Coding:
     """The networks rounded with those of some steps, and coded with the spreads, that make the whole cheapest."""
     weight, n_pixels = lambda_of(tone), planes[0].layout.shape[0] * planes[0].layout.shape[1]
     grids = [whole_latents(plane.layout, fit) for plane, fit in zip(planes, fits, strict=True)]
-    best: tuple[float, GridConfig, list[CodedPlane]] | None = None
+    best: Coding | None = None
     for offset in offsets:
-        step = NEUTRAL_OFFSET + offset
-        coded = [
-            CodedPlane(plane.channels, _rounded(prior, fit.change, step), grid)
-            for plane, fit, grid in zip(planes, fits, grids, strict=True)
-        ]
-        config, bits = _best_spread(prior, tone, step, [plane.changes for plane in coded], planes)
-        if len(offsets) == 1:
-            return config, coded
+        config, coded, bits = _coded(planes, prior, tone, fits, grids, offset)
         cost = weight * bits / n_pixels
         for plane, numbers in zip(planes, coded, strict=True):
             networks = networks_of(prior, config, numbers.changes, plane.channels)
             cost += plane_cost(plane, networks, numbers.grids, tone)
-        if best is None or cost < best[0]:
-            best = cost, config, coded
-        elif n_pixels >= SMALL and cost > GIVE_UP * best[0]:
+        if best is None or cost < best.cost:
+            best = Coding(config, coded, cost)
+        elif n_pixels >= SMALL and cost > GIVE_UP * best.cost:
             break
     assert best is not None
-    return best[1], best[2]
+    return best
+
+
+def coded_large(
+    planes: list[Plane], prior: GridPrior, tone: int, fits: list[State]
+) -> tuple[GridConfig, list[CodedPlane]]:
+    """Large pictures hardly notice what networks take, and their cost would take much memory."""
+    grids = [whole_latents(plane.layout, fit) for plane, fit in zip(planes, fits, strict=True)]
+    config, coded, _ = _coded(planes, prior, tone, fits, grids, STEP_OFFSETS[0])
+    return config, coded
+
+
+def _coded(
+    planes: list[Plane], prior: GridPrior, tone: int, fits: list[State], grids: list[list[Latents]], offset: int
+) -> tuple[GridConfig, list[CodedPlane], float]:
+    """Networks rounded to steps, coded with the best spread; and their bits."""
+    step = NEUTRAL_OFFSET + offset
+    coded = [
+        CodedPlane(plane.channels, _rounded(prior, fit.change, step), grid)
+        for plane, fit, grid in zip(planes, fits, grids, strict=True)
+    ]
+    config, bits = _best_spread(prior, tone, step, [plane.changes for plane in coded], planes)
+    return config, coded, bits
 
 
 def whole_latents(layout: Layout, fit: State) -> list[Latents]:

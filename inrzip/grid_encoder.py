@@ -22,7 +22,7 @@ from inrzip.priors.grid_prior import NEUTRAL_OFFSET, GridPrior, lambda_of, laten
 
 from . import grid_fit, grid_windows
 from .descent import adam_start
-from .grid_coding import LARGE_OFFSETS, PILOT_OFFSETS, PRIOR, STEP_OFFSETS, Plane, coded_fits, penalty_of, rounding_of
+from .grid_coding import PILOT_OFFSETS, PRIOR, STEP_OFFSETS, Plane, coded_fits, coded_large, penalty_of, rounding_of
 from .grid_fit import State
 from .grid_payload import CodedPlane, Picture, encode_planes
 from .job import Job
@@ -90,13 +90,22 @@ class Encoder:
         """Fits and codes all planes."""
         fits = [self._fit(stage, i) for i in range(len(self.planes))]
         self.job.tell("coding", stage.within[1])
-        offsets = LARGE_OFFSETS if self.large else PILOT_OFFSETS if stage.pilot else STEP_OFFSETS
-        config, coded = coded_fits(self.planes, self.prior, stage.tone, fits, offsets)
-        if not (stage.pilot or self.large):
-            settled = [self._settle(stage, i, fit, config) for i, fit in enumerate(fits)]
-            config, coded = coded_fits(self.planes, self.prior, stage.tone, settled, (config.step - NEUTRAL_OFFSET,))
+        if self.large:
+            config, coded = coded_large(self.planes, self.prior, stage.tone, fits)
+        else:
+            config, coded = self._coded(stage, fits)
         stream = encode_planes(config, self.prior, self.planes[0].layout.shape, coded)
         return Result(encode_config(config) + stream, self._decoded_db(config, stream), fits, stage.tone)
+
+    def _coded(self, stage: Stage, fits: list[State]) -> tuple[GridConfig, list[CodedPlane]]:
+        """Fits in whole numbers. Networks are fitted on with these, which mostly helps."""
+        offsets = PILOT_OFFSETS if stage.pilot else STEP_OFFSETS
+        best = coded_fits(self.planes, self.prior, stage.tone, fits, offsets)
+        if not stage.pilot:
+            settled = [self._settle(stage, i, fit, best.config) for i, fit in enumerate(fits)]
+            again = coded_fits(self.planes, self.prior, stage.tone, settled, (best.config.step - NEUTRAL_OFFSET,))
+            best = min(best, again, key=lambda coding: coding.cost)
+        return best.config, best.planes
 
     @property
     def large(self) -> bool:

@@ -11,7 +11,7 @@ from jax import lax
 from numpy import ndarray
 
 import inrzip
-from inrzip import grid_encoder, grid_payload, grid_windows, plan
+from inrzip import grid_coding, grid_payload, grid_windows, plan
 from inrzip.architectures import grid_training
 from inrzip.architectures.grid import GridConfig, channel_groups
 from inrzip.architectures.grid_layout import HYPER_LEVELS, LEVELS, N_GRIDS, NEIGHBOURS, Networks, flat, places, shapes
@@ -396,7 +396,7 @@ def test_large_pictures_have_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     at_once = inrzip.fit(image, effort=1, quality=60)
     monkeypatch.setattr(grid_windows, "AT_ONCE", 1000)
     monkeypatch.setattr(grid_windows, "SAMPLE_SIDE", 32)
-    monkeypatch.setattr(grid_encoder, "LARGE_OFFSETS", grid_encoder.PILOT_OFFSETS)  # this one is small after all
+    monkeypatch.setattr(grid_coding, "STEP_OFFSETS", grid_coding.PILOT_OFFSETS)  # this one is small after all
     fitted = inrzip.fit(image, effort=1, quality=60)
     assert fitted.reader.container.header.n_segments == 1
     assert fitted.quality["psnr_db"] > at_once.quality["psnr_db"] - 0.5
