@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import threading
@@ -74,7 +75,11 @@ def compile_coder() -> None:
         stream = encode_planes(config, prior, (1, 1), [CodedPlane(1, changes, grids)])
         Picture(config, stream, (1, 1), 1).render((0, 1), (0, 1))
 
-    threading.Thread(target=code, daemon=True).start()
+    def quietly() -> None:
+        with contextlib.suppress(Exception):  # it will fail again, and be told, where it is needed
+            code()
+
+    threading.Thread(target=quietly, daemon=True).start()
 
 
 @dataclasses.dataclass(frozen=True)
