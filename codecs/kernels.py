@@ -35,8 +35,8 @@ Integers = Int[ndarray, " n"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-# Kernels allocate nothing, so nothing need count references to arrays (`_nrt`): that took half of their time. They touch
-# no objects of Python either, so tiles can be decoded side by side (`nogil`).
+# Kernels allocate nothing, so nothing need count references to arrays (`_nrt`): that took half of their time.
+# They touch no objects of Python either, so tiles can be decoded side by side (`nogil`).
 _compile: Any = functools.partial(cast(Any, numba.njit), _nrt=False, nogil=True)
 
 

@@ -6,6 +6,7 @@ all others. A tile is predicted from coarser grids and from itself, not from wha
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,11 @@ Span = tuple[int, int]
 def n_head(order: Sequence[Place]) -> int:
     """How many grids are in the head."""
     return sum(max(place.shape) <= SIDE for place in order)
+
+
+def n_tiles(order: Sequence[Place]) -> int:
+    """How many tiles follow the head."""
+    return sum(math.prod(-(-n // SIDE) for n in place.shape) for place in order[n_head(order) :])
 
 
 def tiles(order: Sequence[Place]) -> list[Tile]:
@@ -79,7 +85,9 @@ class TiledGrids:
         for i in range(self._first, number + 1):
             shift = self._order[i].level - level
             missing = list(self._missing(i, _coarser(rows, shift), _coarser(columns, shift)))
-            with ThreadPoolExecutor(min(len(missing), os.cpu_count() or 1) or 1) as pool:
+            if not missing:
+                continue
+            with ThreadPoolExecutor(min(len(missing), os.cpu_count() or 1)) as pool:
                 for tile, sound in zip(missing, pool.map(self._decode, missing), strict=True):
                     del self._streams[tile]
                     self.ended |= not sound

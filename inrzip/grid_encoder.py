@@ -32,8 +32,6 @@ from .network import encode_config
 from .segment import Task
 
 SECONDS_BETWEEN_REPORTS = 1.0
-SAMPLE_LONGER = 2
-"""Networks of a large picture take so many times the steps: a sample is small."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +198,7 @@ class Encoder:
         begin = begin if before is None else begin._replace(change=before.change)
         known = self.job.finished(name, begin)
         if known is None:
-            longer = dataclasses.replace(stage, n_steps=SAMPLE_LONGER * stage.n_steps)
+            longer = dataclasses.replace(stage, n_steps=grid_windows.SAMPLE_LONGER * stage.n_steps)
             known = self._descended(name, longer, sample, begin, within)
             self.job.finish(name, known)
         return known

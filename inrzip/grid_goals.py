@@ -95,6 +95,7 @@ def _affordable_steps(encoder: Encoder, goal: Goal) -> int:
     for plane in encoder.planes:
         mean, n_pixels = encoder.mean(plane, tone), math.prod(plane.layout.shape)
         if encoder.large:
+            n_pixels = grid_windows.work(plane.layout.shape)
             rows = slice(*grid_windows.windows(plane.layout.shape)[0].seen)
             layout = Layout((rows.stop - rows.start, plane.layout.shape[1]))
             plane = Plane(plane.name, layout, jnp.asarray(plane.target[:, rows]))

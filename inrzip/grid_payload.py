@@ -16,7 +16,7 @@ from numpy import ndarray
 from inrzip.architectures import grid_render
 from inrzip.architectures.grid import GridConfig, channel_groups
 from inrzip.architectures.grid_layout import LEVELS, N_GRIDS, Networks, places, unflat
-from inrzip.codecs.latent_tiles import UNTILED, TiledGrids, encode_tiles, n_head, tiles
+from inrzip.codecs.latent_tiles import UNTILED, TiledGrids, encode_tiles, n_head, n_tiles
 from inrzip.codecs.latents import GridDecoder, Latents, decode_numbers, encode_grids, encode_numbers, number_bits
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
 from inrzip.priors import grid_prior
@@ -71,6 +71,8 @@ def is_tiled(shape: tuple[int, int], version: int = VERSION) -> bool:
 
 def _streams(table_and_streams: bytes, n: int, partial: bool) -> list[bytes]:
     """The streams of a large picture; with `partial`, they may end early."""
+    if n > len(table_and_streams):
+        raise CorruptFile(f"{len(table_and_streams)} bytes cannot hold its {n} parts; get the file again")
     cursor = wire.Cursor(table_and_streams)
     lengths = [cursor.varint() for _ in range(n)]
     if sum(lengths) != cursor.remaining and not (partial and sum(lengths) > cursor.remaining):
@@ -114,7 +116,7 @@ class Picture:
         self._planes: dict[int, _Plane] = {}
         self._parts: list[list[bytes]] | None = None
         if is_tiled(shape, version):
-            n = 1 + len(tiles(self._order))
+            n = 1 + n_tiles(self._order)
             streams = _streams(stream, n * len(self._groups), partial)
             self._parts = [streams[n * i : n * (i + 1)] for i in range(len(self._groups))]
         else:

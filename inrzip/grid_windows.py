@@ -8,6 +8,7 @@ thrown away. Latents so belong to one picture, and nothing tells where a window 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ BESIDE = 64
 """Rows of its neighbours that a window sees, a multiple of `ALIGNMENT`."""
 SAMPLES, SAMPLE_SIDE = 4, 256
 """A sample are so many rows and columns of squares from all over the picture."""
+SAMPLE_LONGER = 2
+"""Networks take so many times the steps of latents: a sample is small."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +59,12 @@ def windows(shape: tuple[int, int]) -> list[Window]:
         Window((top, min(top + rows, height)), (max(top - BESIDE, 0), min(top + rows + BESIDE, height)))
         for top in range(0, height, rows)
     ]
+
+
+def work(shape: tuple[int, int]) -> int:
+    """The pixels that a step of all windows, and the steps of the sample that go with it, see."""
+    seen = sum(window.seen[1] - window.seen[0] for window in windows(shape)) * shape[1]
+    return seen + SAMPLE_LONGER * SAMPLES**2 * math.prod(min(SAMPLE_SIDE, n) for n in shape)
 
 
 def sample(target: Float[ndarray, "channels rows columns"]) -> Float[ndarray, "channels rows columns"]:
