@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import imageio.v3 as iio
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,7 @@ from jax import lax
 from numpy import ndarray
 
 import inrzip
-from inrzip import grid_coding, grid_payload, grid_windows, plan
+from inrzip import checkpoint, grid_coding, grid_encoder, grid_fit, grid_payload, grid_windows, plan
 from inrzip.architectures import grid_training
 from inrzip.architectures.grid import GridConfig, channel_groups
 from inrzip.architectures.grid_layout import HYPER_LEVELS, LEVELS, N_GRIDS, NEIGHBOURS, Networks, flat, places, shapes
@@ -407,6 +408,36 @@ def test_large_pictures_have_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     seams = [row for row in range(64, 256, 64)]
     at_seams, near = ([squares[row - n : row + n].mean() for row in seams] for n in (1, 16))
     assert np.mean(at_seams) < 1.3 * np.mean(near)
+
+
+@pytest.mark.parametrize(("at_once", "last_call"), [slow(10**6, 4), (1000, 20)])
+def test_a_fit_that_was_broken_off_goes_on(
+    at_once: int, last_call: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, broken, unbroken = (tmp_path / name for name in ("a.png", "b.inrz", "c.inrz"))
+    iio.imwrite(source, skimage.data.astronaut()[:192, 150:190])
+    monkeypatch.setattr(plan, "GRID_STEPS", (30,) * 9)
+    monkeypatch.setattr(grid_windows, "AT_ONCE", at_once)
+    monkeypatch.setattr(grid_windows, "SAMPLE_SIDE", 32)
+    monkeypatch.setattr(checkpoint, "SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(grid_encoder, "SECONDS_BETWEEN_REPORTS", 0.0)
+    run, n_calls = grid_fit.run, 0
+
+    def breaking(*given: object) -> object:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == last_call:
+            raise RuntimeError("broken off")
+        return run(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(grid_fit, "run", breaking)
+        with pytest.raises(RuntimeError, match="broken off"):
+            inrzip.compress(source, broken, effort=1, quality=60)
+    assert not broken.exists()
+    assert inrzip.compress(source, broken, effort=1, quality=60).resumed
+    assert not inrzip.compress(source, unbroken, effort=1, quality=60).resumed
+    assert broken.read_bytes() == unbroken.read_bytes()
 
 
 @pytest.mark.slow
