@@ -73,9 +73,9 @@ def _latent_bytes(config: Any, stream: bytes, grid: Any) -> bytes:
     height, width = grid.shape
     picture, found = Picture(config, stream, (height, width), grid.channels), b""
     picture.render((0, height), (0, width))
-    for plane in picture._planes:
+    for _, plane in sorted(picture._planes.items()):
         found += b"".join(np.asarray(leaf, "<f4").tobytes() for leaf in jax.tree.leaves(plane.networks))
-        found += b"".join(np.asarray(latents, "<i4").tobytes() for latents in plane.decoder.grids)
+        found += b"".join(np.asarray(latents, "<i4").tobytes() for latents in plane.grids.grids)
     return found
 
 
