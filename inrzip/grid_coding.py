@@ -63,7 +63,7 @@ def coded_fits(planes: list[Plane], prior: GridPrior, tone: int, fits: list[Stat
     best: Coding | None = None
     for offset in offsets:
         config, coded, bits = _coded(planes, prior, tone, fits, grids, offset)
-        cost = weight * bits / n_pixels
+        cost = weight * bits / max(n_pixels, grid_fit.PRICED_AS)
         for plane, numbers in zip(planes, coded, strict=True):
             networks = networks_of(prior, config, numbers.changes, plane.channels)
             cost += plane_cost(plane, networks, numbers.grids, tone)
@@ -114,7 +114,7 @@ def plane_cost(plane: Plane, networks: Networks, grids: list[Latents], tone: int
     floats, step, price = flat(grid_prior.as_floats(networks)), latent_step(tone), lambda_of(tone)
     squares, bits = compute.cost(floats, latents, plane.target, step, price)[0]
     n_pixels = plane.layout.shape[0] * plane.layout.shape[1]
-    return float(squares) / (plane.channels * n_pixels) + price * float(bits) / n_pixels
+    return float(squares) / (plane.channels * n_pixels) + price * float(bits) / max(n_pixels, grid_fit.PRICED_AS)
 
 
 def _rounded(prior: GridPrior, change: Networks, step: int) -> Int[ndarray, " parameters"]:

@@ -40,6 +40,8 @@ STEPS_AT_ONCE = 20
 LEAST_STEP = 1e-12
 WARMING, MOST_WARMING = 0.1, 50
 """The part of a fit, and at most how many steps, in which rates rise from zero: the first steps of SOAP are wild."""
+PRICED_AS = 256
+"""Bits of smaller pictures are as cheap as if they had so many pixels: one pixel would not be worth its colour."""
 SHORT = 600
 """Fits of fewer steps have a shorter memory of latents' gradients."""
 DECAYS_SHORT, DECAYS_LATENTS, DECAYS_NETWORKS = (0.725, 0.97), (0.9, 0.999), (0.95, 0.95)
@@ -132,7 +134,7 @@ class Scales(NamedTuple):
 
 def _scales(problem: Problem) -> Scales:
     n_pixels = problem.target.shape[1] * problem.target.shape[2]
-    return Scales(jnp.float32(1 / problem.target.size), problem.price.weight / n_pixels)
+    return Scales(jnp.float32(1 / problem.target.size), problem.price.weight / max(n_pixels, PRICED_AS))
 
 
 def _used(prior: Networks, change: Networks, sizes: Networks) -> Networks:
@@ -208,4 +210,4 @@ def run(
             )
     counts = jnp.int32(begin + STEPS_AT_ONCE), jnp.int32(age + STEPS_AT_ONCE)
     state = State(change, jnp.asarray(latents), moments, Moments(*map(jnp.asarray, latent_moments)), *counts)
-    return state, (float(costs[0]) * square, float(costs[1]) * bit / float(problem.price.weight))
+    return state, (float(costs[0]) * square, float(costs[1]) / math.prod(layout.shape))
