@@ -68,8 +68,7 @@ class TiledGrids:
     def __init__(self, head: GridDecoder, model: LatentModel, order: Sequence[Place], streams: Sequence[bytes]):
         self.ended = False
         self._head, self._model, self._order = head, model, order
-        self._tiles = tiles(order)
-        self._streams = dict(zip(self._tiles, streams, strict=True))
+        self._streams = dict(zip(tiles(order), streams, strict=True))
         self._first = n_head(order)
         self._later: list[Latents] = [np.zeros(place.shape, np.int16) for place in order[self._first :]]
 

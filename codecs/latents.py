@@ -1,6 +1,6 @@
 """Latent grids as bytes: every latent under the curve that `inrzip.codecs.latent_model` predicts for it.
 
-Grids come coarsest first, so that a file that is cut short still gives a coarse signal.
+Grids come coarsest first: each is predicted from those before it.
 """
 
 from __future__ import annotations

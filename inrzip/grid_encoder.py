@@ -162,8 +162,8 @@ class Encoder:
         low, high = within
         mean, layout = self.mean(plane, stage.tone), plane.layout
         found = grid_windows.windows(layout.shape)
-        steps = [low + (high - low) * i / (1 + len(found)) for i in range(2 + len(found))]
-        state = self._fit_sample(f"{name}/sample", stage, plane, before, (steps[0], steps[1]))
+        marks = [low + (high - low) * i / (1 + len(found)) for i in range(2 + len(found))]
+        state = self._fit_sample(f"{name}/sample", stage, plane, before, (marks[0], marks[1]))
         whole = np.zeros((layout.rows, layout.columns), np.float32)
         for i, window in enumerate(found):
             rows = slice(*window.seen)
@@ -181,7 +181,7 @@ class Encoder:
                 final = grid_windows.cut(layout, whole, window, seen.layout) * grid_fit.GAIN
                 begin = grid_fit.start(mean, jnp.asarray(np.where(free > 0, guess, final)))
                 begin = begin._replace(change=state.change)
-                fitted = self._descended(f"{name}/{i}", stage, seen, begin, (steps[i + 1], steps[i + 2]), free)
+                fitted = self._descended(f"{name}/{i}", stage, seen, begin, (marks[i + 1], marks[i + 2]), free)
                 known = grid_fit.rounded(fitted).astype(jnp.int16)
                 self.job.finish(f"{name}/{i}", known)
             grid_windows.paste(layout, whole, window, seen.layout, np.asarray(known, np.float32) / grid_fit.GAIN)
