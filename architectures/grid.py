@@ -90,15 +90,16 @@ def decoding_memory(grid: Grid, tiled: bool) -> int:
 class Picture(Protocol):
     """A coded picture that is decoded as far as it is looked at."""
 
-    def render(self, rows: Span, columns: Span, level: int = 0) -> Float[np.ndarray, "rows columns channels"]:
-        """Samples of a region at half the resolution `level` times, in normalised units."""
+    def render(self, rows: Span, columns: Span) -> Float[np.ndarray, "rows columns channels"]:
+        """Samples of a region, in normalised units."""
 
 
 class LatentGrid(Representation):
-    """A decoded picture, as other parts of the package see it."""
+    """A decoded picture, as other parts of the package see it. `preview`: the same at a small scale, of large ones."""
 
     grid: Grid = eqx.field(static=True)
     picture: Picture = eqx.field(static=True)
+    preview: LatentGrid | None = eqx.field(static=True, default=None)
 
     def predict(self, inputs: Float[Array, "points 2"]) -> Float[Array, "points channels"]:
         height, width = self.grid.shape

@@ -24,35 +24,27 @@ PIXELS_AT_ONCE = 1 << 15
 
 
 def render(
-    networks: Networks,
-    window: Callable[[int, Span, Span], Plane],
-    shape: tuple[int, int],
-    rows: Span,
-    columns: Span,
-    level: int = 0,
+    networks: Networks, window: Callable[[int, Span, Span], Plane], shape: tuple[int, int], rows: Span, columns: Span
 ) -> Float[ndarray, "rows columns channels"]:
-    """Samples of a region of the signal, at the resolution of a level, in normalised units.
+    """Samples of a region of a signal of that shape, in normalised units.
 
-    `window(level, rows, columns)` gives latents, times their step; it is asked only for what the region needs. `shape`:
-    that of level 0; `rows` and `columns` count samples of the level wanted.
+    `window(level, rows, columns)` gives latents, times their step; it is asked only for what the region needs.
     """
     sizes = [(-(-shape[0] // 2**i), -(-shape[1] // 2**i)) for i in range(LEVELS)]
-    inner = _grown(rows, sizes[level][0], KERNEL_REACH), _grown(columns, sizes[level][1], KERNEL_REACH)
+    inner = _grown(rows, shape[0], KERNEL_REACH), _grown(columns, shape[1], KERNEL_REACH)
     spans = [inner]
-    for height, width in sizes[level + 1 :]:
+    for height, width in sizes[1:]:
         spans.append((_halved(spans[-1][0], height), _halved(spans[-1][1], width)))
     planes = window(LEVELS - 1, *spans[-1])[None]
-    for i in reversed(range(level, LEVELS - 1)):
-        (top, bottom), (left, right) = spans[i - level]
-        coarse_rows, coarse_columns = spans[i - level + 1]
+    for i in reversed(range(LEVELS - 1)):
+        (top, bottom), (left, right) = spans[i]
+        coarse_rows, coarse_columns = spans[i + 1]
         planes = upsample(upsample(planes, networks.taps[i, 0], 1), networks.taps[i, 1], 2)
         planes = planes[:, top - 2 * coarse_rows[0] :, left - 2 * coarse_columns[0] :][
             :, : bottom - top, : right - left
         ]
-        own = _filtered(window, i, spans[i - level], sizes[i], networks.filters[i])
+        own = _filtered(window, i, spans[i], sizes[i], networks.filters[i])
         planes = np.concatenate([own[None], planes])
-    finer = np.zeros((level, *planes.shape[1:]), np.float32)
-    planes = np.concatenate([finer, planes])
     missing = [
         (KERNEL_REACH - (span[0] - grown[0]), KERNEL_REACH - (grown[1] - span[1]))
         for span, grown in zip((rows, columns), inner, strict=True)

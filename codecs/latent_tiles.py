@@ -62,11 +62,13 @@ def encode_tiles(model: LatentModel, order: Sequence[Place], grids: Sequence[Lat
 class TiledGrids:
     """All grids of a picture, decoded where they are looked at. `head` gives the first of them, `streams` the tiles.
 
-    `ended`: data that were wanted were damaged or missing; the latents are 0 there.
+    `ended`: data that were wanted were damaged or missing; the latents are 0 there. `lost`: the rows and columns of
+    the picture for which tiles were.
     """
 
     def __init__(self, head: GridDecoder, model: LatentModel, order: Sequence[Place], streams: Sequence[bytes]):
         self.ended = False
+        self.lost: list[tuple[Span, Span]] = []
         self._head, self._model, self._order = head, model, order
         self._streams = dict(zip(tiles(order), streams, strict=True))
         self._first = n_head(order)
@@ -89,7 +91,11 @@ class TiledGrids:
             with ThreadPoolExecutor(min(len(missing), os.cpu_count() or 1)) as pool:
                 for tile, sound in zip(missing, pool.map(self._decode, missing), strict=True):
                     del self._streams[tile]
-                    self.ended |= not sound
+                    if not sound:
+                        self.ended = True
+                        self.lost.append(
+                            (_finer(tile.rows, self._order[i].level), _finer(tile.columns, self._order[i].level))
+                        )
         self.ended |= self._head.ended
 
     def _missing(self, number: int, rows: Span, columns: Span) -> Iterator[Tile]:
@@ -118,6 +124,10 @@ class TiledGrids:
 
 def _coarser(span: Span, shift: int) -> Span:
     return span[0] >> shift, ((span[1] - 1) >> shift) + 1
+
+
+def _finer(span: Span, shift: int) -> Span:
+    return span[0] << shift, span[1] << shift
 
 
 def _meet(one: Span, other: Span) -> bool:

@@ -20,6 +20,7 @@ from .reader import DEFAULT_MAX_MEMORY, Bounds, Reader
 from .signal import Kind, Spec
 
 CUT_NOTE = "the file is damaged or cut short: details are missing, and nothing was checked"
+PREVIEW_NOTE = "made of the preview in the file: larger scales show more"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,9 @@ def decompress(
     source = Path(source)
     begun = time.monotonic()
     with Reader(source, DEFAULT_MAX_MEMORY if max_memory is None else max_memory, partial=partial) as reader:
-        spec, note = reader.spec, CUT_NOTE if reader.container.cut else ""
+        spec, notes = reader.spec, [CUT_NOTE] if reader.container.cut else []
+        if reader.is_preview(scale):
+            notes.append(PREVIEW_NOTE)
         output = Path(destination) if destination is not None else source.with_suffix(media.output_extension(spec))
         check_writable(output, overwrite)
         if spec.kind == Kind.SHAPE:
@@ -70,7 +73,7 @@ def decompress(
             shape = _write_mesh(reader, output, region, scale, overwrite)
         else:
             shape = _write_samples(reader, output, region, frames, scale, overwrite, progress)
-    return DecompressReport(output, _size(output), time.monotonic() - begun, shape, note)
+    return DecompressReport(output, _size(output), time.monotonic() - begun, shape, "; ".join(notes))
 
 
 def _write_mesh(

@@ -14,18 +14,19 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from inrzip.architectures import grid_analysis
+from inrzip.architectures.base import Grid
 from inrzip.architectures.grid import GridConfig, count
 from inrzip.architectures.grid_analysis import Analysis
-from inrzip.architectures.grid_layout import COLOURS, Networks, places
+from inrzip.architectures.grid_layout import COLOURS, MAX_TONE, Networks, places
 from inrzip.architectures.grid_training import Layout
 from inrzip.priors import grid_prior
 from inrzip.priors.grid_prior import NEUTRAL_OFFSET, GridPrior, lambda_of, latent_step
 
-from . import grid_fit, grid_windows
+from . import grid_fit, grid_preview, grid_windows, wire
 from .descent import adam_start
 from .grid_coding import PILOT_OFFSETS, PRIOR, STEP_OFFSETS, Plane, coded_fits, coded_large, penalty_of, rounding_of
 from .grid_fit import State
-from .grid_payload import CodedPlane, Picture, encode_planes
+from .grid_payload import CodedPlane, Picture, encode_planes, has_preview
 from .job import Job
 from .memory import rows_at_once
 from .network import encode_config
@@ -91,6 +92,7 @@ class Encoder:
 
     def encode(self, stage: Stage) -> Result:
         """Fits and codes all planes."""
+        preview = self._preview(stage)
         fits = [self._fit(stage, i) for i in range(len(self.planes))]
         self.job.tell("coding", stage.within[1])
         if self.large:
@@ -98,7 +100,24 @@ class Encoder:
         else:
             config, coded = self._coded(stage, fits)
         stream = encode_planes(config, self.prior, self.planes[0].layout.shape, coded)
-        return Result(encode_config(config) + stream, self._decoded_db(config, stream), fits, stage.tone)
+        return Result(encode_config(config) + preview + stream, self._decoded_db(config, stream), fits, stage.tone)
+
+    def _preview(self, stage: Stage) -> bytes:
+        """What comes before a large picture: a small one, coded like any other, after its length."""
+        shape = self.planes[0].layout.shape
+        if not has_preview(shape):
+            return b""
+        n = grid_preview.halvings(shape)
+        size = grid_preview.size(shape, n)
+        planes = []
+        for plane in self.planes:
+            target = grid_preview.shrunk(np.moveaxis(np.asarray(plane.target), 0, -1), n)
+            planes.append(Plane(f"{plane.name}/preview", Layout(size), jnp.asarray(np.moveaxis(target, -1, 0))))
+        task = dataclasses.replace(self.task, grid=Grid(size, self.task.grid.channels))
+        tone = min(stage.tone + grid_preview.COARSER, MAX_TONE)
+        begun = dataclasses.replace(stage, tone=tone, before=None, begin=0.0, within=(stage.within[0],) * 2)
+        found = Encoder(task, planes, self.prior, self.job).encode(begun)
+        return wire.varint(len(found.payload)) + found.payload
 
     def _coded(self, stage: Stage, fits: list[State]) -> tuple[GridConfig, list[CodedPlane]]:
         """Fits in whole numbers. Networks are fitted on with these, which mostly helps."""

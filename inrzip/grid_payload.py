@@ -10,19 +10,21 @@ import dataclasses
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from inrzip.architectures import grid_render
 from inrzip.architectures.grid import GridConfig, channel_groups
+from inrzip.architectures.grid import Picture as Coarse
 from inrzip.architectures.grid_layout import LEVELS, N_GRIDS, Networks, places, unflat
+from inrzip.architectures.grid_render import Span
 from inrzip.codecs.latent_tiles import UNTILED, TiledGrids, encode_tiles, n_head, n_tiles
 from inrzip.codecs.latents import GridDecoder, Latents, decode_numbers, encode_grids, encode_numbers, number_bits
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
 from inrzip.priors import grid_prior
 from inrzip.priors.grid_prior import GridPrior
 
-from . import wire
+from . import grid_preview, wire
 from .errors import CorruptFile
 from .header import VERSION
 
@@ -69,12 +71,22 @@ def is_tiled(shape: tuple[int, int], version: int = VERSION) -> bool:
     return version >= TILED_FROM and shape[0] * shape[1] > UNTILED
 
 
+def has_preview(shape: tuple[int, int], version: int = VERSION) -> bool:
+    """Whether pictures of a size have a preview, in files of a version of the format."""
+    return version >= grid_preview.FIRST_FROM and is_tiled(shape, version)
+
+
 def _streams(table_and_streams: bytes, n: int, partial: bool) -> list[bytes]:
     """The streams of a large picture; with `partial`, they may end early."""
-    if n > len(table_and_streams):
+    if n > len(table_and_streams) and not partial:
         raise CorruptFile(f"{len(table_and_streams)} bytes cannot hold its {n} parts; get the file again")
     cursor = wire.Cursor(table_and_streams)
-    lengths = [cursor.varint() for _ in range(n)]
+    try:
+        lengths = [cursor.varint() for _ in range(n)]
+    except CorruptFile:
+        if not partial:
+            raise
+        return [b""] * n
     if sum(lengths) != cursor.remaining and not (partial and sum(lengths) > cursor.remaining):
         raise CorruptFile(f"its parts take {sum(lengths)} bytes, but {cursor.remaining} are there; get the file again")
     return [cursor.take(min(length, cursor.remaining)) for length in lengths]
@@ -92,7 +104,8 @@ def _scales(prior: GridPrior, config: GridConfig, channels: int) -> Int[ndarray,
 class Picture:
     """A coded picture, decoded when and as far as it is looked at. Everything raises CorruptFile for damaged data.
 
-    `partial`: the stream may end early. Latents that are missing then are 0, and planes that are missing full.
+    `partial`: the stream may end early. Then what is missing is as in the `preview`; without one, latents that are
+    missing are 0, and planes that are missing full.
     """
 
     def __init__(
@@ -103,14 +116,16 @@ class Picture:
         channels: int,
         partial: bool = False,
         version: int = VERSION,
+        preview: Coarse | None = None,
     ):
+        self.shape, self.preview = shape, preview
         try:
             self._prior = grid_prior.load(config.prior)
         except KeyError:
             raise CorruptFile(
                 f"its learned prior {config.prior} is unknown; the file may be from a newer inrzip"
             ) from None
-        self._config, self._shape, self._groups = config, shape, channel_groups(channels)
+        self._config, self._groups = config, channel_groups(channels)
         self._order, self._partial = places(shape), partial
         self._step = np.float32(grid_prior.latent_step(config.tone))
         self._planes: dict[int, _Plane] = {}
@@ -122,20 +137,47 @@ class Picture:
         else:
             self._decoder = RangeDecoder(stream)
 
-    def render(
-        self, rows: grid_render.Span, columns: grid_render.Span, level: int = 0
-    ) -> Float[ndarray, "rows columns channels"]:
-        """Samples of a region at the resolution of a level, in normalised units."""
+    def render(self, rows: Span, columns: Span) -> Float[ndarray, "rows columns channels"]:
+        """Samples of a region, in normalised units."""
+        if self.preview is not None and self._partial:
+            return self._render_corrected(self.preview, rows, columns)
+        values = self._render(rows, columns)
+        if self._parts is None and not self._partial and self._all_read():
+            self._decoder.finish()
+        return values
+
+    def _render(self, rows: Span, columns: Span) -> Float[ndarray, "rows columns channels"]:
         values = []
         for number, group in enumerate(self._groups):
             plane = self._plane(number)
             if plane is None:
                 values.append(np.ones((rows[1] - rows[0], columns[1] - columns[0], _count(group)), np.float32))
             else:
-                values.append(grid_render.render(plane.networks, plane.window, self._shape, rows, columns, level))
-        if self._parts is None and not self._partial and self._all_read():
-            self._decoder.finish()
+                values.append(grid_render.render(plane.networks, plane.window, self.shape, rows, columns))
         return np.concatenate(values, -1)
+
+    def _render_corrected(self, preview: Coarse, rows: Span, columns: Span) -> Float[ndarray, "rows columns channels"]:
+        """A region of a picture that was cut short, with the preview's colours where latents are missing."""
+        n = grid_preview.halvings(self.shape)
+        spans = [grid_preview.aligned(span, n, end) for span, end in zip((rows, columns), self.shape, strict=True)]
+        values = self._render(*spans)
+        (top, bottom), (left, right) = ((start >> n, -(-stop >> n)) for start, stop in spans)
+        small = preview.render((top, bottom), (left, right))
+        lost = [self._lost(number, n)[top:bottom, left:right] for number in range(len(self._groups))]
+        each = np.stack([lost[i] for i, group in enumerate(self._groups) for _ in range(_count(group))], -1)
+        values = grid_preview.corrected(values, small, each, n)
+        (top, bottom), (left, right) = (
+            (wanted[0] - span[0], wanted[1] - span[0]) for wanted, span in zip((rows, columns), spans, strict=True)
+        )
+        return values[top:bottom, left:right]
+
+    def _lost(self, number: int, n: int) -> Bool[ndarray, "less fewer"]:
+        """Where something of a plane proved to be missing, in a picture that is halved `n` times."""
+        plane = self._plane(number)
+        lost = np.full(grid_preview.size(self.shape, n), plane is None)
+        for (top, bottom), (left, right) in plane.grids.lost if plane and isinstance(plane.grids, TiledGrids) else ():
+            lost[top >> n : -(-bottom >> n), left >> n : -(-right >> n)] = True
+        return lost
 
     def _all_read(self) -> bool:
         last = self._planes.get(len(self._groups) - 1)
@@ -156,11 +198,16 @@ class Picture:
 
     def _begin(self, number: int) -> _Plane | None:
         streams = None if self._parts is None else self._parts[number]
-        if streams is not None and not streams[0] and number > 0 and self._partial:
+        if streams is not None and not streams[0] and (number > 0 or self.preview is not None) and self._partial:
             return None
         decoder = self._decoder if streams is None else RangeDecoder(streams[0])
         channels = _count(self._groups[number])
-        changes = decode_numbers(decoder, _scales(self._prior, self._config, channels))
+        try:
+            changes = decode_numbers(decoder, _scales(self._prior, self._config, channels))
+        except CorruptFile:
+            if self.preview is not None and self._partial:
+                return None
+            raise
         networks = networks_of(self._prior, self._config, changes, channels)
         model = grid_prior.latent_model(networks)
         grids: GridDecoder | TiledGrids
@@ -168,6 +215,10 @@ class Picture:
             grids = GridDecoder(decoder, model, self._order)
         else:
             head = GridDecoder(decoder, model, self._order[: n_head(self._order)])
+            if self.preview is not None and self._partial:
+                head.read(n_head(self._order))
+                if head.ended:
+                    return None
             grids = TiledGrids(head, model, self._order, streams[1:])
         return _Plane(grid_prior.as_floats(networks), grids, self._step, self._partial)
 
@@ -186,7 +237,7 @@ class _Plane:
         self._check()
         return not self.grids.ended
 
-    def window(self, level: int, rows: grid_render.Span, columns: grid_render.Span) -> Float[ndarray, "rows columns"]:
+    def window(self, level: int, rows: Span, columns: Span) -> Float[ndarray, "rows columns"]:
         """Latents of a level, times their step."""
         part = self.grids.window(MAIN_GRIDS[level], rows, columns)
         self._check()

@@ -24,9 +24,11 @@ from .limits import (
 from .signal import SAMPLE_TYPES, Kind, MetaValue, Spec
 
 MAGIC = b"\x8dIZ"
-VERSION = 3
-VERSIONS = (1, 2, 3)
-"""What this package reads; it writes the last. They differ in the weight stream (see `inrzip.codecs.weights`)."""
+VERSION = 4
+VERSIONS = (1, 2, 3, 4)
+"""What this package reads; it writes the last. They differ in the weight stream (see `inrzip.codecs.weights`), and in
+large pictures of latent grids (`inrzip.grid_payload`).
+"""
 FIXED_BYTES = 5  # magic, version and kind, sample type and flags
 
 # Byte 3: version in the high half, then one flag, then the kind.

@@ -19,9 +19,9 @@ from inrzip.codecs.levels import UniformSteps
 from inrzip.codecs.uniform import quantise
 from inrzip.codecs.weights import TAGGED_FROM, QuantisedTensor, decode_tensors, encode_tensors
 
-from . import wire
+from . import grid_preview, wire
 from .errors import CorruptFile, LimitExceeded
-from .grid_payload import Picture, is_tiled
+from .grid_payload import Picture, has_preview, is_tiled
 from .recipes import ARCHITECTURES
 from .units import format_size
 
@@ -80,11 +80,9 @@ def decode_network(
         raise CorruptFile(f"architecture {architecture} is unknown; the file may be from a newer inrzip")
     cursor = wire.Cursor(payload)
     config = decode_config(ARCHITECTURES[architecture], cursor, grid)
-    stream = payload[cursor.position :]
     if isinstance(config, GridConfig):  # latents are not weights: they have a coder of their own
-        height, width = grid.shape
-        _check_memory(decoding_memory(grid, is_tiled((height, width), version)), max_memory)
-        return LatentGrid(grid, Picture(config, stream, (height, width), grid.channels, partial, version))
+        return _decode_picture(config, cursor, grid, max_memory, version, partial)
+    stream = payload[cursor.position :]
     structure = _structure(config, grid)
     n_weights = sum(leaf.size for leaf in parameters(structure))
     if n_weights > max_weights(len(stream)):
@@ -93,6 +91,25 @@ def decode_network(
     tensors = decode_tensors(stream, [leaf.shape for leaf in parameters(structure)], version)
     _check_memory(n_weights * BYTES_PER_WEIGHT + _working_bytes(config, grid), max_memory)
     return dequantise_network(structure, tensors)
+
+
+def _decode_picture(
+    config: GridConfig, cursor: wire.Cursor, grid: Grid, max_memory: int | None, version: int, partial: bool
+) -> LatentGrid:
+    """A picture of latent grids, and the preview before it, if there is one."""
+    height, width = grid.shape
+    shape = height, width
+    _check_memory(decoding_memory(grid, is_tiled(shape, version)), max_memory)
+    if not has_preview(shape, version):
+        stream = cursor.take(cursor.remaining)
+        return LatentGrid(grid, Picture(config, stream, shape, grid.channels, partial, version))
+    length = cursor.varint()
+    payload = cursor.take(min(length, cursor.remaining) if partial else length)
+    small = Grid(grid_preview.size(shape, grid_preview.halvings(shape)), grid.channels)
+    preview = decode_network(payload, GridConfig.number, small, max_memory, version, partial)
+    assert isinstance(preview, LatentGrid)
+    stream = cursor.take(cursor.remaining)
+    return LatentGrid(grid, Picture(config, stream, shape, grid.channels, partial, version, preview.picture), preview)
 
 
 def max_weights(n_bytes: int) -> int:

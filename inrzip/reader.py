@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,8 +14,9 @@ from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
 from inrzip.architectures.base import Axes, Grid, Representation
+from inrzip.architectures.grid import GridConfig, LatentGrid
 
-from . import memory
+from . import grid_preview, memory
 from .compilation import prepare
 from .container import Container
 from .errors import CorruptFile, InrzipError
@@ -27,6 +29,22 @@ MAX_SUPERSAMPLING = 8
 """Points along an axis that are averaged for one sample when minifying."""
 
 Bounds = tuple[int, int | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """Positions along each axis, how many neighbours along it are averaged into one sample, and the preview that both
+    are of, if it is one.
+    """
+
+    axes: list[Float[ndarray, " n"]]
+    factors: list[int]
+    preview: LatentGrid | None = None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The shape of the result."""
+        return tuple(len(axis) // factor for axis, factor in zip(self.axes, self.factors, strict=True))
 
 
 class Reader:
@@ -124,7 +142,7 @@ class Reader:
         `region` (time stays as it is in videos): above 1 the function is evaluated in between, below 1 it is averaged,
         so that nothing aliases.
         """
-        return np.concatenate(list(self._parts(*self._plan(region, frames, scale, whole=True))))
+        return np.concatenate(list(self._parts(self._plan(region, frames, scale, whole=True))))
 
     def parts(
         self,
@@ -133,14 +151,17 @@ class Reader:
         scale: float = 1.0,
     ) -> Iterator[Shaped[ndarray, "part *rest channels"]]:
         """What `render` returns, in consecutive pieces along the first axis: frames of a video, parts of a segment."""
-        return self._parts(*self._plan(region, frames, scale))
+        return self._parts(self._plan(region, frames, scale))
 
     def output_shape(
         self, region: Sequence[Bounds] | None = None, frames: Bounds | None = None, scale: float = 1.0
     ) -> tuple[int, ...]:
         """The grid shape of what `render` would return, without decoding."""
-        axes, factors = self._plan(region, frames, scale)
-        return tuple(len(axis) // factor for axis, factor in zip(axes, factors, strict=True))
+        return self._plan(region, frames, scale).sizes
+
+    def is_preview(self, scale: float) -> bool:
+        """Whether a scale shows the preview in the file of a large picture: quickly, but not as well as could be."""
+        return self._preview(scale)[0] is not None
 
     def mesh(self, region: Sequence[Bounds] | None = None, scale: float = 1.0) -> Mesh:
         """The surface of a shape by marching cubes, on its grid scaled by `scale`."""
@@ -148,8 +169,9 @@ class Reader:
 
         if self.spec.kind != Kind.SHAPE:
             raise InrzipError(f"{_article(self.spec.kind)} has no mesh")
-        axes, _ = self._plan(region, None, scale, supersample=False, whole=True)
-        values = self._values(axes, [1] * 3)[..., 0] * (self.spec.high - self.spec.low) + self.spec.low
+        plan = self._plan(region, None, scale, supersample=False, whole=True)
+        axes = plan.axes
+        values = self._values(plan)[..., 0] * (self.spec.high - self.spec.low) + self.spec.low
         memory.check(count_crossings(values) * memory.BYTES_PER_VERTEX, self._max_memory, self._container.name)
         cube = [(2 * axis + 1) / n - 1 for axis, n in zip(axes, self.spec.shape, strict=True)]
         spacing = tuple(float(a[1] - a[0]) if len(a) > 1 else 1.0 for a in cube)
@@ -179,22 +201,37 @@ class Reader:
         *,
         supersample: bool = True,
         whole: bool = False,
-    ) -> tuple[list[Float[ndarray, " n"]], list[int]]:
-        """Positions along each axis, and how many neighbours along it are averaged into one sample.
-
-        Refuses what would not fit in memory; with `whole`, all samples are to be there at once.
-        """
+    ) -> _Plan:
+        """Refuses what would not fit in memory; with `whole`, all samples are to be there at once."""
         if not (math.isfinite(scale) and scale > 0):
             raise InrzipError(f"scale {scale} is no positive number")
         spec = self.spec
         scaled = [not (spec.kind == Kind.VIDEO and i == 0) for i in range(len(spec.shape))]
         bounds = self._bounds(region, frames)
-        factor = min(math.ceil(1 / scale), MAX_SUPERSAMPLING) if supersample else 1
+        preview, reduction = self._preview(scale)
+        factor = min(math.ceil(1 / (scale * reduction)), MAX_SUPERSAMPLING) if supersample else 1
         factors = [factor if s else 1 for s in scaled]
         scales = [scale if s else 1.0 for s in scaled]
         sizes = [scaled_size(*b, s) for b, s in zip(bounds, scales, strict=True)]
         self._check_memory(sizes, factors, whole)
-        return [positions(*b, n, f) for b, n, f in zip(bounds, sizes, factors, strict=True)], factors
+        axes = [positions(*b, n, f) for b, n, f in zip(bounds, sizes, factors, strict=True)]
+        if preview is not None:
+            axes = [(axis + 0.5) / reduction - 0.5 for axis in axes]
+        return _Plan(axes, factors, preview)
+
+    def _preview(self, scale: float) -> tuple[LatentGrid | None, int]:
+        """The preview of a large picture, if there is one and it has samples enough, and for how many along an axis one
+        of its samples stands.
+        """
+        if self._container.header.architecture == GridConfig.number and self._container.header.n_segments == 1:
+            picture = self.segment(0)
+            assert isinstance(picture, LatentGrid)
+            if picture.preview is not None:
+                height, width = self.spec.shape
+                reduction = 1 << grid_preview.halvings((height, width))
+                if scale * reduction <= 1:
+                    return picture.preview, reduction
+        return None, 1
 
     def _bounds(self, region: Sequence[Bounds] | None, frames: Bounds | None) -> list[tuple[int, int]]:
         spec = self.spec
@@ -229,12 +266,10 @@ class Reader:
             needed += 2 * math.prod(sizes) * spec.channels * spec.dtype.itemsize
         memory.check(needed, self._max_memory, self._container.name)
 
-    def _parts(
-        self, axes: Sequence[Float[ndarray, " n"]], factors: Sequence[int]
-    ) -> Iterator[Shaped[ndarray, "part *rest channels"]]:
-        sizes = [len(axis) // factor for axis, factor in zip(axes, factors, strict=True)]
-        for piece in self._pieces(axes[0], factors[0], self._rows_at_once(sizes, factors)):
-            yield self.spec.quantise(self._values([piece, *axes[1:]], factors))
+    def _parts(self, plan: _Plan) -> Iterator[Shaped[ndarray, "part *rest channels"]]:
+        rows = self._rows_at_once(plan.sizes, plan.factors)
+        for piece in self._pieces(plan.axes[0], plan.factors[0], rows):
+            yield self.spec.quantise(self._values(dataclasses.replace(plan, axes=[piece, *plan.axes[1:]])))
 
     def _pieces(self, positions: Float[ndarray, " n"], factor: int, rows: int) -> Iterator[Float[ndarray, " m"]]:
         """Cuts positions along the first axis where segments end, and then into pieces of at most `rows` samples."""
@@ -256,15 +291,16 @@ class Reader:
         if not all(sizes):
             return np.empty((*sizes, self.spec.channels), self.dtype)
         axes = [np.arange(p.start, p.stop, p.step, dtype=np.float64) for p in picked]
-        return np.concatenate(list(self._parts(axes, factors)))
+        return np.concatenate(list(self._parts(_Plan(axes, factors))))
 
-    def _values(self, axes: Sequence[Float[ndarray, " n"]], factors: Sequence[int]) -> Float[ndarray, "*grid channels"]:
-        """Normalised values on the outer product of `axes`, `factors` neighbours averaged."""
+    def _values(self, plan: _Plan) -> Float[ndarray, "*grid channels"]:
+        """Normalised values on the outer product of a plan's axes, neighbours averaged."""
+        axes, factors = plan.axes, plan.factors
         owners = self._owners(axes[0])
         values = []
         for index in dict.fromkeys(owners.tolist()):
             mine: Axes = (axes[0][owners == index] - self._container.header.segment_bounds(index)[0], *axes[1:])
-            values.append(self.segment(index).render(mine))
+            values.append((plan.preview or self.segment(index)).render(mine))
         result = np.concatenate(values) if len(values) != 1 else values[0]
         if not np.isfinite(result).all():
             raise CorruptFile(f"{self._container.name}: the network's values are not finite; get the file again")
