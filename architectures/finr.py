@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from .base import Axes, Config, Grid, PointRepresentation, solve_width
 from .finr_start import canonical, projected, span, thinned, train, tucker, with_factors
-from .nesting import DEFAULT_BACKBONE, backbone, nested, unnested
+from .nesting import BACKBONES, DEFAULT_BACKBONE, backbone, nested, unnested
 from .pointwise import MAX_WIDTH, SCALE_UNIT, PointwiseConfig, Shape
 
 DEPTH = 2
@@ -75,7 +75,7 @@ class FinrConfig(Config):
 
     @classmethod
     def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
-        inside = backbone(settings.pop("backbone", DEFAULT_BACKBONE))
+        inside = backbone(settings.pop("backbone", DEFAULT_BACKBONE), BACKBONES)
         mode, rank, width = Mode(settings.pop("mode", Mode.CP)), settings.pop("rank", 0), settings.pop("width", 0)
         settings.setdefault("depth", DEPTH)
 
@@ -97,11 +97,11 @@ class FinrConfig(Config):
             raise ValueError(f"a decomposition {self.mode} of rank {self.rank}")
         if len(grid.shape) > len(_PLACES) or math.prod(self.head_shape(grid)) > MAX_CORE:
             raise ValueError(f"a decomposition of rank {self.rank} along {len(grid.shape)} axes")
-        unnested(self.inner, grid)
+        unnested(self.inner, grid, BACKBONES)
 
     def learning_rate(self, peak: float, n_steps: int) -> float:
         number, width, *_ = self.inner
-        return min(peak, backbone(number).rate_times_width / width) * (SOLVED_RATE if self.solved else 1.0)
+        return min(peak, backbone(number, BACKBONES).rate_times_width / width) * (SOLVED_RATE if self.solved else 1.0)
 
     @property
     def solved(self) -> bool:
@@ -124,7 +124,7 @@ class FinrConfig(Config):
 
     def networks(self, grid: Grid) -> list[tuple[PointwiseConfig, Grid]]:
         """Of each axis, the configuration of its network, and the grid that it is for."""
-        inner = unnested(self.inner, grid)
+        inner = unnested(self.inner, grid, BACKBONES)
         alone = [dataclasses.replace(inner, scales=(scale,)) for scale in inner.scales]
         sizes = map(math.prod, self.factor_shapes(grid))
         return [(c, Grid((n,), size)) for c, n, size in zip(alone, grid.shape, sizes, strict=True)]

@@ -4,13 +4,17 @@ strides.
 
 from __future__ import annotations
 
+import abc
 import itertools
 import math
+from typing import ClassVar, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
+
+from .base import Config, FrameRepresentation, Grid
 
 MAX_STRIDE = 8
 MAX_STAGES = 8
@@ -55,6 +59,16 @@ class Conv(eqx.Module):
         return y + self.bias
 
 
+def dense(n_in: int, n_out: int, key: PRNGKeyArray) -> tuple[Float[Array, "in out"], Float[Array, " out"]]:
+    """Weight and bias of a dense layer."""
+    bound = n_in**-0.5
+    weight_key, bias_key = jax.random.split(key)
+    return (
+        jax.random.uniform(weight_key, (n_in, n_out), jnp.float32, -bound, bound),
+        jax.random.uniform(bias_key, (n_out,), jnp.float32, -bound, bound),
+    )
+
+
 class UpBlock(eqx.Module):
     """NeRV block: convolution to s^2 times the channels, pixel shuffle by s, GELU (Chen et al., NeurIPS 2021, section
     3.1).
@@ -85,6 +99,54 @@ def encode_time(times: Float[Array, " batch"], n_frames: int, n_frequencies: int
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
+def depthwise(x: Float[Array, "b h w c"], weight: Float[Array, "k k c"]) -> Float[Array, "b h w c"]:
+    """Depthwise convolution as a sum of shifted products, a row of taps at a time: XLA's own is many times slower on
+    CPUs.
+    """
+    kernel, (_, height, width, _) = weight.shape[0], x.shape
+    half = kernel // 2
+    padded = jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
+
+    def add_row(total: Array, i: Array) -> tuple[Array, None]:
+        rows = jax.lax.dynamic_slice_in_dim(padded, i, height, axis=1)
+        return total + sum(rows[:, :, j : j + width] * weight[i, j] for j in range(kernel)), None
+
+    return jax.lax.scan(add_row, jnp.zeros_like(x), jnp.arange(kernel))[0]
+
+
+def normalise(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Layer normalisation over channels, without parameters of its own (the next layer's do their work)."""
+    mean = jnp.mean(x, -1, keepdims=True)
+    return (x - mean) * jax.lax.rsqrt(jnp.mean((x - mean) ** 2, -1, keepdims=True) + 1e-6)
+
+
+def enlarge(x: Float[Array, "b h w c"], stride: int) -> Float[Array, "b h2 w2 c"]:
+    """Bilinear up-sampling: new samples divide each old one's extent evenly; beyond the ends they repeat."""
+    return _enlarge(_enlarge(x, stride, 1), stride, 2)
+
+
+def _enlarge(x: Float[Array, "b h w c"], stride: int, axis: int) -> Float[Array, "b h2 w2 c"]:
+    """Along one axis, as sums of shifted arrays."""
+    n = x.shape[axis]
+    pad = [(1, 1) if i == axis else (0, 0) for i in range(x.ndim)]
+    padded = jnp.pad(x, pad, mode="edge")
+    before, after = (jax.lax.slice_in_dim(padded, start, start + n, axis=axis) for start in (0, 2))
+    phases = []
+    for phase in range(stride):
+        offset = (phase + 0.5) / stride - 0.5
+        other = before if offset < 0 else after
+        phases.append(x * (1 - abs(offset)) + other * abs(offset))
+    return jnp.stack(phases, axis + 1).reshape(*x.shape[:axis], n * stride, *x.shape[axis + 1 :])
+
+
+def at_time(arrays: Float[Array, "frames *rest"], times: Float[Array, " b"]) -> Float[Array, "b *rest"]:
+    """Arrays of frames at times between them, interpolated linearly; beyond the ends they repeat."""
+    last = len(arrays) - 1
+    low = jnp.clip(jnp.floor(times), 0, last).astype(jnp.int32)
+    weight = jnp.clip(times - low, 0, 1).reshape(-1, *[1] * (arrays.ndim - 1))
+    return arrays[low] * (1 - weight) + arrays[jnp.minimum(low + 1, last)] * weight
+
+
 class Head(eqx.Module):
     """The last convolution, to the signal's channels. With `shuffle` above 1 it makes each pixel of a square of that
     edge from a position of a coarser grid (sub-pixel convolution), so that no wide activations exist at full size: many
@@ -101,6 +163,52 @@ class Head(eqx.Module):
     def __call__(self, x: Float[Array, "b h w in"], height: int, width: int) -> Float[Array, "b height width channels"]:
         """Frames cropped to their true size, values in (0, 1)."""
         return 0.5 * jnp.tanh(pixel_shuffle(self.conv(x), self.shuffle)[:, :height, :width]) + 0.5
+
+
+class Stem(eqx.Module):
+    """A network's way from the time to features at the lowest resolution."""
+
+    @abc.abstractmethod
+    def __call__(self, times: Float[Array, " batch"]) -> Float[Array, "batch rows columns channels"]:
+        """Features of the frames at `times`."""
+
+
+class FrameConfig(Config):
+    """A configuration of a network whose frames begin in a `Stem` and are up-sampled by blocks."""
+
+    frame_wise: ClassVar[bool] = True
+    strides: tuple[int, ...]
+    shuffle: int
+
+    @abc.abstractmethod
+    def widths(self) -> tuple[int, ...]:
+        """Channels of the stem and after each block."""
+
+    @abc.abstractmethod
+    def kernels(self) -> tuple[int, ...]:
+        """Kernels of the blocks' convolutions."""
+
+    @abc.abstractmethod
+    def make_stem(self, grid: Grid, key: PRNGKeyArray) -> Stem:
+        """The stem for signals on `grid`."""
+
+
+class Rising(FrameRepresentation):
+    """A network whose frames rise from a stem."""
+
+    stem: eqx.AbstractVar[Stem]
+
+    @abc.abstractmethod
+    def rise(
+        self, x: Float[Array, "batch rows columns channels"], times: Float[Array, " batch"]
+    ) -> Float[Array, "batch height width channels"]:
+        """Frames from features at the lowest resolution."""
+
+    def predict(self, times: Float[Array, " batch"]) -> Float[Array, "batch height width channels"]:
+        return self.rise(self.stem(times), times)
+
+
+RisingT = TypeVar("RisingT", bound=Rising)
 
 
 def choose_shuffle(height: int, width: int) -> int:

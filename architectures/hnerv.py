@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar, Self
+from typing import ClassVar, Generic, Self
 
 import equinox as eqx
 import jax
@@ -17,15 +17,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from .base import Config, FrameRepresentation, Grid, Trainable, solve_width
+from .base import Grid, Trainable, solve_width
 from .frames import (
     MAX_CHANNELS,
     Conv,
+    FrameConfig,
     Head,
+    Rising,
+    RisingT,
+    Stem,
     UpBlock,
+    at_time,
     check_strides,
     choose_shuffle,
     choose_strides,
+    depthwise,
+    normalise,
     steady_rate,
     stem_shape,
 )
@@ -47,7 +54,7 @@ FAST_SHAPE = {"reduction": 20, "kernel": 3, "floor": 16, "head": 1}
 
 
 @dataclasses.dataclass(frozen=True)
-class HnervConfig(Config):
+class HnervConfig(FrameConfig):
     """An HNeRV decoder.
 
     `embedding`: channels of a frame's embedding; `channels`: after the first 1x1 convolution; `reduction`: tenths, the
@@ -66,7 +73,6 @@ class HnervConfig(Config):
     strides: tuple[int, ...]
 
     number: ClassVar[int] = 3
-    frame_wise: ClassVar[bool] = True
     extra_settings: ClassVar[tuple[str, ...]] = ("stem",)
 
     def build(self, grid: Grid, key: PRNGKeyArray) -> Hnerv:
@@ -109,14 +115,39 @@ class HnervConfig(Config):
             widths.append(max(round(widths[-1] * REDUCTION_UNIT / self.reduction), min(self.floor, widths[-1])))
         return tuple(widths)
 
+    def kernels(self) -> tuple[int, ...]:
+        return tuple(min(1 + 2 * i, self.kernel) for i in range(len(self.strides)))
 
-class Hnerv(FrameRepresentation):
-    """The decoder of `HnervConfig` and the embeddings of all frames. Between frames, embeddings are interpolated
-    linearly.
-    """
+    def make_stem(self, grid: Grid, key: PRNGKeyArray) -> HnervStem:
+        return HnervStem(self, grid, key)
+
+
+class HnervStem(Stem):
+    """The embeddings of all frames, and a 1x1 convolution. Between frames, embeddings are interpolated linearly."""
 
     embeddings: Float[Array, "frames rows columns embedding"]
-    stem: Conv
+    widen: Conv
+
+    def __init__(self, config: HnervConfig, grid: Grid, key: PRNGKeyArray):
+        n_frames, height, width = grid.shape
+        shape = (n_frames, *stem_shape(height, width, (*config.strides, config.shuffle)), config.embedding)
+        self.embeddings = jnp.zeros(shape, jnp.float32)
+        self.widen = Conv(config.embedding, config.channels, 1, key)
+
+    def decode(
+        self, embeddings: Float[Array, "batch rows columns embedding"]
+    ) -> Float[Array, "batch rows columns channels"]:
+        """Features from embeddings."""
+        return jax.nn.gelu(self.widen(embeddings))
+
+    def __call__(self, times: Float[Array, " batch"]) -> Float[Array, "batch rows columns channels"]:
+        return self.decode(at_time(self.embeddings, times))
+
+
+class Hnerv(Rising):
+    """The decoder of `HnervConfig` and the embeddings of all frames."""
+
+    stem: HnervStem
     blocks: list[UpBlock]
     head: Head
     config: HnervConfig = eqx.field(static=True)
@@ -124,63 +155,51 @@ class Hnerv(FrameRepresentation):
 
     def __init__(self, config: HnervConfig, grid: Grid, key: PRNGKeyArray):
         keys = jax.random.split(key, len(config.strides) + 2)
-        n_frames, height, width = grid.shape
-        shape = (n_frames, *stem_shape(height, width, (*config.strides, config.shuffle)), config.embedding)
-        self.embeddings = jnp.zeros(shape, jnp.float32)
         widths = config.widths()
-        self.stem = Conv(config.embedding, config.channels, 1, keys[0])
-        self.blocks = [
-            UpBlock(n_in, n_out, min(1 + 2 * i, config.kernel), stride, k)
-            for i, (n_in, n_out, stride, k) in enumerate(
-                zip(widths[:-1], widths[1:], config.strides, keys[1:-1], strict=True)
-            )
-        ]
+        self.stem = config.make_stem(grid, keys[0])
+        shapes = zip(widths[:-1], widths[1:], config.kernels(), config.strides, keys[1:-1], strict=True)
+        self.blocks = [UpBlock(*shape) for shape in shapes]
         self.head = Head(widths[-1], grid.channels, config.head, config.shuffle, keys[-1])
         self.config = config
         self.grid = grid
 
-    def decode(
-        self, embeddings: Float[Array, "batch rows columns embedding"]
+    def rise(
+        self, x: Float[Array, "batch rows columns channels"], times: Float[Array, " batch"]
     ) -> Float[Array, "batch height width channels"]:
-        """Frames from their embeddings."""
-        x = jax.nn.gelu(self.stem(embeddings))
+        """Frames from features at the lowest resolution."""
         for block in self.blocks:
             x = block(x)
         return self.head(x, *self.grid.shape[1:])
 
-    def predict(self, times: Float[Array, " batch"]) -> Float[Array, "batch height width channels"]:
-        last = self.grid.shape[0] - 1
-        low = jnp.clip(jnp.floor(times), 0, last).astype(jnp.int32)
-        weight = jnp.clip(times - low, 0, 1)[:, None, None, None]
-        pair = self.embeddings[low], self.embeddings[jnp.minimum(low + 1, last)]
-        return self.decode(pair[0] * (1 - weight) + pair[1] * weight)
-
-    def training_module(self, key: PRNGKeyArray) -> HnervTraining:
-        return HnervTraining(self, key)
+    def training_module(self, key: PRNGKeyArray) -> HnervTraining[Hnerv]:
+        return HnervTraining(self.config, self, key)
 
 
-class HnervTraining(Trainable):
+class HnervTraining(Trainable, Generic[RisingT]):
     """Encoder and decoder together, as they are fitted."""
 
     encoder: Encoder
-    decoder: Hnerv
+    decoder: RisingT
 
-    def __init__(self, decoder: Hnerv, key: PRNGKeyArray):
-        self.encoder = Encoder(decoder.config, decoder.grid, key)
+    def __init__(self, config: HnervConfig, decoder: RisingT, key: PRNGKeyArray):
+        """`decoder`: a network with the stem of `config`."""
+        self.encoder = Encoder(config, decoder.grid, key)
         self.decoder = decoder
 
     def predict_training(self, inputs: Array, targets: Array) -> Array:
         """Frames from themselves, through the embedding."""
-        return self.decoder.decode(self.encoder(targets))
+        stem = self.decoder.stem
+        assert isinstance(stem, HnervStem)
+        return self.decoder.rise(stem.decode(self.encoder(targets)), inputs)
 
-    def finish(self, samples: Shaped[np.ndarray, "part ..."] | None, low: float, high: float) -> Hnerv:
+    def finish(self, samples: Shaped[np.ndarray, "part ..."] | None, low: float, high: float) -> RisingT:
         """The decoder, with the embeddings that the encoder gives each frame."""
         if samples is None:
             raise ValueError("`samples` is None; HNeRV makes its embeddings from frames")
         span = (high - low) or 1
         encode = eqx.filter_jit(lambda encoder, frames: encoder((frames.astype(jnp.float32) - low) / span))
         embeddings = [encode(self.encoder, samples[i : i + 1]) for i in range(len(samples))]
-        decoder: Hnerv = eqx.tree_at(lambda m: m.embeddings, self.decoder, jnp.concatenate(embeddings))
+        decoder: RisingT = eqx.tree_at(lambda m: m.stem.embeddings, self.decoder, jnp.concatenate(embeddings))
         return decoder
 
 
@@ -216,7 +235,7 @@ class Encoder(eqx.Module):
         pad = [(0, 0), *((0, -size % product) for size in frames.shape[1:3]), (0, 0)]
         x = _average(jnp.pad(frames, pad, mode="edge"), self.shuffle)
         for i, (down, mixer, stride) in enumerate(zip(self.downs, self.mixers, self.strides, strict=True)):
-            x = down(_normalise(x) if i else x, stride)
+            x = down(normalise(x) if i else x, stride)
             x = x if mixer is None else mixer(x)
         return x
 
@@ -242,26 +261,5 @@ class ConvNext(eqx.Module):
         self.scale = jnp.full((channels,), 1e-6, jnp.float32)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        y = _depthwise(x, self.depthwise)
-        return x + self.scale * self.contract(jax.nn.gelu(self.expand(_normalise(y))))
-
-
-def _depthwise(x: Float[Array, "b h w c"], weight: Float[Array, "k k c"]) -> Float[Array, "b h w c"]:
-    """Depthwise convolution as a sum of shifted products, a row of taps at a time: XLA's own is many times slower on
-    CPUs.
-    """
-    kernel, (_, height, width, _) = weight.shape[0], x.shape
-    half = kernel // 2
-    padded = jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
-
-    def add_row(total: Array, i: Array) -> tuple[Array, None]:
-        rows = jax.lax.dynamic_slice_in_dim(padded, i, height, axis=1)
-        return total + sum(rows[:, :, j : j + width] * weight[i, j] for j in range(kernel)), None
-
-    return jax.lax.scan(add_row, jnp.zeros_like(x), jnp.arange(kernel))[0]
-
-
-def _normalise(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """Layer normalisation over channels, without parameters of its own (the next layer's do their work)."""
-    mean = jnp.mean(x, -1, keepdims=True)
-    return (x - mean) * jax.lax.rsqrt(jnp.mean((x - mean) ** 2, -1, keepdims=True) + 1e-6)
+        y = depthwise(x, self.depthwise)
+        return x + self.scale * self.contract(jax.nn.gelu(self.expand(normalise(y))))

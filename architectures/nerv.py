@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import ClassVar, Self
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .base import Config, FrameRepresentation, Grid, solve_width
+from .base import Grid, solve_width
 from .frames import (
     MAX_CHANNELS,
+    FrameConfig,
     Head,
+    Rising,
+    Stem,
     UpBlock,
     check_strides,
     choose_shuffle,
     choose_strides,
+    dense,
     encode_time,
     steady_rate,
     stem_shape,
@@ -25,10 +29,11 @@ from .frames import (
 
 STEM_ROWS = 4
 MAX_FREQUENCIES = 200
+KERNEL = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class NervConfig(Config):
+class NervConfig(FrameConfig):
     """A NeRV: time encoding of `frequencies`, an MLP with `hidden` units to a stem of `channels`, one up-block for each
     of `strides`.
 
@@ -44,7 +49,6 @@ class NervConfig(Config):
     strides: tuple[int, ...]
 
     number: ClassVar[int] = 2
-    frame_wise: ClassVar[bool] = True
     extra_settings: ClassVar[tuple[str, ...]] = ("stem",)
 
     def build(self, grid: Grid, key: PRNGKeyArray) -> Nerv:
@@ -83,48 +87,61 @@ class NervConfig(Config):
         later = [max(self.channels >> i, min(self.floor, self.channels)) for i in range(len(self.strides))]
         return (self.channels, *later)
 
+    def kernels(self) -> tuple[int, ...]:
+        return (KERNEL,) * len(self.strides)
 
-class Nerv(FrameRepresentation):
-    """The network of `NervConfig`; the output is (tanh + 1) / 2."""
+    def make_stem(self, grid: Grid, key: PRNGKeyArray) -> NervStem:
+        return NervStem(self, grid, key)
+
+
+class NervStem(Stem):
+    """Time encoding and a network of two dense layers."""
 
     first: tuple[Float[Array, "in hidden"], Float[Array, " hidden"]]
     second: tuple[Float[Array, "hidden out"], Float[Array, " out"]]
+    n_frames: int = eqx.field(static=True)
+    shape: tuple[int, int, int] = eqx.field(static=True)
+    frequencies: int = eqx.field(static=True)
+
+    def __init__(self, config: NervConfig, grid: Grid, key: PRNGKeyArray):
+        keys = jax.random.split(key)
+        self.n_frames, height, width = grid.shape
+        self.shape = (*stem_shape(height, width, (*config.strides, config.shuffle)), config.channels)
+        self.frequencies = config.frequencies
+        self.first = dense(2 * config.frequencies, config.hidden, keys[0])
+        self.second = dense(config.hidden, math.prod(self.shape), keys[1])
+
+    def __call__(self, times: Float[Array, " batch"]) -> Float[Array, "batch rows columns channels"]:
+        x = encode_time(times, self.n_frames, self.frequencies)
+        x = jax.nn.gelu(x @ self.first[0] + self.first[1])
+        x = jax.nn.gelu(x @ self.second[0] + self.second[1])
+        return x.reshape(len(times), *self.shape)
+
+
+class Nerv(Rising):
+    """The network of `NervConfig`; the output is (tanh + 1) / 2."""
+
+    stem: NervStem
     blocks: list[UpBlock]
     head: Head
     config: NervConfig = eqx.field(static=True)
     grid: Grid = eqx.field(static=True)
 
     def __init__(self, config: NervConfig, grid: Grid, key: PRNGKeyArray):
-        rows, columns = stem_shape(grid.shape[1], grid.shape[2], (*config.strides, config.shuffle))
-        keys = jax.random.split(key, len(config.strides) + 3)
-        self.first = _dense(2 * config.frequencies, config.hidden, keys[0])
-        self.second = _dense(config.hidden, rows * columns * config.channels, keys[1])
+        keys = jax.random.split(key, len(config.strides) + 2)
+        self.stem = config.make_stem(grid, keys[0])
         widths = config.widths()
         self.blocks = [
-            UpBlock(n_in, n_out, 3, stride, k)
-            for n_in, n_out, stride, k in zip(widths[:-1], widths[1:], config.strides, keys[2:-1], strict=True)
+            UpBlock(n_in, n_out, KERNEL, stride, k)
+            for n_in, n_out, stride, k in zip(widths[:-1], widths[1:], config.strides, keys[1:-1], strict=True)
         ]
         self.head = Head(widths[-1], grid.channels, 1, config.shuffle, keys[-1])
         self.config = config
         self.grid = grid
 
-    def predict(self, times: Float[Array, " batch"]) -> Float[Array, "batch height width channels"]:
-        n_frames, height, width = self.grid.shape
-        x = encode_time(times, n_frames, self.config.frequencies)
-        x = jax.nn.gelu(x @ self.first[0] + self.first[1])
-        x = jax.nn.gelu(x @ self.second[0] + self.second[1])
-        x = x.reshape(
-            len(times), *stem_shape(height, width, (*self.config.strides, self.config.shuffle)), self.config.channels
-        )
+    def rise(
+        self, x: Float[Array, "batch rows columns channels"], times: Float[Array, " batch"]
+    ) -> Float[Array, "batch height width channels"]:
         for block in self.blocks:
             x = block(x)
-        return self.head(x, height, width)
-
-
-def _dense(n_in: int, n_out: int, key: PRNGKeyArray) -> tuple[Float[Array, "in out"], Float[Array, " out"]]:
-    bound = n_in**-0.5
-    weight_key, bias_key = jax.random.split(key)
-    return (
-        jax.random.uniform(weight_key, (n_in, n_out), jnp.float32, -bound, bound),
-        jax.random.uniform(bias_key, (n_out,), jnp.float32, -bound, bound),
-    )
+        return self.head(x, *self.grid.shape[1:])

@@ -1,13 +1,14 @@
 """Networks made of other networks: a configuration as a field of another one.
 
-F-INR, D'OH and their like work with any network of positions. Their configurations hold its configuration in a field
-`inner`: the number of its architecture, then its fields, a tuple as its length and its entries.
+F-INR, D'OH and their like work with any network of positions, Boosting-NeRV with several of frames. Their
+configurations hold its configuration in a field `inner`: the number of its architecture, then its fields, a tuple as
+its length and its entries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 from .backbones import BaconConfig, FinerConfig, GaussConfig, PolyConfig, ReluConfig, WireConfig
 from .base import Config, Grid
@@ -22,11 +23,14 @@ BACKBONES: dict[int, type[PointwiseConfig]] = {
 DEFAULT_BACKBONE = SirenConfig.number
 
 
-def backbone(number: int) -> type[PointwiseConfig]:
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def backbone(number: int, choices: Mapping[int, type[ConfigT]]) -> type[ConfigT]:
     """The class of a number. Raises ValueError for one that does not exist."""
-    if number not in BACKBONES:
-        raise ValueError(f"backbone {number} is none of {', '.join(map(str, BACKBONES))}")
-    return BACKBONES[number]
+    if number not in choices:
+        raise ValueError(f"backbone {number} is none of {', '.join(map(str, choices))}")
+    return choices[number]
 
 
 def nested(config: Config) -> tuple[int, ...]:
@@ -38,11 +42,11 @@ def nested(config: Config) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def unnested(numbers: Sequence[int], grid: Grid) -> PointwiseConfig:
+def unnested(numbers: Sequence[int], grid: Grid, choices: Mapping[int, type[ConfigT]]) -> ConfigT:
     """The inverse of `nested`, checked for `grid`. Raises ValueError."""
     if not numbers:
         raise ValueError("no network inside")
-    architecture, rest = backbone(numbers[0]), list(numbers[1:])
+    architecture, rest = backbone(numbers[0], choices), list(numbers[1:])
     values: list[Any] = []
     for is_tuple in architecture.field_is_tuple().values():
         if not rest or (is_tuple and len(rest) < 1 + rest[0]):

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .base import Axes, Config, Grid, PointRepresentation, Trainable, parameters
-from .nesting import DEFAULT_BACKBONE, backbone, nested, unnested
+from .nesting import BACKBONES, DEFAULT_BACKBONE, backbone, nested, unnested
 from .random_bases import normal_numbers, project, sign_words, spread
 from .siren import sine
 
@@ -87,7 +87,7 @@ class MixtureConfig(Config):
 
     def inner_structure(self, grid: Grid) -> PointRepresentation:
         """The network inside, with shapes in place of arrays."""
-        return cast(PointRepresentation, unnested(self.inner, grid).structure(grid))
+        return cast(PointRepresentation, unnested(self.inner, grid, BACKBONES).structure(grid))
 
     def sizes(self, grid: Grid) -> list[int]:
         """Weights in each array of the network inside."""
@@ -104,7 +104,7 @@ class MixtureConfig(Config):
     def check(self, grid: Grid) -> None:
         if self.seed > MAX_SEED:
             raise ValueError(f"seed {self.seed}")
-        n_weights = unnested(self.inner, grid).n_parameters(grid)
+        n_weights = unnested(self.inner, grid, BACKBONES).n_parameters(grid)
         if n_weights > MAX_INNER:
             raise ValueError(f"{n_weights} weights made of random numbers")
         signs = self.n_signs(self.sizes(grid))
@@ -113,7 +113,7 @@ class MixtureConfig(Config):
 
     def build(self, grid: Grid, key: PRNGKeyArray) -> Mixture:
         inner_key, own_key = jax.random.split(key)
-        arrays = parameters(unnested(self.inner, grid).build(grid, inner_key))
+        arrays = parameters(unnested(self.inner, grid, BACKBONES).build(grid, inner_key))
         deviations = jnp.stack([jnp.sqrt(jnp.mean(jnp.square(array))) for array in arrays])
         spreads = [jnp.maximum(deviations, LEAST_SPREAD)]
         spreads += [jnp.full(len(arrays), SUM_SPREAD)] * self.centred
@@ -250,7 +250,7 @@ class PrancConfig(MixtureConfig):
         if not 1 <= self.coefficients <= MAX_COEFFICIENTS or self.terms > MAX_TERMS:
             raise ValueError(f"{self.coefficients} coefficients, {self.terms} for each weight")
         super().check(grid)
-        if self.terms * unnested(self.inner, grid).n_parameters(grid) > MAX_SORTED:
+        if self.terms * unnested(self.inner, grid, BACKBONES).n_parameters(grid) > MAX_SORTED:
             raise ValueError(f"too many weights that are sums of {self.terms} coefficients")
 
     @classmethod
@@ -259,7 +259,7 @@ class PrancConfig(MixtureConfig):
         terms = 0 if settings.pop("own", 0) else settings.pop("terms", 1)
         inner, n_gains = solve_inner(grid, n_parameters, settings)
         config = cls(coefficients or 1, seed, terms, inner)
-        most = MAX_SIGNS // unnested(inner, grid).n_parameters(grid)
+        most = MAX_SIGNS // unnested(inner, grid, BACKBONES).n_parameters(grid)
         return config if coefficients else dataclasses.replace(config, coefficients=_left(n_parameters, n_gains, most))
 
 
@@ -273,7 +273,7 @@ def solve_inner(grid: Grid, n_parameters: int, settings: dict[str, int]) -> tupl
     gains.
     """
     ratio = settings.pop("ratio", RATIO)
-    architecture = backbone(settings.pop("backbone", DEFAULT_BACKBONE))
+    architecture = backbone(settings.pop("backbone", DEFAULT_BACKBONE), BACKBONES)
     n_weights = min(ratio * min(n_parameters, MAX_COEFFICIENTS), MAX_INNER // 2)
     inner = architecture.solve(grid, n_weights, **settings)
     return nested(inner), 2 * len(parameters(inner.structure(grid)))

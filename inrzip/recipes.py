@@ -15,9 +15,11 @@ from inrzip.architectures.backbones import (
     WireConfig,
 )
 from inrzip.architectures.base import Config
+from inrzip.architectures.boost import BoostConfig
 from inrzip.architectures.finr import FinrConfig
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.hash_grid import HashConfig
+from inrzip.architectures.hinerv import HinervConfig
 from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.nerv import NervConfig
 from inrzip.architectures.neurbf import NeurbfConfig
@@ -43,6 +45,8 @@ ARCHITECTURES: Mapping[int, type[Config]] = {
         FinrConfig,
         NeurbfConfig,
         TreeConfig,
+        BoostConfig,
+        HinervConfig,
     )
 }
 """Every architecture by the number that files hold."""
@@ -103,6 +107,8 @@ RECIPES: Mapping[str, Recipe] = {
             "tree", TreeConfig, EVERY_KIND, "networks of blocks, sharing layers in a tree (TINC)", 1.2e-2, 16384, 5.5
         ),
         Recipe("hnerv", HnervConfig, (Kind.VIDEO,), "frames from small learned embeddings (HNeRV)", 6e-3, 1, 4.3),
+        Recipe("boost", BoostConfig, (Kind.VIDEO,), "HNeRV or NeRV told the time (Boosting-NeRV)", 6e-3, 1, 4.3),
+        Recipe("hinerv", HinervConfig, (Kind.VIDEO,), "frames from grids of features (HiNeRV)", 1e-2, 1, 4.3),
         Recipe("nerv", NervConfig, (Kind.VIDEO,), "frames from their time (NeRV)", 1e-2, 1, 3.5),
     )
 }
