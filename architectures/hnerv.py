@@ -26,6 +26,7 @@ from .frames import (
     check_strides,
     choose_shuffle,
     choose_strides,
+    depthwise,
     steady_rate,
     stem_shape,
 )
@@ -242,23 +243,8 @@ class ConvNext(eqx.Module):
         self.scale = jnp.full((channels,), 1e-6, jnp.float32)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        y = _depthwise(x, self.depthwise)
+        y = depthwise(x, self.depthwise)
         return x + self.scale * self.contract(jax.nn.gelu(self.expand(_normalise(y))))
-
-
-def _depthwise(x: Float[Array, "b h w c"], weight: Float[Array, "k k c"]) -> Float[Array, "b h w c"]:
-    """Depthwise convolution as a sum of shifted products, a row of taps at a time: XLA's own is many times slower on
-    CPUs.
-    """
-    kernel, (_, height, width, _) = weight.shape[0], x.shape
-    half = kernel // 2
-    padded = jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
-
-    def add_row(total: Array, i: Array) -> tuple[Array, None]:
-        rows = jax.lax.dynamic_slice_in_dim(padded, i, height, axis=1)
-        return total + sum(rows[:, :, j : j + width] * weight[i, j] for j in range(kernel)), None
-
-    return jax.lax.scan(add_row, jnp.zeros_like(x), jnp.arange(kernel))[0]
 
 
 def _normalise(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:

@@ -7,7 +7,6 @@ from typing import ClassVar, Self
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .base import Config, FrameRepresentation, Grid, solve_width
@@ -18,7 +17,9 @@ from .frames import (
     check_strides,
     choose_shuffle,
     choose_strides,
+    dense,
     encode_time,
+    halving_widths,
     steady_rate,
     stem_shape,
 )
@@ -80,8 +81,7 @@ class NervConfig(Config):
 
     def widths(self) -> tuple[int, ...]:
         """Channels of the stem and after each block."""
-        later = [max(self.channels >> i, min(self.floor, self.channels)) for i in range(len(self.strides))]
-        return (self.channels, *later)
+        return halving_widths(self.channels, self.floor, len(self.strides))
 
 
 class Nerv(FrameRepresentation):
@@ -97,8 +97,8 @@ class Nerv(FrameRepresentation):
     def __init__(self, config: NervConfig, grid: Grid, key: PRNGKeyArray):
         rows, columns = stem_shape(grid.shape[1], grid.shape[2], (*config.strides, config.shuffle))
         keys = jax.random.split(key, len(config.strides) + 3)
-        self.first = _dense(2 * config.frequencies, config.hidden, keys[0])
-        self.second = _dense(config.hidden, rows * columns * config.channels, keys[1])
+        self.first = dense(2 * config.frequencies, config.hidden, keys[0])
+        self.second = dense(config.hidden, rows * columns * config.channels, keys[1])
         widths = config.widths()
         self.blocks = [
             UpBlock(n_in, n_out, 3, stride, k)
@@ -119,12 +119,3 @@ class Nerv(FrameRepresentation):
         for block in self.blocks:
             x = block(x)
         return self.head(x, height, width)
-
-
-def _dense(n_in: int, n_out: int, key: PRNGKeyArray) -> tuple[Float[Array, "in out"], Float[Array, " out"]]:
-    bound = n_in**-0.5
-    weight_key, bias_key = jax.random.split(key)
-    return (
-        jax.random.uniform(weight_key, (n_in, n_out), jnp.float32, -bound, bound),
-        jax.random.uniform(bias_key, (n_out,), jnp.float32, -bound, bound),
-    )

@@ -15,11 +15,13 @@ from inrzip.architectures.backbones import (
     WireConfig,
 )
 from inrzip.architectures.base import Config
+from inrzip.architectures.enerv import EnervConfig
 from inrzip.architectures.finr import FinrConfig
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.hash_grid import HashConfig
 from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.nerv import NervConfig
+from inrzip.architectures.nervpp import NervppConfig
 from inrzip.architectures.neurbf import NeurbfConfig
 from inrzip.architectures.random_networks import DohConfig, PrancConfig
 from inrzip.architectures.siren import SirenConfig
@@ -43,6 +45,8 @@ ARCHITECTURES: Mapping[int, type[Config]] = {
         FinrConfig,
         NeurbfConfig,
         TreeConfig,
+        EnervConfig,
+        NervppConfig,
     )
 }
 """Every architecture by the number that files hold."""
@@ -104,6 +108,8 @@ RECIPES: Mapping[str, Recipe] = {
         ),
         Recipe("hnerv", HnervConfig, (Kind.VIDEO,), "frames from small learned embeddings (HNeRV)", 6e-3, 1, 4.3),
         Recipe("nerv", NervConfig, (Kind.VIDEO,), "frames from their time (NeRV)", 1e-2, 1, 3.5),
+        Recipe("enerv", EnervConfig, (Kind.VIDEO,), "frames from time and place (E-NeRV)", 1e-2, 1, 3.5),
+        Recipe("nerv++", NervppConfig, (Kind.VIDEO,), "NeRV with blocks that look around (NeRV++)", 1e-2, 1, 3.5),
     )
 }
 
