@@ -14,12 +14,14 @@ from inrzip.architectures.backbones import (
     WireConfig,
 )
 from inrzip.architectures.base import Grid, PointRepresentation, resample, solve_width
+from inrzip.architectures.enerv import EnervConfig
 from inrzip.architectures.finr import FinrConfig
 from inrzip.architectures.frames import choose_strides, stem_shape
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.hash_grid import HashConfig
 from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.nerv import NervConfig
+from inrzip.architectures.nervpp import NervppConfig
 from inrzip.architectures.neurbf import NeurbfConfig
 from inrzip.architectures.random_networks import DohConfig, PrancConfig
 from inrzip.architectures.siren import SirenConfig, sine
@@ -35,7 +37,7 @@ FILMS = [(1, 1, 1), (1, 7, 5), (3, 1, 7), (2, 11, 1), (3, 17, 13), (2, 24, 30)]
 
 BACKBONES = [ReluConfig, FinerConfig, GaussConfig, WireConfig, BaconConfig, PolyConfig]
 POINTWISE = [SirenConfig, *BACKBONES, FinrConfig]
-FRAMEWISE = [NervConfig, HnervConfig]
+FRAMEWISE = [NervConfig, HnervConfig, EnervConfig, NervppConfig]
 MIXTURES = [DohConfig, PrancConfig]
 
 SOME = [(1,), (13,), (7, 1), (11, 13), (5, 7, 3), (3, 5, 2, 3)]
@@ -48,6 +50,7 @@ FILM = (4, 40, 60)
 """A grid on which all architectures for videos can have few or many parameters."""
 SIZES = dict.fromkeys(POINTWISE + MIXTURES, (150, 1_000, 20_000))
 SIZES |= {NervConfig: (15_000, 60_000), HnervConfig: (40_000, 100_000)}
+SIZES |= dict.fromkeys((EnervConfig, NervppConfig), (15_000, 60_000, 300_000))
 
 VAST = 2**40
 SIREN = {"width": 8, "depth": 2, "scales": (8, 8, 8)}
@@ -92,6 +95,17 @@ HOSTILE_FILM = [
     )
 ]
 HOSTILE_FILM += [(NervConfig, {name: value}) for name in ("hidden", "frequencies") for value in (0, VAST)]
+HOSTILE_FILM += [
+    (EnervConfig, {name: value})
+    for name in ("width", "heads", "hidden", "frequencies", "places")
+    for value in (0, VAST, 4097)
+]
+HOSTILE_FILM += [(EnervConfig, {"heads": 3, "width": 8}), (EnervConfig, {"strides": (1,), "shuffle": 1})]
+HOSTILE_FILM += [
+    (NervppConfig, {name: value})
+    for name in ("hidden", "frequencies", "expansion", "feed")
+    for value in (0, VAST, 4097)
+]
 HOSTILE_FILM += [(HnervConfig, {name: value}) for name in ("embedding", "kernel", "head") for value in (0, VAST)]
 HOSTILE_FILM += [(HnervConfig, {"reduction": 0}), (HnervConfig, {"kernel": 2}), (HnervConfig, {"head": 4})]
 
