@@ -38,11 +38,12 @@ STEM_ROWS = 4
 MAX_HEADS = 16
 MAX_TOKENS = 1024
 """Positions of the stem. Attention compares each with each."""
-HEAD_WIDTH = 8
-"""Units of a head that `solve` chooses (paper: 64)."""
+HEADS = 2
+"""Of the second transformer, unless told otherwise (paper: 8)."""
+HEAD_PART, MLP_PART = 4, 2
+"""A head has a quarter of the tokens' width, and the dense layers of a transformer half of it, as in the paper."""
 NARROWING = 4
 """The factorised block makes a quarter of its channels before it makes rows and columns."""
-MLP_WIDENING = 2
 EPSILON = 1e-5
 """Added to variances."""
 
@@ -78,12 +79,11 @@ class EnervConfig(Config):
         strides = choose_strides(-(-height // shuffle), -(-width // shuffle), settings.pop("stem", STEM_ROWS))
         while math.prod(stem_shape(height, width, (*strides, shuffle))) > MAX_TOKENS and len(strides) < 6:
             strides = (4, *strides)
-        fixed = {"frequencies": 40, "places": 10, "floor": 12} | settings
+        fixed = {"heads": HEADS, "frequencies": 40, "places": 10, "floor": 12} | settings
 
         def sized(channels: int) -> Self:
-            heads = settings.get("heads") or min(MAX_HEADS, max(1, round(channels / HEAD_WIDTH)))
-            follows = {"heads": heads, "width": heads * max(1, round(channels / heads)), "hidden": 2 * channels}
-            return cls(**{"channels": channels} | follows | fixed, shuffle=shuffle, strides=strides)
+            follows = {"channels": channels, "width": 2 * channels, "hidden": 2 * channels}
+            return cls(**follows | fixed, shuffle=shuffle, strides=strides)
 
         channels = settings.get("channels") or solve_width(
             lambda channels: sized(channels).n_parameters(grid), n_parameters, 2, MAX_CHANNELS // 4
@@ -101,8 +101,8 @@ class EnervConfig(Config):
             raise ValueError(f"E-NeRV of sizes {sizes}")
         if not all(1 <= n <= MAX_FREQUENCIES for n in (self.frequencies, self.places)):
             raise ValueError(f"E-NeRV of {self.frequencies} and {self.places} frequencies")
-        if not 1 <= self.heads <= MAX_HEADS or self.width % self.heads:
-            raise ValueError(f"E-NeRV with {self.heads} heads for {self.width} units")
+        if not 1 <= self.heads <= MAX_HEADS:
+            raise ValueError(f"E-NeRV with {self.heads} heads")
         strides = (*self.strides, self.shuffle)
         check_strides(strides, *grid.shape[1:])
         if math.prod(stem_shape(*grid.shape[1:], strides)) > MAX_TOKENS:
@@ -119,28 +119,29 @@ Layer = tuple[Float[Array, "in out"], Float[Array, " out"]]
 class Transformer(eqx.Module):
     """Attention of tokens to each other, then two dense layers, both added to what comes in; nothing is normalised."""
 
-    attend: Float[Array, "width three_widths"]
+    attend: Float[Array, "width three_heads"]
     gather: Layer
-    expand: Layer
-    contract: Layer
+    narrow: Layer
+    widen: Layer
     heads: int = eqx.field(static=True)
 
     def __init__(self, width: int, heads: int, key: PRNGKeyArray):
         keys = jax.random.split(key, 4)
-        self.attend = dense(width, 3 * width, keys[0])[0]
-        self.gather = dense(width, width, keys[1])
-        self.expand = dense(width, MLP_WIDENING * width, keys[2])
-        self.contract = dense(MLP_WIDENING * width, width, keys[3])
+        inside, between = heads * -(-width // HEAD_PART), -(-width // MLP_PART)
+        self.attend = dense(width, 3 * inside, keys[0])[0]
+        self.gather = dense(inside, width, keys[1])
+        self.narrow = dense(width, between, keys[2])
+        self.widen = dense(between, width, keys[3])
         self.heads = heads
 
     def __call__(self, x: Float[Array, "b tokens width"]) -> Float[Array, "b tokens width"]:
         b, tokens, width = x.shape
-        each = width // self.heads
+        each = -(-width // HEAD_PART)
         asked, known, told = jnp.moveaxis((x @ self.attend).reshape(b, tokens, 3, self.heads, each), 2, 0)
         likeness = jnp.einsum("bihe,bjhe->bhij", asked, known) / math.sqrt(each)
-        heard = jnp.einsum("bhij,bjhe->bihe", jax.nn.softmax(likeness, -1), told).reshape(b, tokens, width)
+        heard = jnp.einsum("bhij,bjhe->bihe", jax.nn.softmax(likeness, -1), told).reshape(b, tokens, self.heads * each)
         x = x + _apply(self.gather, heard)
-        return x + _apply(self.contract, jax.nn.gelu(_apply(self.expand, x)))
+        return x + _apply(self.widen, jax.nn.gelu(_apply(self.narrow, x)))
 
 
 class FactorisedBlock(eqx.Module):

@@ -34,13 +34,14 @@ def _widths(channels: int, floor: int, n_blocks: int) -> list[int]:
 
 
 def enerv_shapes(fields: list[int], strides: list[int], grid: Shape, channels: int) -> list[Shape]:
-    first, width, _, hidden, frequencies, places, floor, shuffle = fields
+    first, width, heads, hidden, frequencies, places, floor, shuffle = fields
     widths = _widths(first, floor, len(strides))
     shapes = _dense_shapes(2 * frequencies, hidden) + _dense_shapes(hidden, hidden) + _dense_shapes(hidden, width)
     shapes += _dense_shapes(4 * places, width)
-    for _ in range(2):
-        shapes += [(width, 3 * width), *_dense_shapes(width, width)]
-        shapes += _dense_shapes(width, 2 * width) + _dense_shapes(2 * width, width)
+    for n in (1, heads):
+        inside, between = n * math.ceil(width / 4), math.ceil(width / 2)
+        shapes += [(width, 3 * inside), *_dense_shapes(inside, width)]
+        shapes += _dense_shapes(width, between) + _dense_shapes(between, width)
     shapes += _dense_shapes(width, first)
     for w in widths[:-1]:
         shapes += _dense_shapes(hidden, 2 * w)
@@ -136,13 +137,12 @@ def head(x: Image, weights: Weights, shuffle: int, grid: Shape) -> Image:
 
 
 def _transformer(x: Rows, weights: Weights, heads: int) -> Rows:
-    n, width = x.shape
-    each = width // heads
+    each = math.ceil(x.shape[1] / 4)
     asked, known, told = np.split(x @ next(weights), 3, axis=1)
-    heard = np.zeros((n, width))
+    heard = np.zeros((len(x), heads * each))
     for head_number in range(heads):
         part = slice(head_number * each, (head_number + 1) * each)
-        for i in range(n):
+        for i in range(len(x)):
             likeness = np.exp(known[:, part] @ asked[i, part] / math.sqrt(each))
             heard[i, part] = likeness @ told[:, part] / likeness.sum()
     x = x + _dense(heard, weights)

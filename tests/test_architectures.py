@@ -100,7 +100,7 @@ HOSTILE_FILM += [
     for name in ("width", "heads", "hidden", "frequencies", "places")
     for value in (0, VAST, 4097)
 ]
-HOSTILE_FILM += [(EnervConfig, {"heads": 3, "width": 8}), (EnervConfig, {"strides": (1,), "shuffle": 1})]
+HOSTILE_FILM += [(EnervConfig, {"strides": (1,), "shuffle": 1})]
 HOSTILE_FILM += [
     (NervppConfig, {name: value})
     for name in ("hidden", "frequencies", "expansion", "feed")

@@ -72,7 +72,7 @@ def test_limits() -> None:
         f"{network.FREE_WEIGHTS} + {network.WEIGHTS_PER_BYTE} n weights",
         f"1 to {pointwise.MAX_WIDTH}; 1 to {pointwise.MAX_DEPTH}; as many",
         f"1 to {frames.MAX_CHANNELS}; 1 to {nerv.MAX_FREQUENCIES} |",
-        f"1 to {enerv.MAX_HEADS}, a divisor of width; at most {enerv.MAX_TOKENS} |",
+        f"1 to {enerv.MAX_HEADS}; at most {enerv.MAX_TOKENS} |",
         f"1 to {frames.MAX_CHANNELS}; 1 to {nerv.MAX_FREQUENCIES}; 1 to {nervpp.MAX_EXPANSION} |",
         f"1 to {frames.MAX_CHANNELS}; at least {hnerv.REDUCTION_UNIT} |",
         f"odd, 1 to {hnerv.MAX_KERNEL} |",
