@@ -11,7 +11,7 @@ import pytest
 
 import inrzip
 from inrzip.architectures import frames
-from inrzip.architectures.base import Config, Grid, Representation, parameters
+from inrzip.architectures.base import Config, Grid, Representation, parameters, predict
 from inrzip.architectures.enerv import MAX_TOKENS, EnervConfig
 from inrzip.architectures.nervpp import NervppConfig
 from inrzip.weight_codecs import CODECS
@@ -42,7 +42,7 @@ def test_frames_are_those_of_the_page(config: Any) -> None:
     network = noisy(config, grid)
     weights = [np.asarray(leaf, np.float64) for leaf in parameters(network)]
     *fields, strides = (getattr(config, name) for name in config.field_is_tuple())
-    found = np.asarray(network.predict(jnp.asarray([0.0, 1.4])))
+    found = np.asarray(predict(network, jnp.asarray([0.0, 1.4])))
     for time, frame in zip((0.0, 1.4), found, strict=True):
         expected = PAGE[type(config)](fields, list(strides), weights, time, grid.shape)
         assert expected.std() > 0.05
@@ -54,15 +54,15 @@ def test_frames_are_those_of_the_page(config: Any) -> None:
 def test_enlarging_is_bilinear(factor: int) -> None:
     for shape in ((1, 1, 2), (1, 4, 1), (3, 5, 2)):
         x = np.random.default_rng(0).normal(0, 1, shape)
-        found = np.asarray(frames.upsample(jnp.asarray(x[None], jnp.float32), factor))[0]
+        found = np.asarray(jax.jit(frames.upsample, static_argnums=1)(x[None], factor))[0]
         np.testing.assert_allclose(found, page_frames.enlarged(x, factor), atol=1e-5)
 
 
-@pytest.mark.parametrize("kernel", [1, 3, 5, 7])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
 def test_depthwise(kernel: int) -> None:
     rng = np.random.default_rng(0)
     x, weight = rng.normal(0, 1, (4, 3, 2)), rng.normal(0, 1, (kernel, kernel, 2))
-    found = np.asarray(frames.depthwise(jnp.asarray(x[None], jnp.float32), jnp.asarray(weight, jnp.float32)))[0]
+    found = np.asarray(jax.jit(frames.depthwise)(x[None], weight))[0]
     np.testing.assert_allclose(found, page_frames.depthwise(x, iter([weight])), atol=1e-5)
 
 
