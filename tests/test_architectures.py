@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -44,13 +46,14 @@ SOME = [(1,), (13,), (7, 1), (11, 13), (5, 7, 3), (3, 5, 2, 3)]
 
 CASES = [(SirenConfig, shape) for shape in LINES + PLANES + BLOCKS + HYPERBLOCKS]
 CASES += [(architecture, shape) for architecture in POINTWISE[1:] + MIXTURES for shape in SOME]
-CASES += [(architecture, shape) for architecture in FRAMEWISE for shape in FILMS]
+CASES += [(architecture, shape) for architecture in FRAMEWISE[:2] for shape in FILMS]
+CASES += [(architecture, shape) for architecture in FRAMEWISE[2:] for shape in FILMS[:5:2]]
 
 FILM = (4, 40, 60)
 """A grid on which all architectures for videos can have few or many parameters."""
 SIZES = dict.fromkeys(POINTWISE + MIXTURES, (150, 1_000, 20_000))
 SIZES |= {NervConfig: (15_000, 60_000), HnervConfig: (40_000, 100_000)}
-SIZES |= dict.fromkeys((EnervConfig, NervppConfig), (15_000, 60_000, 300_000))
+SIZES |= dict.fromkeys((EnervConfig, NervppConfig), (15_000, 200_000))
 
 VAST = 2**40
 SIREN = {"width": 8, "depth": 2, "scales": (8, 8, 8)}
@@ -71,8 +74,13 @@ HOSTILE = [
 HOSTILE += [(BaconConfig, SIREN | {"scales": (8, 9, 8)}), (BaconConfig, SIREN | {"scales": (8, VAST, 8)})]
 
 
+@functools.cache
+def solved(architecture):
+    return architecture.solve(Grid(FILM, 3), 6_000)
+
+
 def sane(architecture, **changes):
-    config = architecture.solve(Grid(FILM, 3), 6_000)
+    config = solved(architecture)
     return {name: getattr(config, name) for name in architecture.field_is_tuple()} | changes
 
 
