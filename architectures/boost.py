@@ -16,12 +16,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .base import Config, Grid, Trainable
+from .enerv import EnervConfig
 from .frames import MAX_CHANNELS, Conv, FrameConfig, Head, Rising, Stem, dense, encode_time, pixel_shuffle, steady_rate
 from .hnerv import HnervConfig, HnervTraining
 from .nerv import MAX_FREQUENCIES, NervConfig
 from .nesting import nested, unnested
 
-INNER: dict[int, type[FrameConfig]] = {config.number: config for config in (NervConfig, HnervConfig)}
+INNER: dict[int, type[FrameConfig]] = {config.number: config for config in (NervConfig, HnervConfig, EnervConfig)}
 """What can be inside, by its number."""
 FREQUENCIES = 20
 TIME_WIDTH = 8
@@ -64,7 +65,8 @@ class BoostConfig(Config):
         return config(low)
 
     def learning_rate(self, peak: float, n_steps: int) -> float:
-        return steady_rate(peak, self.inner[1], n_steps)
+        fields = list(INNER[self.inner[0]].field_is_tuple())
+        return steady_rate(peak, self.inner[1 + fields.index("channels")], n_steps)
 
     def check(self, grid: Grid) -> None:
         if len(grid.shape) != 3:

@@ -59,16 +59,6 @@ class Conv(eqx.Module):
         return y + self.bias
 
 
-def dense(n_in: int, n_out: int, key: PRNGKeyArray) -> tuple[Float[Array, "in out"], Float[Array, " out"]]:
-    """Weight and bias of a dense layer."""
-    bound = n_in**-0.5
-    weight_key, bias_key = jax.random.split(key)
-    return (
-        jax.random.uniform(weight_key, (n_in, n_out), jnp.float32, -bound, bound),
-        jax.random.uniform(bias_key, (n_out,), jnp.float32, -bound, bound),
-    )
-
-
 class UpBlock(eqx.Module):
     """NeRV block: convolution to s^2 times the channels, pixel shuffle by s, GELU (Chen et al., NeurIPS 2021, section
     3.1).
@@ -92,6 +82,36 @@ def pixel_shuffle(x: Float[Array, "b h w c"], stride: int) -> Float[Array, "b h2
     return x.reshape(b, h * stride, w * stride, c // stride**2)
 
 
+def upsample(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c"]:
+    """Bilinear interpolation to `factor` times the rows and columns; what lies beyond the outer samples' centres takes
+    their values.
+    """
+    return _upsample_axis(_upsample_axis(x, factor, 2), factor, 1)
+
+
+def _upsample_axis(x: Float[Array, "b h w c"], factor: int, axis: int) -> Float[Array, "b h2 w2 c"]:
+    """Each phase is a sum of the image and of itself moved by one: gathers, and gradients of padding by edges, are slow
+    on CPUs.
+    """
+    size = x.shape[axis]
+    first, last = (jax.lax.slice_in_dim(x, i, i + 1, axis=axis) for i in (0, size - 1))
+    before = jnp.concatenate([first, jax.lax.slice_in_dim(x, 0, size - 1, axis=axis)], axis)
+    after = jnp.concatenate([jax.lax.slice_in_dim(x, 1, size, axis=axis), last], axis)
+    offsets = [(2 * phase + 1 - factor) / (2 * factor) for phase in range(factor)]
+    phases = [x * (1 - abs(offset)) + (after if offset > 0 else before) * abs(offset) for offset in offsets]
+    return jnp.stack(phases, axis + 1).reshape(*x.shape[:axis], size * factor, *x.shape[axis + 1 :])
+
+
+def dense(n_in: int, n_out: int, key: PRNGKeyArray) -> tuple[Float[Array, "in out"], Float[Array, " out"]]:
+    """Weight and bias of a dense layer, uniform within 1 / sqrt(n_in)."""
+    bound = n_in**-0.5
+    weight_key, bias_key = jax.random.split(key)
+    return (
+        jax.random.uniform(weight_key, (n_in, n_out), jnp.float32, -bound, bound),
+        jax.random.uniform(bias_key, (n_out,), jnp.float32, -bound, bound),
+    )
+
+
 def encode_time(times: Float[Array, " batch"], n_frames: int, n_frequencies: int) -> Float[Array, "batch features"]:
     """NeRV's positional encoding: sin and cos of 1.25^i pi t, with t = (frame + 1/2) / n_frames."""
     t = (times + 0.5) / n_frames
@@ -100,43 +120,23 @@ def encode_time(times: Float[Array, " batch"], n_frames: int, n_frequencies: int
 
 
 def depthwise(x: Float[Array, "b h w c"], weight: Float[Array, "k k c"]) -> Float[Array, "b h w c"]:
-    """Depthwise convolution as a sum of shifted products, a row of taps at a time: XLA's own is many times slower on
-    CPUs.
+    """Depthwise convolution, zero-padded to keep the size, as a sum of shifted products: XLA's own is many times slower
+    on CPUs.
     """
     kernel, (_, height, width, _) = weight.shape[0], x.shape
     half = kernel // 2
     padded = jnp.pad(x, ((0, 0), (half, half), (half, half), (0, 0)))
-
-    def add_row(total: Array, i: Array) -> tuple[Array, None]:
-        rows = jax.lax.dynamic_slice_in_dim(padded, i, height, axis=1)
-        return total + sum(rows[:, :, j : j + width] * weight[i, j] for j in range(kernel)), None
-
-    return jax.lax.scan(add_row, jnp.zeros_like(x), jnp.arange(kernel))[0]
+    total = jnp.zeros_like(x)
+    for i in range(kernel):
+        for j in range(kernel):
+            total += padded[:, i : i + height, j : j + width] * weight[i, j]
+    return total
 
 
 def normalise(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     """Layer normalisation over channels, without parameters of its own (the next layer's do their work)."""
     mean = jnp.mean(x, -1, keepdims=True)
     return (x - mean) * jax.lax.rsqrt(jnp.mean((x - mean) ** 2, -1, keepdims=True) + 1e-6)
-
-
-def enlarge(x: Float[Array, "b h w c"], stride: int) -> Float[Array, "b h2 w2 c"]:
-    """Bilinear up-sampling: new samples divide each old one's extent evenly; beyond the ends they repeat."""
-    return _enlarge(_enlarge(x, stride, 1), stride, 2)
-
-
-def _enlarge(x: Float[Array, "b h w c"], stride: int, axis: int) -> Float[Array, "b h2 w2 c"]:
-    """Along one axis, as sums of shifted arrays."""
-    n = x.shape[axis]
-    pad = [(1, 1) if i == axis else (0, 0) for i in range(x.ndim)]
-    padded = jnp.pad(x, pad, mode="edge")
-    before, after = (jax.lax.slice_in_dim(padded, start, start + n, axis=axis) for start in (0, 2))
-    phases = []
-    for phase in range(stride):
-        offset = (phase + 0.5) / stride - 0.5
-        other = before if offset < 0 else after
-        phases.append(x * (1 - abs(offset)) + other * abs(offset))
-    return jnp.stack(phases, axis + 1).reshape(*x.shape[:axis], n * stride, *x.shape[axis + 1 :])
 
 
 def at_time(arrays: Float[Array, "frames *rest"], times: Float[Array, " b"]) -> Float[Array, "b *rest"]:
@@ -244,6 +244,13 @@ def choose_strides(height: int, width: int, stem: int) -> tuple[int, ...]:
         return math.log(waste) * 4 + abs(math.log(min(rows, columns) / stem)) + 0.05 * len(strides)
 
     return min(candidates, key=cost) if min(height, width) > stem else (1,)
+
+
+def halving_widths(channels: int, floor: int, n_blocks: int) -> tuple[int, ...]:
+    """NeRV's channels before the first block and after each: the first keeps them, each later one halves them, down to
+    `floor`.
+    """
+    return (channels, *(max(channels >> i, min(floor, channels)) for i in range(n_blocks)))
 
 
 def stem_shape(height: int, width: int, strides: tuple[int, ...]) -> tuple[int, int]:

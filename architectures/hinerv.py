@@ -27,10 +27,10 @@ from .frames import (
     choose_shuffle,
     choose_strides,
     depthwise,
-    enlarge,
     normalise,
     steady_rate,
     stem_shape,
+    upsample,
 )
 
 STEM_ROWS = 4
@@ -147,7 +147,7 @@ class Stage(eqx.Module):
         self, x: Float[Array, "b h w in"], times: Float[Array, " b"], n_frames: int
     ) -> Float[Array, "b h2 w2 out"]:
         b, h, w, _ = x.shape
-        x = enlarge(self.narrow(normalise(x)), self.stride)
+        x = upsample(self.narrow(normalise(x)), self.stride)
         local = _at_times(self.local, times, n_frames) @ self.spread
         cells = x.reshape(b, h, self.stride, w, self.stride, -1) + local[:, None, :, None]
         x = cells.reshape(x.shape)

@@ -23,6 +23,7 @@ from .frames import (
     choose_strides,
     dense,
     encode_time,
+    halving_widths,
     steady_rate,
     stem_shape,
 )
@@ -84,8 +85,7 @@ class NervConfig(FrameConfig):
 
     def widths(self) -> tuple[int, ...]:
         """Channels of the stem and after each block."""
-        later = [max(self.channels >> i, min(self.floor, self.channels)) for i in range(len(self.strides))]
-        return (self.channels, *later)
+        return halving_widths(self.channels, self.floor, len(self.strides))
 
     def kernels(self) -> tuple[int, ...]:
         return (KERNEL,) * len(self.strides)

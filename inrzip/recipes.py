@@ -16,12 +16,14 @@ from inrzip.architectures.backbones import (
 )
 from inrzip.architectures.base import Config
 from inrzip.architectures.boost import BoostConfig
+from inrzip.architectures.enerv import EnervConfig
 from inrzip.architectures.finr import FinrConfig
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.hash_grid import HashConfig
 from inrzip.architectures.hinerv import HinervConfig
 from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.nerv import NervConfig
+from inrzip.architectures.nervpp import NervppConfig
 from inrzip.architectures.neurbf import NeurbfConfig
 from inrzip.architectures.random_networks import DohConfig, PrancConfig
 from inrzip.architectures.siren import SirenConfig
@@ -45,6 +47,8 @@ ARCHITECTURES: Mapping[int, type[Config]] = {
         FinrConfig,
         NeurbfConfig,
         TreeConfig,
+        EnervConfig,
+        NervppConfig,
         BoostConfig,
         HinervConfig,
     )
@@ -110,6 +114,8 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe("boost", BoostConfig, (Kind.VIDEO,), "HNeRV or NeRV told the time (Boosting-NeRV)", 6e-3, 1, 4.3),
         Recipe("hinerv", HinervConfig, (Kind.VIDEO,), "frames from grids of features (HiNeRV)", 1e-2, 1, 4.3),
         Recipe("nerv", NervConfig, (Kind.VIDEO,), "frames from their time (NeRV)", 1e-2, 1, 3.5),
+        Recipe("enerv", EnervConfig, (Kind.VIDEO,), "frames from time and place (E-NeRV)", 1e-2, 1, 3.5),
+        Recipe("nerv++", NervppConfig, (Kind.VIDEO,), "NeRV with blocks that look around (NeRV++)", 2e-2, 1, 3.5),
     )
 }
 

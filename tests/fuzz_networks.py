@@ -70,9 +70,10 @@ METADATA: tuple[tuple[str, MetaValue], ...] = (
 def network_files() -> list[bytes]:
     """Valid files: each kind of signal, each architecture, with one segment and several, with sound and without."""
     siren, nerv, hnerv = (ARCHITECTURES[number] for number in (1, 2, 3))
-    others = [
+    rest = [
         architecture for number, architecture in ARCHITECTURES.items() if number not in (1, 2, 3, GridConfig.number)
     ]
+    films, others = ([a for a in rest if a.frame_wise == whole] for whole in (True, False))
     sound = _file(Spec(Kind.AUDIO, (700,), 2, "i2", -2e4, 2e4, {"rate": (8000, 1)}), siren, 300)
     film = Spec(Kind.VIDEO, (6, 9, 11), 3, "u1", 0, 255, {"rate": (25, 1), "format": ".mp4"})
     tracks = [AudioTrack("inr", sound), AudioTrack("copy", b"no sound, but as long as some")]
@@ -84,6 +85,7 @@ def network_files() -> list[bytes]:
         _file(dataclasses.replace(film, meta={"times": (0, 1, 5, 9, 10, 90_000)}), siren, 4, tracks[:1]),
         _file(dataclasses.replace(film, channels=1), nerv, 3, n_parameters=400),
         _file(film, hnerv, 3, tracks, n_parameters=500),
+        *(_file(dataclasses.replace(film, shape=(3, 5, 6)), other, 3, n_parameters=400) for other in films),
         _file(Spec(Kind.VOLUME, (7, 3, 4, 2), 1, "f4", -1, 5), siren, 3),
         _file(Spec(Kind.SHAPE, (12, 12, 12), 1, "f4", -0.1, 0.1, {"box": box, "format": ".obj"}), siren, 12),
         *(_file(Spec(Kind.VOLUME, (5, 4), 1, "u1", 0, 255), other, 5) for other in others),

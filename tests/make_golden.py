@@ -131,6 +131,10 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         "shape_siren": (ball, {"target_size": 500}),
         "video_siren": (short, {"target_size": 400, "recipe": "siren"}),
         "video_nerv": (short, {"target_size": 1_200, "recipe": "nerv"}),
+        "video_enerv": (short, {"target_size": 1_500, "recipe": "enerv"}),
+        "video_nerv++": (short, {"target_size": 1_500, "recipe": "nerv++"}),
+        "video_hinerv": (short, {"target_size": 1_500, "recipe": "hinerv"}),
+        "video_boost": (short, {"target_size": 1_800, "recipe": "boost"}),
         "video_hnerv_copied_sound": (film, film_size),
         "video_hnerv_coded_sound": (film, film_size | {"audio": "inr"}),
     } | {f"image_{recipe}": (image, {"target_size": 400, "recipe": recipe}) for recipe in PLANAR}

@@ -17,7 +17,9 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
-from tests import page_backbones, page_finr, page_tree
+from tests import page_backbones, page_finr, page_frames, page_tree
+from tests.page_frames import conv_shapes as _conv
+from tests.page_frames import stem as _stem
 from tests.page_hash import hash_shapes, neurbf_shapes
 from tests.page_levels import Levels
 from tests.page_predicted import CODES
@@ -62,7 +64,7 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-SINGLE_FIELDS = {2: 5, 3: 7, 11: 7, 12: 3, 13: 3, 15: 10, 16: 4}
+SINGLE_FIELDS = {2: 5, 3: 7, 11: 7, 12: 3, 13: 3, 15: 10, 16: 4, 17: 8, 18: 7, 19: 2, 20: 7}
 """How many fields of an architecture are single numbers, if not 2."""
 WITHOUT_LIST = (11, 15)
 
@@ -81,15 +83,6 @@ def read_config(data: bytes, number: int) -> tuple[list[int], list[int], int]:
         value, at = read_varint(data, at)
         entries.append(value)
     return fields, entries, at
-
-
-def _stem(strides: list[int], shuffle: int, grid: Shape) -> tuple[int, int]:
-    product = math.prod(strides) * shuffle
-    return math.ceil(grid[1] / product), math.ceil(grid[2] / product)
-
-
-def _conv(kernel: int, a: int, b: int) -> list[Shape]:
-    return [(kernel, kernel, a, b), (b,)]
 
 
 def _nerv_shapes(fields: list[int], strides: list[int], grid: Shape, channels: int) -> list[Shape]:
@@ -139,6 +132,8 @@ SHAPES = {"SIREN": (1, page_backbones.dense_shapes), "NeRV": (2, _nerv_shapes), 
 SHAPES |= page_backbones.SHAPES | {"Finr": (14, page_finr.shapes)}
 SHAPES |= {"Doh": (12, _doh_shapes), "Pranc": (13, _pranc_shapes)}
 SHAPES |= {"Hash": (11, hash_shapes), "Neurbf": (15, neurbf_shapes), "Tree": (16, page_tree.shapes)}
+SHAPES |= {"Enerv": (17, page_frames.enerv_shapes), "Nervpp": (18, page_frames.nervpp_shapes)}
+SHAPES |= {"Boost": (19, page_frames.boost_shapes), "Hinerv": (20, page_frames.hinerv_shapes)}
 
 
 def polynomial_sine(x: Float[ndarray, "..."]) -> Float[ndarray, "..."]:

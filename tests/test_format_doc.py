@@ -65,13 +65,15 @@ def test_every_architecture_is_on_the_page() -> None:
 
 def test_limits() -> None:
     from inrzip import network
-    from inrzip.architectures import frames, grid_layout, hash_grid, hnerv, nerv, neurbf, pointwise
+    from inrzip.architectures import enerv, frames, grid_layout, hash_grid, hnerv, nerv, nervpp, neurbf, pointwise
 
     for text in (
         f"at most {network.MAX_TUPLE})",
         f"{network.FREE_WEIGHTS} + {network.WEIGHTS_PER_BYTE} n weights",
         f"1 to {pointwise.MAX_WIDTH}; 1 to {pointwise.MAX_DEPTH}; as many",
         f"1 to {frames.MAX_CHANNELS}; 1 to {nerv.MAX_FREQUENCIES} |",
+        f"1 to {enerv.MAX_HEADS}; at most {enerv.MAX_TOKENS} |",
+        f"1 to {frames.MAX_CHANNELS}; 1 to {nerv.MAX_FREQUENCIES}; 1 to {nervpp.MAX_EXPANSION} |",
         f"1 to {frames.MAX_CHANNELS}; at least {hnerv.REDUCTION_UNIT} |",
         f"odd, 1 to {hnerv.MAX_KERNEL} |",
         f"at most {grid_layout.MAX_TONE}; {grid_layout.MAX_OFFSET}; {grid_layout.MAX_OFFSET}; two axes",

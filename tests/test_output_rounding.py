@@ -7,6 +7,7 @@ import pytest
 from numpy import ndarray
 
 from inrzip.architectures.base import Grid, Representation, parameters
+from inrzip.architectures.enerv import EnervConfig
 from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.nerv import NervConfig
 from inrzip.architectures.siren import OMEGA_HIDDEN, SirenConfig
@@ -21,6 +22,7 @@ CASES = {
     "siren": (SirenConfig, (30, 41), 600),
     "nerv": (NervConfig, (5, 13, 22), 3000),
     "hnerv": (HnervConfig, (4, 15, 17), 3000),
+    "enerv": (EnervConfig, (3, 13, 22), 5000),
 }
 
 
@@ -57,11 +59,11 @@ def test_every_weight_is_found_once_with_its_bias(name: str) -> None:
     probe = LayerProbe(module, inputs)
     arrays = parameters(module)
     weights = [i for i, a in enumerate(arrays) if a.ndim > 1 and not (name == "hnerv" and i == 0)]
-    assert [layer.weight for layer in probe.layers] == weights
-    assert [layer.bias for layer in probe.layers] == [i + 1 for i in weights]
+    assert sorted(layer.weight for layer in probe.layers) == weights
     for layer, rows in zip(probe.layers, probe.inputs_of(module), strict=True):
+        assert layer.bias == (None if arrays[layer.weight + 1].ndim > 1 else layer.weight + 1)
         assert sorted(layer.elements.ravel()) == list(range(arrays[layer.weight].size))
-        assert layer.elements.shape[1] == arrays[layer.weight + 1].size
+        assert layer.elements.shape[1] == arrays[layer.weight + 1].size or layer.bias is None
         assert rows.shape[1] == layer.elements.shape[0] and len(rows) <= MAX_ROWS
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import inrzip
+from inrzip.architectures.enerv import EnervConfig
 from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.nerv import NervConfig
 from inrzip.architectures.siren import SirenConfig
@@ -30,6 +31,7 @@ FILES = {
     "film": (FILM, SirenConfig, 2),
     "nerv": (FILM, NervConfig, 2),
     "hnerv": (FILM, HnervConfig, 1 << 40),
+    "enerv": (FILM, EnervConfig, 3),
 }
 
 
