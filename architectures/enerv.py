@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -75,7 +75,7 @@ class EnervConfig(FrameConfig):
         return Enerv(self, grid, key)
 
     @classmethod
-    def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
+    def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> EnervConfig:
         height, width = grid.shape[1:]
         shuffle = settings.pop("shuffle", choose_shuffle(height, width))
         strides = choose_strides(-(-height // shuffle), -(-width // shuffle), settings.pop("stem", STEM_ROWS))
@@ -83,7 +83,7 @@ class EnervConfig(FrameConfig):
             strides = (4, *strides)
         fixed = {"heads": HEADS, "frequencies": 40, "places": 10, "floor": 12} | settings
 
-        def sized(channels: int) -> Self:
+        def sized(channels: int) -> EnervConfig:
             follows = {"channels": channels, "width": 2 * channels, "hidden": 2 * channels}
             return cls(**follows | fixed, shuffle=shuffle, strides=strides)
 

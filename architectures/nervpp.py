@@ -5,7 +5,7 @@ before and after they make rows and columns, with a shorter way past both.
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -65,13 +65,13 @@ class NervppConfig(Config):
         return Nervpp(self, grid, key)
 
     @classmethod
-    def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
+    def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> NervppConfig:
         height, width = grid.shape[1:]
         shuffle = settings.pop("shuffle", choose_shuffle(height, width))
         strides = choose_strides(-(-height // shuffle), -(-width // shuffle), settings.pop("stem", STEM_ROWS))
         fixed = {"frequencies": 40, "expansion": 8, "feed": 6, "floor": 12} | settings
 
-        def sized(channels: int) -> Self:
+        def sized(channels: int) -> NervppConfig:
             return cls(**{"channels": channels, "hidden": 2 * channels} | fixed, shuffle=shuffle, strides=strides)
 
         channels = settings.get("channels") or solve_width(

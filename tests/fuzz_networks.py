@@ -70,9 +70,8 @@ METADATA: tuple[tuple[str, MetaValue], ...] = (
 def network_files() -> list[bytes]:
     """Valid files: each kind of signal, each architecture, with one segment and several, with sound and without."""
     siren, nerv, hnerv = (ARCHITECTURES[number] for number in (1, 2, 3))
-    rest = [
-        architecture for number, architecture in ARCHITECTURES.items() if number not in (1, 2, 3, GridConfig.number)
-    ]
+    apart = (1, 2, 3, GridConfig.number)
+    rest = [architecture for number, architecture in ARCHITECTURES.items() if number not in apart]
     films, others = ([a for a in rest if a.frame_wise == whole] for whole in (True, False))
     sound = _file(Spec(Kind.AUDIO, (700,), 2, "i2", -2e4, 2e4, {"rate": (8000, 1)}), siren, 300)
     film = Spec(Kind.VIDEO, (6, 9, 11), 3, "u1", 0, 255, {"rate": (25, 1), "format": ".mp4"})

@@ -1,4 +1,4 @@
-"""E-NeRV, NeRV++, HiNeRV and Boosting-NeRV of docs/format.md, from the page alone, in float64. Like `tests.page_backbones`."""
+"""Networks of frames of docs/format.md, from the page alone, in float64. Like `tests.page_backbones`."""
 
 from __future__ import annotations
 
@@ -289,7 +289,7 @@ def boost_frame(
     fields: list[int], inner: list[int], arrays: list[Float[ndarray, "..."]], time: float, grid: Shape
 ) -> Image:
     frequencies, _ = fields
-    stem_shapes, widths, _, strides, shuffle = _inside(inner, grid)
+    _, widths, _, strides, shuffle = _inside(inner, grid)
     weights = iter(arrays)
     if inner[0] == 3:
         x = gelu(conv(_at(next(weights), time, grid[0]), weights))

@@ -1,4 +1,4 @@
-"""E-NeRV, NeRV++, HiNeRV and Boosting-NeRV: their formulas next to docs/format.md, parts that the NeRV family shares, whole files."""
+"""Networks of frames: their formulas next to docs/format.md, the parts that they share, whole files."""
 
 from __future__ import annotations
 
