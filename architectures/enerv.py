@@ -81,14 +81,14 @@ class EnervConfig(Config):
             strides = (4, *strides)
         fixed = {"heads": HEADS, "frequencies": 40, "places": 10, "floor": 12} | settings
 
-        def sized(channels: int) -> Self:
-            follows = {"channels": channels, "width": 2 * channels, "hidden": 2 * channels}
-            return cls(**follows | fixed, shuffle=shuffle, strides=strides)
+        def chosen(channels: int) -> dict[str, int]:
+            return {"channels": channels, "width": 2 * channels, "hidden": 2 * channels} | fixed
 
-        channels = settings.get("channels") or solve_width(
-            lambda channels: sized(channels).n_parameters(grid), n_parameters, 2, MAX_CHANNELS // 4
-        )
-        return sized(channels)
+        def count(channels: int) -> int:
+            return cls(**chosen(channels), shuffle=shuffle, strides=strides).n_parameters(grid)
+
+        channels = settings.get("channels") or solve_width(count, n_parameters, 2, MAX_CHANNELS // 4)
+        return cls(**chosen(channels), shuffle=shuffle, strides=strides)
 
     def learning_rate(self, peak: float, n_steps: int) -> float:
         return steady_rate(peak, self.channels, n_steps)
@@ -190,7 +190,7 @@ class Enerv(FrameRepresentation):
         self.styles = [dense(hidden, 2 * w, k) for w, k in zip(widths[:-1], keys[8 : 8 + n], strict=True)]
         later = zip(widths[1:-1], widths[2:], config.strides[1:], keys[9 + n :], strict=True)
         self.blocks = [
-            FactorisedBlock(*widths[:2], config.strides[0], keys[8 + n]),
+            FactorisedBlock(widths[0], widths[1], config.strides[0], keys[8 + n]),
             *(UpBlock(n_in, n_out, 3, stride, k) for n_in, n_out, stride, k in later),
         ]
         self.head = Head(widths[-1], grid.channels, 1, config.shuffle, keys[7])
