@@ -75,7 +75,7 @@ class EnervConfig(FrameConfig):
         return Enerv(self, grid, key)
 
     @classmethod
-    def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> EnervConfig:
+    def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
         height, width = grid.shape[1:]
         shuffle = settings.pop("shuffle", choose_shuffle(height, width))
         strides = choose_strides(-(-height // shuffle), -(-width // shuffle), settings.pop("stem", STEM_ROWS))
@@ -83,14 +83,14 @@ class EnervConfig(FrameConfig):
             strides = (4, *strides)
         fixed = {"heads": HEADS, "frequencies": 40, "places": 10, "floor": 12} | settings
 
-        def sized(channels: int) -> EnervConfig:
-            follows = {"channels": channels, "width": 2 * channels, "hidden": 2 * channels}
-            return cls(**follows | fixed, shuffle=shuffle, strides=strides)
+        def chosen(channels: int) -> dict[str, int]:
+            return {"channels": channels, "width": 2 * channels, "hidden": 2 * channels} | fixed
 
-        channels = settings.get("channels") or solve_width(
-            lambda channels: sized(channels).n_parameters(grid), n_parameters, 2, MAX_CHANNELS // 4
-        )
-        return sized(channels)
+        def count(channels: int) -> int:
+            return cls(**chosen(channels), shuffle=shuffle, strides=strides).n_parameters(grid)
+
+        channels = settings.get("channels") or solve_width(count, n_parameters, 2, MAX_CHANNELS // 4)
+        return cls(**chosen(channels), shuffle=shuffle, strides=strides)
 
     def learning_rate(self, peak: float, n_steps: int) -> float:
         return steady_rate(peak, self.channels, n_steps)

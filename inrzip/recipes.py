@@ -115,7 +115,7 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe("hinerv", HinervConfig, (Kind.VIDEO,), "frames from grids of features (HiNeRV)", 1e-2, 1, 4.3),
         Recipe("nerv", NervConfig, (Kind.VIDEO,), "frames from their time (NeRV)", 1e-2, 1, 3.5),
         Recipe("enerv", EnervConfig, (Kind.VIDEO,), "frames from time and place (E-NeRV)", 1e-2, 1, 3.5),
-        Recipe("nerv++", NervppConfig, (Kind.VIDEO,), "NeRV with blocks that look around (NeRV++)", 2e-2, 1, 3.5),
+        Recipe("nerv++", NervppConfig, (Kind.VIDEO,), "NeRV with blocks that look around (NeRV++)", 1e-2, 1, 3.5),
     )
 }
 

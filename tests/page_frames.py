@@ -185,7 +185,8 @@ def enlarged(x: Image, s: int) -> Image:
 
 
 def head(x: Image, weights: Weights, shuffle: int, grid: Shape) -> Image:
-    return (np.tanh(shuffled(conv(x, weights), shuffle)[: grid[1], : grid[2]]) + 1) / 2
+    frame: Image = (np.tanh(shuffled(conv(x, weights), shuffle)[: grid[1], : grid[2]]) + 1) / 2
+    return frame
 
 
 # ---- networks ----
@@ -201,7 +202,8 @@ def _transformer(x: Rows, weights: Weights, heads: int) -> Rows:
             likeness = np.exp(known[:, part] @ asked[i, part] / math.sqrt(each))
             heard[i, part] = likeness @ told[:, part] / likeness.sum()
     x = x + _dense(heard, weights)
-    return x + _dense(gelu(_dense(x, weights)), weights)
+    y: Rows = x + _dense(gelu(_dense(x, weights)), weights)
+    return y
 
 
 def enerv_stem(

@@ -47,7 +47,10 @@ def noisy(config: Config, grid: Grid) -> Representation:
     """The network with all weights moved, biases too, so that each of them matters."""
     rng = np.random.default_rng(0)
     leaves, treedef = jax.tree.flatten(config.build(grid, jax.random.key(0)))
-    return jax.tree.unflatten(treedef, [x + rng.normal(0, 0.3, x.shape).astype(np.float32) for x in leaves])
+    moved: Representation = jax.tree.unflatten(
+        treedef, [x + rng.normal(0, 0.3, x.shape).astype(np.float32) for x in leaves]
+    )
+    return moved
 
 
 @pytest.mark.parametrize("config", CONFIGS)
