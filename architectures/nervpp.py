@@ -5,7 +5,7 @@ before and after they make rows and columns, with a shorter way past both.
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import equinox as eqx
 import jax
