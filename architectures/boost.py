@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .base import Config, Grid, Trainable
+from .base import Config, Grid, Trainable, solve_width
 from .enerv import EnervConfig
 from .frames import MAX_CHANNELS, Conv, FrameConfig, Head, Rising, Stem, dense, encode_time, pixel_shuffle, steady_rate
 from .hnerv import HnervConfig, HnervTraining
@@ -27,7 +27,6 @@ INNER: dict[int, type[FrameConfig]] = {config.number: config for config in (Nerv
 FREQUENCIES = 20
 TIME_WIDTH = 8
 MAX_KERNEL = 3
-SIZE_ROUNDS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,15 +53,10 @@ class BoostConfig(Config):
             raise ValueError(f"backbone {number} is none of {', '.join(map(str, INNER))}")
         own |= {name: settings.pop(name) for name in tuple(own) if name in settings}
 
-        def config(n_inside: int) -> BoostConfig:
-            return cls(**own, inner=nested(INNER[number].solve(grid, n_inside, **settings)))
+        def config(channels: int) -> BoostConfig:
+            return cls(**own, inner=nested(INNER[number].solve(grid, n_parameters, channels=channels, **settings)))
 
-        low, high = 1, n_parameters
-        for _ in range(SIZE_ROUNDS):
-            middle = (low + high) // 2
-            fits = config(middle).n_parameters(grid) <= n_parameters
-            low, high = (middle, high) if fits else (low, middle)
-        return config(low)
+        return config(solve_width(lambda c: config(c).n_parameters(grid), n_parameters, 2, MAX_CHANNELS // 4))
 
     def learning_rate(self, peak: float, n_steps: int) -> float:
         fields = list(INNER[self.inner[0]].field_is_tuple())

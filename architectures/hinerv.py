@@ -107,6 +107,8 @@ class HinervConfig(Config):
             raise ValueError(f"HiNeRV of sizes {sizes}")
         if not 1 <= self.depth <= MAX_DEPTH or not 1 <= self.expansion <= MAX_EXPANSION:
             raise ValueError(f"HiNeRV of {self.depth} blocks, {self.expansion} times as wide inside")
+        if not self.strides:
+            raise ValueError("HiNeRV without a stage")
         check_strides((*self.strides, self.shuffle), *grid.shape[1:])
 
     def widths(self) -> tuple[int, ...]:
