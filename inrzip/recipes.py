@@ -21,6 +21,7 @@ from inrzip.architectures.hash_grid import HashConfig
 from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.nerv import NervConfig
 from inrzip.architectures.neurbf import NeurbfConfig
+from inrzip.architectures.nirvana import NirvanaConfig
 from inrzip.architectures.random_networks import DohConfig, PrancConfig
 from inrzip.architectures.siren import SirenConfig
 from inrzip.architectures.tree import TreeConfig
@@ -43,6 +44,7 @@ ARCHITECTURES: Mapping[int, type[Config]] = {
         FinrConfig,
         NeurbfConfig,
         TreeConfig,
+        NirvanaConfig,
     )
 }
 """Every architecture by the number that files hold."""
@@ -104,6 +106,15 @@ RECIPES: Mapping[str, Recipe] = {
         ),
         Recipe("hnerv", HnervConfig, (Kind.VIDEO,), "frames from small learned embeddings (HNeRV)", 6e-3, 1, 4.3),
         Recipe("nerv", NervConfig, (Kind.VIDEO,), "frames from their time (NeRV)", 1e-2, 1, 3.5),
+        Recipe(
+            "nirvana",
+            NirvanaConfig,
+            (Kind.VIDEO,),
+            "patches of a few frames, networks coded as changes (NIRVANA)",
+            1.2e-2,
+            64,
+            4.3,
+        ),
     )
 }
 
