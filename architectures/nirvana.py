@@ -31,15 +31,20 @@ MAX_FRAMES = 64
 MAX_DEPTH = 8
 MAX_PATCH = 256
 MAX_CHAIN = 15
-"""Changes in a row: a frame needs the weights of at most so many segments besides its own."""
+"""Changes in a row: a frame needs the weights of at most so many segments besides its own. Weights are decoded in some
+hundredths of a second, so that any frame is there within one or two; and whole groups, one of sixteen, take little.
+"""
 KERNEL = 3
-PATCH = 16
+PATCH = 8
 STRIDES = (1,)
 SHUFFLE = 2
 DEPTH = 2
-WIDTH_TIMES = 4
-"""Units of a sine layer for each channel of the stack."""
-RATE_TIMES_WIDTH = 0.3
+WIDTH_TIMES = 8
+"""Units of a sine layer for each channel of the stack. Small patches and wide layers are best where parameters are few
+(measured: see docs/design.md).
+"""
+RATE_TIMES_WIDTH = 1.0
+"""A learning rate is at most this over the width."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +52,10 @@ class NirvanaConfig(Config):
     """A NIRVANA network for up to `frames` frames.
 
     `chain`: 0 for weights, n for the n-th segment in a row that holds changes; `patch`: rows and columns of a patch, a
-    multiple of the product of `strides`; `width` and `depth`: of the sine layers; `channels`: of the stack that they
-    end in, at the patch's size over all strides; `lower`: channels after each convolution but the last; `strides`: of
-    the pixel shuffles. The paper has groups of 3 frames, patches of 32, a width of 512, 16 channels, then 32, and the
-    stride 2.
+    multiple of all strides and `shuffle` together; `width` and `depth`: of the sine layers; `channels`: of the stack
+    that they end in; `lower`: channels after each convolution but the last; `strides`: of the pixel shuffles that
+    follow these; `shuffle`: of the last one (see `frames.Head`). The paper has groups of 3 frames, patches of 32, a
+    width of 512, a depth of 2, 16 channels, then 32, the stride 2 and no shuffle.
     """
 
     chain: int
@@ -76,14 +81,11 @@ class NirvanaConfig(Config):
         config = cls(0, grid.shape[0], patch, 1, DEPTH, 1, 1, SHUFFLE, STRIDES)
         fixed = {name: value for name, value in settings.items() if name != "frames"}
 
-        def scaled(channels: int) -> Self:
-            sizes = {"channels": channels, "lower": channels, "width": WIDTH_TIMES * channels}
-            return dataclasses.replace(config, **sizes | fixed)
+        def scaled(width: int) -> Self:
+            channels = max(1, round(width / WIDTH_TIMES))
+            return dataclasses.replace(config, **{"width": width, "channels": channels, "lower": channels} | fixed)
 
-        def count(channels: int) -> int:
-            return scaled(channels).n_parameters(grid)
-
-        return scaled(solve_width(count, n_parameters, 1, MAX_CHANNELS // WIDTH_TIMES))
+        return scaled(solve_width(lambda width: scaled(width).n_parameters(grid), n_parameters, 1, MAX_CHANNELS))
 
     def learning_rate(self, peak: float, n_steps: int) -> float:
         return min(peak, RATE_TIMES_WIDTH / self.width)
@@ -91,15 +93,14 @@ class NirvanaConfig(Config):
     def check(self, grid: Grid) -> None:
         if len(grid.shape) != 3:
             raise ValueError(f"NIRVANA on {len(grid.shape)} axes")
-        if not grid.shape[0] <= self.frames <= max(MAX_FRAMES, grid.shape[0]) or self.chain > MAX_CHAIN:
+        if not grid.shape[0] <= self.frames <= MAX_FRAMES or self.chain > MAX_CHAIN:
             raise ValueError(f"NIRVANA of {self.frames} frames for {grid.shape[0]}, {self.chain} changes in a row")
         sizes = (self.width, self.channels, self.lower)
         if not all(1 <= size <= MAX_CHANNELS for size in sizes) or not 1 <= self.depth <= MAX_DEPTH:
             raise ValueError(f"NIRVANA of sizes {sizes}, depth {self.depth}")
-        if not 1 <= len(self.strides) <= MAX_STAGES or not all(
-            1 <= s <= MAX_STRIDE for s in (*self.strides, self.shuffle)
-        ):
-            raise ValueError(f"strides {self.strides}, {self.shuffle}")
+        strides = (*self.strides, self.shuffle)
+        if not 2 <= len(strides) <= MAX_STAGES or not all(1 <= s <= MAX_STRIDE for s in strides):
+            raise ValueError(f"strides {strides}")
         if not 1 <= self.patch <= MAX_PATCH or self.patch % self.scale():
             raise ValueError(f"patches of {self.patch} with strides {self.strides}, {self.shuffle}")
 
@@ -117,7 +118,7 @@ class NirvanaConfig(Config):
 
 
 class Nirvana(FrameRepresentation):
-    """The network of `NirvanaConfig`; the output is (tanh + 1) / 2. Between frames, it is interpolated linearly."""
+    """The network of `NirvanaConfig`; the output is (tanh + 1) / 2. Between frames, it is that of the nearest."""
 
     layers: list[tuple[Float[Array, "in out"], Float[Array, " out"]]]
     convolutions: list[GroupedConv]

@@ -19,6 +19,7 @@ from .fitting import Schedule
 from .goals import encode_to_size
 from .group_chain import Group, encode_changes, encode_whole, has_steps
 from .job import Job
+from .network import dequantise_network
 from .rate_tuning import PRICE_SHARE
 from .segment import Quantised, Task, module_loss
 from .sensitivity import sensitivities
@@ -66,32 +67,38 @@ class ChangeTask:
         self._tensors = before.tensors
         self._round = 0
 
-    def encode(self, factor: float, cap: int | None) -> bytes:
-        """The payload, of `cap` bytes at most, after a fit in which a bit costs `factor` times what it is worth at the
-        level of the steps. Another call goes on from there. Raises InrzipError if nothing is so small.
+    def encode(self, factor: float) -> bytes:
+        """The payload after a fit in which a bit costs `factor` times what it is worth at the level of the steps.
+        Another call goes on from there.
         """
         task, before = self._task, self._before
         price = 0.0 if is_forced(before) else factor * self._price
-        module = Changing(self._network, before.tensors, price)
         n_steps = max(1, round(task.schedule.n_steps * CHANGE_STEPS / (1 + self._round)))
         peak = before.config.learning_rate(task.schedule.peak, n_steps) * CHANGE_PEAK
-        begun = module_loss(task, module.prepare()[0]) + float(module.prepare()[1])
         fitted = self._job.fit(
             f"{task.name}/changes{self._round}",
-            module,
+            Changing(self._network, before.tensors, price),
             task.examples,
-            Schedule(n_steps, peak, begun),
+            Schedule(n_steps, peak),
             deadline=task.deadline,
             describe=lambda loss: f"{task.db(loss):.2f} dB (changes)",
         )
         self._network, self._round = fitted.network, self._round + 1
-        self._tensors = rounded_like(fitted.network, before.tensors)
-        data = self._payload(self._tensors)
-        return data if cap is None or len(data) <= cap else self._within(cap)
+        candidates = [rounded_like(fitted.network, before.tensors), before.tensors]
+        payloads = [self._payload(tensors) for tensors in candidates]
+        costs = [
+            self._loss(tensors) + 8 * price * len(data) for tensors, data in zip(candidates, payloads, strict=True)
+        ]
+        chosen = costs.index(min(costs))
+        self._tensors = candidates[chosen]
+        return payloads[chosen]
 
     def db(self) -> float:
         """PSNR in dB of what was coded last, over all frames."""
         return Quantised(self._network, self._tensors).db(self._task, everything=True)
+
+    def _loss(self, tensors: list[QuantisedTensor]) -> float:
+        return module_loss(self._task, dequantise_network(self._network, tensors))
 
     def _payload(self, tensors: list[QuantisedTensor]) -> bytes:
         """Whichever is shorter, where either is possible: changes, or all integers."""
@@ -106,8 +113,10 @@ class ChangeTask:
             return changes
         return min(changes, encode_whole(whole, coders), key=len)
 
-    def _within(self, cap: int) -> bytes:
-        """The same with fewer changes, those that matter most; or, where it must be whole, fitted anew."""
+    def within(self, cap: int) -> bytes:
+        """What was coded last in `cap` bytes at most: with those changes that matter most; or, where it must be whole,
+        fitted anew. Raises InrzipError if nothing is so small.
+        """
         if is_forced(self._before):
             return encode_to_size(self._task, cap, self._job)
         pairs = list(zip(self._tensors, self._before.tensors, strict=True))

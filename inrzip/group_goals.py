@@ -32,8 +32,8 @@ CHANGE_SHARE = 0.35
 LEAST_SHARE = 0.92
 """A file below this part of the size asked for is coded again, with other shares for its groups."""
 MAX_PASSES = 2
-LAST_ROUNDS = 3
-"""Fits of the last group, whose price falls if bytes are left."""
+MOST_ROUNDS = 3
+"""Fits of a group of more bytes than there are, or of a last one of fewer, at prices that follow."""
 MOST_CORRECTION = 3.0
 """What a price is multiplied with, or divided by, from group to group at most."""
 FACTOR_RANGE = (1e-3, 1e3)
@@ -204,17 +204,16 @@ def _encode_to_share(index: int, task: Task, before: Group | None, budget: Budge
         except InrzipError:
             if before is None or starts_afresh(task, before, anyhow=False):
                 raise
-    changing, best = ChangeTask(task, before, job), None
-    for _ in range(LAST_ROUNDS if is_last else 1):
-        data = changing.encode(budget.factor, budget.cap(index))
-        if best is None or len(data) > len(best):
-            best = data
-        share = max(budget.share(index), 1)
-        if is_forced(before) or len(data) >= LEAST_SHARE * share or job.stopping:
+    changing, best = ChangeTask(task, before, job), b""
+    share, cap = max(budget.share(index), 1), budget.cap(index)
+    for _ in range(MOST_ROUNDS):
+        data = changing.encode(budget.factor)
+        best = max(best, data, key=len) if len(data) <= cap else best
+        enough = LEAST_SHARE * share if is_last else 0
+        if is_forced(before) or enough <= len(data) <= cap or job.stopping:
             break
         budget.correct((len(data) / share) ** 2)
-    assert best is not None
-    return Coded(best)
+    return Coded(best or changing.within(cap))
 
 
 def _encode_to_quality(task: Task, before: Group | None, size: int, psnr_db: float, job: Job) -> Coded:
@@ -223,7 +222,7 @@ def _encode_to_quality(task: Task, before: Group | None, size: int, psnr_db: flo
         return encode_to_psnr(task, size, psnr_db, job)
     changing, best, factor = ChangeTask(task, before, job), None, 1.0
     for _ in range(QUALITY_ROUNDS):
-        data = changing.encode(factor, None)
+        data = changing.encode(factor)
         reached = changing.db()
         if reached >= psnr_db and (best is None or len(data) < len(best)):
             best = data

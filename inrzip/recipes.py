@@ -113,7 +113,7 @@ RECIPES: Mapping[str, Recipe] = {
             "patches of a few frames, networks coded as changes (NIRVANA)",
             1.2e-2,
             64,
-            4.3,
+            3.5,
         ),
     )
 }

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
-from tests import page_backbones, page_finr, page_tree
+from tests import page_backbones, page_finr, page_nirvana, page_tree
 from tests.page_hash import hash_shapes, neurbf_shapes
 from tests.page_levels import Levels
 from tests.page_predicted import CODES
@@ -62,7 +62,7 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-SINGLE_FIELDS = {2: 5, 3: 7, 11: 7, 12: 3, 13: 3, 15: 10, 16: 4}
+SINGLE_FIELDS = {2: 5, 3: 7, 11: 7, 12: 3, 13: 3, 15: 10, 16: 4, 21: 8}
 """How many fields of an architecture are single numbers, if not 2."""
 WITHOUT_LIST = (11, 15)
 
@@ -139,6 +139,7 @@ SHAPES = {"SIREN": (1, page_backbones.dense_shapes), "NeRV": (2, _nerv_shapes), 
 SHAPES |= page_backbones.SHAPES | {"Finr": (14, page_finr.shapes)}
 SHAPES |= {"Doh": (12, _doh_shapes), "Pranc": (13, _pranc_shapes)}
 SHAPES |= {"Hash": (11, hash_shapes), "Neurbf": (15, neurbf_shapes), "Tree": (16, page_tree.shapes)}
+SHAPES |= {"Nirvana": (21, page_nirvana.shapes)}
 
 
 def polynomial_sine(x: Float[ndarray, "..."]) -> Float[ndarray, "..."]:
