@@ -77,15 +77,17 @@ class NirvanaConfig(Config):
     @classmethod
     def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
         scale = math.prod(STRIDES) * SHUFFLE
-        patch = min(PATCH, -(-max(grid.shape[1:]) // scale) * scale)
-        config = cls(0, grid.shape[0], patch, 1, DEPTH, 1, 1, SHUFFLE, STRIDES)
-        fixed = {name: value for name, value in settings.items() if name != "frames"}
+        usual = {"patch": min(PATCH, -(-max(grid.shape[1:]) // scale) * scale), "depth": DEPTH, "shuffle": SHUFFLE}
+        settings = usual | settings | {"chain": 0, "frames": grid.shape[0]}
 
-        def scaled(width: int) -> Self:
+        def sizes(width: int) -> dict[str, int]:
             channels = max(1, round(width / WIDTH_TIMES))
-            return dataclasses.replace(config, **{"width": width, "channels": channels, "lower": channels} | fixed)
+            return {"width": width, "channels": channels, "lower": channels} | settings
 
-        return scaled(solve_width(lambda width: scaled(width).n_parameters(grid), n_parameters, 1, MAX_CHANNELS))
+        def count(width: int) -> int:
+            return cls(**sizes(width), strides=STRIDES).n_parameters(grid)
+
+        return cls(**sizes(solve_width(count, n_parameters, 1, MAX_CHANNELS)), strides=STRIDES)
 
     def learning_rate(self, peak: float, n_steps: int) -> float:
         return min(peak, RATE_TIMES_WIDTH / self.width)

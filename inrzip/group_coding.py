@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool
 
 from inrzip.architectures.nirvana import MAX_CHAIN
 from inrzip.codecs.uniform import bit_price
@@ -124,13 +124,16 @@ class ChangeTask:
             np.abs(new.integers - old.integers) * levels_of(old).steps() * math.sqrt(own)
             for (new, old), own in zip(pairs, self._sensitivity, strict=True)
         ]
-        ranked = np.sort(np.concatenate([each.ravel() for each in weights]))[::-1]
-        found, low, high = self._payload(self._before.tensors), 0, int(np.count_nonzero(ranked))
+        flat = np.concatenate([each.ravel() for each in weights])
+        order = np.argsort(-flat, kind="stable")
+        found, low, high = self._payload(self._before.tensors), 0, int(np.count_nonzero(flat))
         for _ in range(THINNING_ROUNDS):
             middle = (low + high) // 2
             if middle == low:
                 break
-            data = self._payload(_only(pairs, weights, float(ranked[middle - 1])))
+            kept = np.zeros(len(flat), bool)
+            kept[order[:middle]] = True
+            data = self._payload(_only(pairs, kept))
             low, high, found = (middle, high, data) if len(data) <= cap else (low, middle, found)
         if len(found) > cap:
             raise InrzipError(f"a size of {cap} bytes for a segment cannot be reached; it takes {len(found)} at least")
@@ -138,15 +141,17 @@ class ChangeTask:
 
 
 def _only(
-    pairs: Sequence[tuple[QuantisedTensor, QuantisedTensor]],
-    weights: Sequence[Float[np.ndarray, "..."]],
-    least: float,
+    pairs: Sequence[tuple[QuantisedTensor, QuantisedTensor]], kept: Bool[np.ndarray, " integers"]
 ) -> list[QuantisedTensor]:
-    """Of (new, old) tensors the new integers where their weight is `least` or more, elsewhere the old ones."""
-    return [
-        QuantisedTensor(np.where(weight >= least, new.integers, old.integers), old.levels)
-        for (new, old), weight in zip(pairs, weights, strict=True)
-    ]
+    """Of (new, old) tensors the new integers where those of all tensors, in a row, are `kept`; elsewhere the old
+    ones.
+    """
+    tensors, start = [], 0
+    for new, old in pairs:
+        own = kept[start : start + old.integers.size].reshape(old.integers.shape)
+        tensors.append(QuantisedTensor(np.where(own, new.integers, old.integers), old.levels))
+        start += old.integers.size
+    return tensors
 
 
 def _level(tensors: Sequence[QuantisedTensor], sensitivity: Sequence[float]) -> float:

@@ -34,6 +34,8 @@ LEAST_SHARE = 0.92
 MAX_PASSES = 2
 MOST_ROUNDS = 3
 """Fits of a group of more bytes than there are, or of a last one of fewer, at prices that follow."""
+OVERDRAWN = 1.5
+"""What a price is multiplied with, at least, where a group takes more bytes than there are."""
 MOST_CORRECTION = 3.0
 """What a price is multiplied with, or divided by, from group to group at most."""
 FACTOR_RANGE = (1e-3, 1e3)
@@ -212,7 +214,7 @@ def _encode_to_share(index: int, task: Task, before: Group | None, budget: Budge
         enough = LEAST_SHARE * share if is_last else 0
         if is_forced(before) or enough <= len(data) <= cap or job.stopping:
             break
-        budget.correct((len(data) / share) ** 2)
+        budget.correct(max((len(data) / share) ** 2, OVERDRAWN if len(data) > cap else 0))
     return Coded(best or changing.within(cap))
 
 

@@ -111,7 +111,7 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
     sound = common.write_wav(folder / "sound.wav", common.tone(12_000, 2), subtype="PCM_24")
     film = common.write_film(folder / "film.mp4", 4, (16, 20))
     short = common.write_film(folder / "short.mp4", 3, (12, 14), sound=False)
-    groups = common.write_film(folder / "groups.mp4", 5, (12, 14), sound=False)
+    groups = common.write_film(folder / "groups.mp4", 5, (12, 14), sound=False, speed=0.25)
     ball = common.write_ball(folder / "ball.obj")
     waves = np.sin(sum(np.meshgrid(*[np.linspace(0, 2, n) for n in (5, 4, 6, 3)], indexing="ij")))
     np.save(folder / "floats.npy", waves.astype("f4"))
