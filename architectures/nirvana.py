@@ -31,8 +31,8 @@ MAX_FRAMES = 64
 MAX_DEPTH = 8
 MAX_PATCH = 256
 MAX_CHAIN = 15
-"""Changes in a row: a frame needs the weights of at most so many segments besides its own. Weights are decoded in some
-hundredths of a second, so that any frame is there within one or two; and whole groups, one of sixteen, take little.
+"""Changes in a row: a frame needs the weights of at most so many segments besides its own. Those of 16 groups of 8,700
+weights take a third of a second; a whole group in 16 is 9 % of the bytes where changes are 0.4 of a whole one.
 """
 KERNEL = 3
 PATCH = 8

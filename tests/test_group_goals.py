@@ -32,7 +32,7 @@ from tests.common import make_quick, picture, write_film
 from tests.test_resume import check_resume
 
 SHAPE = (12, 14)
-FRAMES = {"frames": 2}
+FRAMES = {"frames": 2, "depth": 1}
 STEPS = 100
 TARGET = 1_500
 
@@ -70,17 +70,17 @@ def run(film: Shaped[ndarray, "t h w c"], checkpoint: Checkpoint) -> bytes:
     signal = array_signal(film, Kind.VIDEO, Path("film.npy"), None)
     request = plan.Request(target_size=TARGET, effort=1)
     job = Job(checkpoint, None, None)
-    return encode_signal(signal, request, RECIPES["nirvana"], CODECS["auto"], dict(FRAMES), [], job, None)[0]
+    return encode_signal(signal, request, RECIPES["nirvana"], CODECS["tables"], dict(FRAMES), [], job, None)[0]
 
 
 def test_a_film() -> None:
-    """The size is met, what stands still takes next to nothing, and what is found done is not done again."""
+    """The size is met, changes are short, and what is found done is not done again."""
     film, checkpoint = waiting(), Checkpoint(None, "")
     data = run(film, checkpoint)
     assert 0.9 * TARGET <= len(data) <= TARGET
     assert chains(data) == [0, 1, 2]
     whole, still, moved = map(len, payloads_of(data))
-    assert still < moved < whole
+    assert max(still, moved) < 0.6 * whole
     with inrzip.Reader(data) as reader:
         assert reader.shape == film.shape
         errors = np.asarray(reader).astype(float) - film
