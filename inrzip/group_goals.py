@@ -120,7 +120,8 @@ def encode_groups(groups: Groups, goal: Goal, job: Job) -> list[Coded]:
     for number in range(1, MAX_PASSES + 1):
         found = _pass(groups, Budget(goal.size, expected), job, number)
         best = max(best, found, key=_total)
-        if _total(found) >= LEAST_SHARE * goal.size or n == 1 or job.stopping:
+        enough = _total(found) >= LEAST_SHARE * goal.size or n == 1
+        if enough or job.stopping or groups.deadline is not None:
             break
         expected = [len(coded.payload) for coded in found]
     return best

@@ -98,6 +98,7 @@ def encoded(film: Shaped[ndarray, "t h w c"], **options: Any) -> Any:
     return inrzip.fit(film, "nirvana", kind="video", effort=1, settings=FRAMES, **options)
 
 
+@pytest.mark.slow
 def test_one_frame() -> None:
     found = encoded(moving(1), target_size=600)
     assert chains(found.data) == [0] and 0.9 * 600 <= found.n_bytes <= 600
