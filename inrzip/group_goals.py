@@ -25,8 +25,9 @@ from .psnr_goal import WINDOW_DB, encode_to_psnr
 from .segment import Coded, Goal, Task
 
 PILOT_STEPS = 0.25
-"""Steps of the quick pass, as a part of those of the real one; and what it takes of a time limit."""
+"""Steps of the quick pass, as a part of those of the real one."""
 PILOT_TIME = 0.2
+"""What of the progress display it takes."""
 CHANGE_SHARE = 0.35
 """What changes take at first guess, as a part of what a whole network takes."""
 LEAST_SHARE = 0.92
@@ -113,7 +114,7 @@ def encode_groups(groups: Groups, goal: Goal, job: Job) -> list[Coded]:
     if goal.size < SMALLEST_WHOLE + IDLE_BYTES * (n - 1):
         least = SMALLEST_WHOLE + IDLE_BYTES * (n - 1)
         raise TargetMissed(f"{goal.size} bytes are too few for {n} groups of frames, which need {least}")
-    if n > 1:
+    if n > 1 and groups.deadline is None:  # where time is limited, the real pass needs all of it
         outline = _pass(groups, Budget(goal.size, expected, exact=False), job, 0)
         expected = [len(coded.payload) for coded in outline]
     best: list[Coded] = []
@@ -156,8 +157,6 @@ def _run(groups: Groups, encode: Encode, spend: Spend, job: Job, number: int, qu
     before: Group | None = None
     n, known, whole_share = len(groups.grids), job.checkpoint, job.share
     deadline = groups.deadline
-    if quick and deadline is not None:
-        deadline = _part_of(deadline, PILOT_TIME)
     for i, grid in enumerate(groups.grids):
         job.label = f"segment {i + 1}/{n}" if n > 1 else ""
         job.share = _share_of(whole_share, number, n > 1, i / n, (i + 1) / n)
