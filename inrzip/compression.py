@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from inrzip.architectures.base import Grid
+from inrzip.architectures.nirvana import NirvanaConfig
 
 from . import __version__, media, plan
 from .checkpoint import Checkpoint
@@ -24,6 +25,7 @@ from .errors import InrzipError, TargetMissed
 from .examples import Examples, ScatteredPoints
 from .files import atomic_output, check_writable
 from .goals import encode_segment
+from .group_goals import Groups, encode_groups
 from .header import Header
 from .job import Job
 from .limits import check_spec
@@ -158,27 +160,48 @@ def encode_signal(
     deadline: float | None,
 ) -> tuple[bytes, int, list[str]]:
     """The file's bytes, the number of parameters in it, and remarks on segments that missed their goal."""
-    header = Header(signal.spec, recipe.architecture.number, plan.segment_length(signal.spec, recipe))
+    header = Header(signal.spec, recipe.architecture.number, plan.segment_length(signal.spec, recipe, settings))
     bounds = [header.segment_bounds(i) for i in range(header.n_segments)]
     budget = _segment_budget(header, tracks, plan.total_bytes(request, signal.spec), request)
+    grids = [Grid((stop - start, *signal.spec.shape[1:]), signal.spec.channels) for start, stop in bounds]
+
+    def task(index: int, until: float | None) -> Task:
+        return segment_task(signal, *bounds[index], index, request, recipe, codec, settings, until)
+
+    if recipe.architecture is NirvanaConfig:
+        job.share = FITTING_SHARE
+        coded = encode_groups(Groups(grids, task, deadline), plan.goal(request, budget), job)
+        payloads, notes = [each.payload for each in coded], [each.note for each in coded if each.note is not None]
+    else:
+        payloads = _encode_one_by_one(bounds, budget, task, request, job, deadline)
+        notes = list(job.checkpoint.notes.values())
+    job.label = ""
+    counts = [count_parameters(p, header.architecture, grid) for p, grid in zip(payloads, grids, strict=True)]
+    return write_container(header, payloads, tracks), sum(counts), notes
+
+
+def _encode_one_by_one(
+    bounds: Sequence[tuple[int, int]],
+    budget: int,
+    task: Callable[[int, float | None], Task],
+    request: plan.Request,
+    job: Job,
+    deadline: float | None,
+) -> list[bytes]:
+    """The payloads of segments that know nothing of each other."""
     payloads: list[bytes] = []
-    for i, (start, stop) in enumerate(bounds):
+    for i in range(len(bounds)):
         lengths = [b - a for a, b in bounds[i:]]
         size = plan.split_budget(budget - sum(map(len, payloads)), lengths)[0]
         job.label = f"segment {i + 1}/{len(bounds)}" if len(bounds) > 1 else ""
         low, high = FITTING_SHARE
         job.share = (low + (high - low) * i / len(bounds), low + (high - low) * (i + 1) / len(bounds))
         if i not in job.checkpoint.payloads:
-            task = segment_task(
-                signal, start, stop, i, request, recipe, codec, settings, _share_of_time(deadline, len(lengths))
-            )
-            coded = encode_segment(task, plan.goal(request, size), job)
+            own = task(i, _share_of_time(deadline, len(lengths)))
+            coded = encode_segment(own, plan.goal(request, size), job)
             job.checkpoint.finish_segment(i, coded.payload, coded.note)
         payloads.append(job.checkpoint.payloads[i])
-    job.label = ""
-    grids = [Grid((stop - start, *signal.spec.shape[1:]), signal.spec.channels) for start, stop in bounds]
-    counts = [count_parameters(p, header.architecture, grid) for p, grid in zip(payloads, grids, strict=True)]
-    return write_container(header, payloads, tracks), sum(counts), list(job.checkpoint.notes.values())
+    return payloads
 
 
 def _share_of_time(deadline: float | None, n_left: int) -> float | None:

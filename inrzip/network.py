@@ -14,6 +14,7 @@ import numpy as np
 
 from inrzip.architectures.base import POINT_BLOCKS, Config, Grid, Representation, parameters
 from inrzip.architectures.grid import GridConfig, LatentGrid, decoding_memory
+from inrzip.architectures.nirvana import NirvanaConfig
 from inrzip.codecs.coder import IntegerCoder
 from inrzip.codecs.levels import UniformSteps
 from inrzip.codecs.uniform import quantise
@@ -82,6 +83,20 @@ def decode_network(
     config = decode_config(ARCHITECTURES[architecture], cursor, grid)
     if isinstance(config, GridConfig):  # latents are not weights: they have a coder of their own
         return _decode_picture(config, cursor, grid, max_memory, version, partial)
+    if isinstance(config, NirvanaConfig) and config.chain:
+        raise CorruptFile("it holds changes of the segment before, and cannot be decoded on its own")
+    config, tensors = decode_weights(payload, architecture, grid, max_memory, version)
+    return evaluable(config, grid, tensors)
+
+
+def decode_weights(
+    payload: bytes, architecture: int, grid: Grid, max_memory: int | None, version: int = TAGGED_FROM
+) -> tuple[Config, list[QuantisedTensor]]:
+    """The configuration and tensors of a payload that is no picture of latent grids; `architecture` is a known one.
+    Raises as `decode_network` does.
+    """
+    cursor = wire.Cursor(payload)
+    config = decode_config(ARCHITECTURES[architecture], cursor, grid)
     stream = payload[cursor.position :]
     structure = _structure(config, grid)
     n_weights = sum(leaf.size for leaf in parameters(structure))
@@ -90,7 +105,12 @@ def decode_network(
     _check_memory(n_weights * BYTES_PER_WEIGHT, max_memory)
     tensors = decode_tensors(stream, [leaf.shape for leaf in parameters(structure)], version)
     _check_memory(n_weights * BYTES_PER_WEIGHT + _working_bytes(config, grid), max_memory)
-    return dequantise_network(structure, tensors)
+    return config, tensors
+
+
+def evaluable(config: Config, grid: Grid, tensors: Sequence[QuantisedTensor]) -> Representation:
+    """The network of that configuration whose parameters the integers stand for."""
+    return dequantise_network(_structure(config, grid), tensors)
 
 
 def _decode_picture(

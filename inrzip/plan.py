@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.grid_kernels import library
+from inrzip.architectures.nirvana import FRAMES, NirvanaConfig
 
 from .errors import InrzipError
 from .examples import Examples
@@ -95,8 +96,10 @@ def total_bytes(request: Request, spec: Spec) -> int:
     return max(SMALLEST_DEFAULT_BYTES, int(at_50 * factor))
 
 
-def segment_length(spec: Spec, recipe: Recipe) -> int:
-    """Rows of axis 0 in a segment: all, if they fit in `SEGMENT_BYTES`; a second or so of sound; else equal parts."""
+def segment_length(spec: Spec, recipe: Recipe, settings: Mapping[str, int] | None = None) -> int:
+    """Rows of axis 0 in a segment: all, if they fit in `SEGMENT_BYTES`; a second or so of sound; else equal parts. With
+    NIRVANA, the frames of a group, which are a setting.
+    """
     n = spec.shape[0]
     if spec.kind in (Kind.SHAPE, Kind.IMAGE):
         return n
@@ -105,7 +108,10 @@ def segment_length(spec: Spec, recipe: Recipe) -> int:
         assert isinstance(rate, tuple)
         return _even(n, max(1, int(AUDIO_SEGMENT_SECONDS * rate[0] / rate[1])))
     row_bytes = math.prod(spec.shape[1:]) * spec.channels * spec.dtype.itemsize
-    return _even(n, max(1, SEGMENT_BYTES // row_bytes))
+    longest = max(1, SEGMENT_BYTES // row_bytes)
+    if recipe.architecture is NirvanaConfig:
+        longest = min(longest, (settings or {}).get("frames", FRAMES))
+    return _even(n, longest)
 
 
 def _even(n: int, longest: int) -> int:

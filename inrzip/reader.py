@@ -15,11 +15,13 @@ from numpy import ndarray
 
 from inrzip.architectures.base import Axes, Grid, Representation
 from inrzip.architectures.grid import GridConfig, LatentGrid
+from inrzip.architectures.nirvana import NirvanaConfig
 
 from . import grid_preview, memory
 from .compilation import prepare
 from .container import Container
 from .errors import CorruptFile, InrzipError
+from .group_chain import ChainReader
 from .indexing import expand, pick, positions, scaled_size
 from .network import decode_network
 from .signal import AudioTrack, Kind, Mesh, Spec
@@ -68,6 +70,8 @@ class Reader:
         self._container = Container.open(source, partial=partial)
         self._max_memory = max_memory
         self._cached: tuple[int, Representation] | None = None
+        container = self._container
+        self._chain = ChainReader(container.segment, self._grid, container.name, max_memory, container.header.version)
 
     @property
     def spec(self) -> Spec:
@@ -180,18 +184,25 @@ class Reader:
     def segment(self, index: int) -> Representation:
         """The network of one segment, its weights decoded; raises CorruptFile or LimitExceeded."""
         if self._cached is None or self._cached[0] != index:
-            header = self._container.header
-            start, stop = header.segment_bounds(index)
-            grid = Grid((stop - start, *self.spec.shape[1:]), self.spec.channels)
-            payload = self._container.segment(index)
-            try:
-                network = decode_network(
-                    payload, header.architecture, grid, self._max_memory, header.version, self._container.cut
-                )
-                self._cached = index, network
-            except InrzipError as error:
-                raise type(error)(f"{self._container.name}: segment {index}: {error}") from error
+            self._cached = index, self._decode(index)
         return self._cached[1]
+
+    def _grid(self, index: int) -> Grid:
+        """That of one segment."""
+        start, stop = self._container.header.segment_bounds(index)
+        return Grid((stop - start, *self.spec.shape[1:]), self.spec.channels)
+
+    def _decode(self, index: int) -> Representation:
+        header, name, grid = self._container.header, self._container.name, self._grid(index)
+        if header.architecture == NirvanaConfig.number:
+            return self._chain.network(index)
+        payload = self._container.segment(index)
+        try:
+            return decode_network(
+                payload, header.architecture, grid, self._max_memory, header.version, self._container.cut
+            )
+        except InrzipError as error:
+            raise type(error)(f"{name}: segment {index}: {error}") from error
 
     def _plan(
         self,

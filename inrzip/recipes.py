@@ -25,6 +25,7 @@ from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.nerv import NervConfig
 from inrzip.architectures.nervpp import NervppConfig
 from inrzip.architectures.neurbf import NeurbfConfig
+from inrzip.architectures.nirvana import NirvanaConfig
 from inrzip.architectures.random_networks import DohConfig, PrancConfig
 from inrzip.architectures.siren import SirenConfig
 from inrzip.architectures.tree import TreeConfig
@@ -51,6 +52,7 @@ ARCHITECTURES: Mapping[int, type[Config]] = {
         NervppConfig,
         BoostConfig,
         HinervConfig,
+        NirvanaConfig,
     )
 }
 """Every architecture by the number that files hold."""
@@ -116,6 +118,15 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe("nerv", NervConfig, (Kind.VIDEO,), "frames from their time (NeRV)", 1e-2, 1, 3.5),
         Recipe("enerv", EnervConfig, (Kind.VIDEO,), "frames from time and place (E-NeRV)", 1e-2, 1, 3.5),
         Recipe("nerv++", NervppConfig, (Kind.VIDEO,), "NeRV with blocks that look around (NeRV++)", 1e-2, 1, 3.5),
+        Recipe(
+            "nirvana",
+            NirvanaConfig,
+            (Kind.VIDEO,),
+            "patches of a few frames, networks coded as changes (NIRVANA)",
+            1.2e-2,
+            64,
+            3.5,
+        ),
     )
 }
 

@@ -163,9 +163,16 @@ def write_wav(
 
 
 def write_film(
-    path: Path, n_frames: int = 5, size: tuple[int, int] = (18, 22), rate: Fraction = Fraction(12), sound: bool = True
+    path: Path,
+    n_frames: int = 5,
+    size: tuple[int, int] = (18, 22),
+    rate: Fraction = Fraction(12),
+    sound: bool = True,
+    speed: float = 2,
 ) -> Path:
-    """A video with a moving blob in lossless H.264 and, on request, AAC sound of the same length."""
+    """A video with a moving blob, `speed` samples a frame, in lossless H.264 and, on request, AAC sound of the same
+    length.
+    """
     import av
 
     height, width = size
@@ -175,7 +182,7 @@ def write_film(
         picture.width, picture.height, picture.pix_fmt = width, height, "yuv444p"
         speech = file.add_stream("aac", rate=16000, layout="mono", bit_rate=16000) if sound else None
         for i in range(n_frames):
-            blob = np.exp(-((x - 4 - 2 * i) ** 2 + (y - 8) ** 2) / 20)
+            blob = np.exp(-((x - 4 - speed * i) ** 2 + (y - 8) ** 2) / 20)
             frame = np.stack([40 + 180 * blob, 60 + 4.0 * y, 200 - 5.0 * x], -1).clip(0, 255).astype("u1")
             file.mux(picture.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
         file.mux(picture.encode())

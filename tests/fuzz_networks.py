@@ -25,11 +25,13 @@ import numpy as np
 from inrzip import wire
 from inrzip.architectures.base import Config, Grid
 from inrzip.architectures.grid import GridConfig
+from inrzip.architectures.nirvana import NirvanaConfig
 from inrzip.codecs.uniform import step_size
 from inrzip.codecs.weights import CODERS
 from inrzip.container import Container, write_container
 from inrzip.errors import CorruptFile, InrzipError
-from inrzip.header import Header
+from inrzip.group_chain import decode_group, encode_changes
+from inrzip.header import VERSION, Header
 from inrzip.network import encode_network
 from inrzip.recipes import ARCHITECTURES
 from inrzip.signal import SAMPLE_TYPES, AudioTrack, Kind, MetaValue, Spec
@@ -70,7 +72,7 @@ METADATA: tuple[tuple[str, MetaValue], ...] = (
 def network_files() -> list[bytes]:
     """Valid files: each kind of signal, each architecture, with one segment and several, with sound and without."""
     siren, nerv, hnerv = (ARCHITECTURES[number] for number in (1, 2, 3))
-    apart = (1, 2, 3, GridConfig.number)
+    apart = (1, 2, 3, GridConfig.number, NirvanaConfig.number)
     rest = [architecture for number, architecture in ARCHITECTURES.items() if number not in apart]
     films, others = ([a for a in rest if a.frame_wise == whole] for whole in (True, False))
     sound = _file(Spec(Kind.AUDIO, (700,), 2, "i2", -2e4, 2e4, {"rate": (8000, 1)}), siren, 300)
@@ -85,6 +87,7 @@ def network_files() -> list[bytes]:
         _file(dataclasses.replace(film, channels=1), nerv, 3, n_parameters=400),
         _file(film, hnerv, 3, tracks, n_parameters=500),
         *(_file(dataclasses.replace(film, shape=(3, 5, 6)), other, 3, n_parameters=400) for other in films),
+        _file_of_changes(dataclasses.replace(film, channels=1), 2),
         _file(Spec(Kind.VOLUME, (7, 3, 4, 2), 1, "f4", -1, 5), siren, 3),
         _file(Spec(Kind.SHAPE, (12, 12, 12), 1, "f4", -0.1, 0.1, {"box": box, "format": ".obj"}), siren, 12),
         *(_file(Spec(Kind.VOLUME, (5, 4), 1, "u1", 0, 255), other, 5) for other in others),
@@ -107,6 +110,20 @@ def _file(
     grids = [Grid((stop - start, *spec.shape[1:]), spec.channels) for start, stop in bounds]
     networks = [_network(architecture.solve(grid, n_parameters), grid, codec, coder) for grid in grids]
     return write_container(header, networks, tracks)
+
+
+def _file_of_changes(spec: Spec, segment_length: int) -> bytes:
+    """Groups of frames, each after the first the changes of the one before."""
+    header, before, payloads = Header(spec, NirvanaConfig.number, segment_length), None, []
+    coders = CODECS["auto"].coders
+    for chain in range(header.n_segments):
+        grid = Grid((segment_length, *spec.shape[1:]), spec.channels)
+        payload = _network(NirvanaConfig.solve(grid, 400), grid, "auto", None)
+        group = decode_group(payload, grid, None, None, VERSION)
+        group = dataclasses.replace(group, config=dataclasses.replace(group.config, chain=chain))
+        payloads.append(payload if before is None else encode_changes(group, before, coders))
+        before = group
+    return write_container(header, payloads)
 
 
 def _network(config: Config, grid: Grid, codec: str, coder: int | None) -> bytes:

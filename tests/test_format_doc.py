@@ -64,8 +64,19 @@ def test_every_architecture_is_on_the_page() -> None:
 
 
 def test_limits() -> None:
-    from inrzip import network
-    from inrzip.architectures import enerv, frames, grid_layout, hash_grid, hnerv, nerv, nervpp, neurbf, pointwise
+    from inrzip import group_chain, network
+    from inrzip.architectures import (
+        enerv,
+        frames,
+        grid_layout,
+        hash_grid,
+        hnerv,
+        nerv,
+        nervpp,
+        neurbf,
+        nirvana,
+        pointwise,
+    )
 
     for text in (
         f"at most {network.MAX_TUPLE})",
@@ -86,6 +97,10 @@ def test_limits() -> None:
         f"t_j = {neurbf.FASTEST_INNER}^(j / max(width",
         ", ".join(map(str, hash_grid.HASH_FACTORS)),
         f"1 to {frames.MAX_STAGES} numbers, shuffle included, each 1 to {frames.MAX_STRIDE}, P",
+        f"at most {nirvana.MAX_CHAIN}; T to {nirvana.MAX_FRAMES}; 1 to {nirvana.MAX_PATCH}, a multiple of P |",
+        f"1 to {frames.MAX_CHANNELS}; 1 to {nirvana.MAX_DEPTH} |",
+        f"2 to {frames.MAX_STAGES} numbers, shuffle included, each 1 to {frames.MAX_STRIDE} |",
+        f"step\nindex {group_chain.CHANGE_STEP}, which means nothing",
     ):
         assert text in PAGE
 

@@ -1,0 +1,218 @@
+"""NIRVANA (Maiya et al., "NIRVANA: Neural implicit representations of videos with adaptive networks and autoregressive
+patch-wise modeling", CVPR 2023): a small network for each group of frames, whose fit starts from that of the group
+before.
+
+The network goes from the position of a patch to that patch in all frames of the group: sine layers, a stack of channels
+at a lower resolution, and for each frame convolutions of its own with pixel shuffles. Groups are a file's segments;
+what a segment holds are the weights, or how their integers changed since the segment before (`inrzip.group_chain`).
+
+Two things differ from the paper. Convolutions see the neighbouring patches, so that there are no seams; and the paper's
+constant for each frame and channel is left out, as the biases of the frame's first convolution do the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import ClassVar, Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .base import Config, FrameRepresentation, Grid, solve_width
+from .frames import MAX_CHANNELS, MAX_STAGES, MAX_STRIDE, pixel_shuffle
+from .siren import OMEGA_HIDDEN, sine
+
+FRAMES = 4
+"""Frames of a group, unless a setting says otherwise."""
+MAX_FRAMES = 64
+MAX_DEPTH = 8
+MAX_PATCH = 256
+MAX_CHAIN = 15
+"""Changes in a row: a frame needs the weights of at most so many segments besides its own. Those of 16 groups of 8,700
+weights take a third of a second; a whole group in 16 is 9 % of the bytes where changes are 0.4 of a whole one.
+"""
+KERNEL = 3
+PATCH = 8
+STRIDES = (1,)
+SHUFFLE = 2
+DEPTH = 2
+WIDTH_TIMES = 8
+"""Units of a sine layer for each channel of the stack. Small patches and wide layers are best where parameters are few
+(measured: see docs/design.md).
+"""
+RATE_TIMES_WIDTH = 1.0
+"""A learning rate is at most this over the width."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NirvanaConfig(Config):
+    """A NIRVANA network for up to `frames` frames.
+
+    `chain`: 0 for weights, n for the n-th segment in a row that holds changes; `patch`: rows and columns of a patch, a
+    multiple of all strides and `shuffle` together; `width` and `depth`: of the sine layers; `channels`: of the stack
+    that they end in; `lower`: channels after each convolution but the last; `strides`: of the pixel shuffles that
+    follow these; `shuffle`: of the last one (see `frames.Head`). The paper has groups of 3 frames, patches of 32, a
+    width of 512, a depth of 2, 16 channels, then 32, the stride 2 and no shuffle.
+    """
+
+    chain: int
+    frames: int
+    patch: int
+    width: int
+    depth: int
+    channels: int
+    lower: int
+    shuffle: int
+    strides: tuple[int, ...]
+
+    number: ClassVar[int] = 21
+    frame_wise: ClassVar[bool] = True
+
+    def build(self, grid: Grid, key: PRNGKeyArray) -> Nirvana:
+        return Nirvana(self, grid, key)
+
+    @classmethod
+    def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
+        scale = math.prod(STRIDES) * SHUFFLE
+        usual = {"patch": min(PATCH, -(-max(grid.shape[1:]) // scale) * scale), "depth": DEPTH, "shuffle": SHUFFLE}
+        settings = usual | settings | {"chain": 0, "frames": grid.shape[0]}
+
+        def sizes(width: int) -> dict[str, int]:
+            channels = max(1, round(width / WIDTH_TIMES))
+            return {"width": width, "channels": channels, "lower": channels} | settings
+
+        def count(width: int) -> int:
+            return cls(**sizes(width), strides=STRIDES).n_parameters(grid)
+
+        return cls(**sizes(solve_width(count, n_parameters, 1, MAX_CHANNELS)), strides=STRIDES)
+
+    def learning_rate(self, peak: float, n_steps: int) -> float:
+        return min(peak, RATE_TIMES_WIDTH / self.width)
+
+    def check(self, grid: Grid) -> None:
+        if len(grid.shape) != 3:
+            raise ValueError(f"NIRVANA on {len(grid.shape)} axes")
+        if not grid.shape[0] <= self.frames <= MAX_FRAMES or self.chain > MAX_CHAIN:
+            raise ValueError(f"NIRVANA of {self.frames} frames for {grid.shape[0]}, {self.chain} changes in a row")
+        sizes = (self.width, self.channels, self.lower)
+        if not all(1 <= size <= MAX_CHANNELS for size in sizes) or not 1 <= self.depth <= MAX_DEPTH:
+            raise ValueError(f"NIRVANA of sizes {sizes}, depth {self.depth}")
+        strides = (*self.strides, self.shuffle)
+        if not 2 <= len(strides) <= MAX_STAGES or not all(1 <= s <= MAX_STRIDE for s in strides):
+            raise ValueError(f"strides {strides}")
+        if not 1 <= self.patch <= MAX_PATCH or self.patch % self.scale():
+            raise ValueError(f"patches of {self.patch} with strides {self.strides}, {self.shuffle}")
+
+    def scale(self) -> int:
+        """Rows of a frame for each of the stack."""
+        return math.prod(self.strides) * self.shuffle
+
+    def side(self) -> int:
+        """Rows and columns of a patch in the stack."""
+        return self.patch // self.scale()
+
+    def patches(self, grid: Grid) -> tuple[int, int]:
+        """Rows and columns of patches that cover a frame."""
+        return -(-grid.shape[1] // self.patch), -(-grid.shape[2] // self.patch)
+
+
+class Nirvana(FrameRepresentation):
+    """The network of `NirvanaConfig`; the output is (tanh + 1) / 2. Between frames, it is that of the nearest."""
+
+    layers: list[tuple[Float[Array, "in out"], Float[Array, " out"]]]
+    convolutions: list[GroupedConv]
+    config: NirvanaConfig = eqx.field(static=True)
+    grid: Grid = eqx.field(static=True)
+
+    def __init__(self, config: NirvanaConfig, grid: Grid, key: PRNGKeyArray):
+        side = config.side()
+        sizes = [2, *[config.width] * config.depth, side * side * config.channels]
+        keys = jax.random.split(key, len(sizes) + len(config.strides))
+        self.layers = [
+            _start_layer(a, b, i, k)
+            for i, (a, b, k) in enumerate(zip(sizes[:-1], sizes[1:], keys[: len(sizes) - 1], strict=True))
+        ]
+        widths = [config.channels, *[config.lower] * len(config.strides), grid.channels]
+        strides = [*config.strides, config.shuffle]
+        self.convolutions = [
+            GroupedConv(config.frames, a, b * s * s, k)
+            for a, b, s, k in zip(widths[:-1], widths[1:], strides, keys[len(sizes) - 1 :], strict=True)
+        ]
+        self.config = config
+        self.grid = grid
+
+    def stack(self) -> Float[Array, "1 h w channels"]:
+        """What all frames are made of: the channels of all patches, side by side."""
+        rows, columns = self.config.patches(self.grid)
+        side = self.config.side()
+        y, x = ((2 * jnp.arange(n, dtype=jnp.float32) + 1) / n - 1 for n in (rows, columns))
+        values = jnp.stack(jnp.meshgrid(y, x, indexing="ij"), -1).reshape(-1, 2)
+        for weight, bias in self.layers[:-1]:
+            values = sine(OMEGA_HIDDEN * (values @ weight + bias))
+        weight, bias = self.layers[-1]
+        patches = (values @ weight + bias).reshape(rows, columns, side, side, self.config.channels)
+        return patches.transpose(0, 2, 1, 3, 4).reshape(1, rows * side, columns * side, self.config.channels)
+
+    def frames(self, chosen: Array) -> Float[Array, "batch height width channels"]:
+        """The frames of these numbers."""
+        height, width = self.grid.shape[1:]
+        x = self.stack()
+        for convolution, stride in zip(self.convolutions[:-1], self.config.strides, strict=True):
+            x = pixel_shuffle(jax.nn.gelu(convolution(x, chosen)), stride)
+        x = pixel_shuffle(self.convolutions[-1](x, chosen), self.config.shuffle)
+        return 0.5 * jnp.tanh(x[:, :height, :width]) + 0.5
+
+    def predict(self, times: Float[Array, " batch"]) -> Float[Array, "batch height width channels"]:
+        nearest = jnp.clip(jnp.round(times), 0, self.grid.shape[0] - 1).astype(jnp.int32)
+        return self.frames(nearest)
+
+
+class GroupedConv(eqx.Module):
+    """A 3x3 convolution for each frame, in one array: channels of the first frame's come first."""
+
+    weight: Float[Array, "3 3 in frames*out"]
+    bias: Float[Array, " frames*out"]
+    n_frames: int = eqx.field(static=True)
+
+    def __init__(self, n_frames: int, n_in: int, n_out: int, key: PRNGKeyArray):
+        bound = 1 / math.sqrt(n_in * KERNEL * KERNEL)
+        weight_key, bias_key = jax.random.split(key)
+        shape = (KERNEL, KERNEL, n_in, n_frames * n_out)
+        self.weight = jax.random.uniform(weight_key, shape, jnp.float32, -bound, bound)
+        self.bias = jax.random.uniform(bias_key, (n_frames * n_out,), jnp.float32, -bound, bound)
+        self.n_frames = n_frames
+
+    def __call__(self, x: Float[Array, "some h w in"], chosen: Array) -> Float[Array, "batch h w out"]:
+        """For each frame number in `chosen` its convolution of x, or of that of x which is its own."""
+        n, (_, height, width, n_in) = len(chosen), x.shape
+        split = self.weight.reshape(KERNEL * KERNEL * n_in, self.n_frames, -1)[:, chosen]
+        bias = self.bias.reshape(self.n_frames, -1)[chosen]
+        taps = _taps(x).reshape(len(x), height * width, -1)
+        if len(x) == 1:  # all frames see the same: one product
+            sums = jnp.moveaxis((taps[0] @ split.reshape(len(split), -1)).reshape(height * width, n, -1), 1, 0)
+        else:
+            sums = jnp.stack([taps[i] @ split[:, i] for i in range(n)])
+        return sums.reshape(n, height, width, -1) + bias[:, None, None]
+
+
+def _taps(x: Float[Array, "b h w in"]) -> Float[Array, "b h w 9*in"]:
+    """For each position what it and its eight neighbours have, 0 outside: with so few channels, products with these are
+    faster than convolutions.
+    """
+    height, width = x.shape[1:3]
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    shifted = [padded[:, i : i + height, j : j + width] for i in range(KERNEL) for j in range(KERNEL)]
+    return jnp.concatenate(shifted, -1)
+
+
+def _start_layer(
+    n_in: int, n_out: int, number: int, key: PRNGKeyArray
+) -> tuple[Float[Array, "in out"], Float[Array, " out"]]:
+    """SIREN section 3.2: U(-1/n, 1/n) first, then U(-sqrt(6/n)/30, sqrt(6/n)/30)."""
+    bound = 1 / n_in if number == 0 else math.sqrt(6 / n_in) / OMEGA_HIDDEN
+    weight_key, bias_key = jax.random.split(key)
+    weight = jax.random.uniform(weight_key, (n_in, n_out), jnp.float32, -bound, bound)
+    return weight, jax.random.uniform(bias_key, (n_out,), jnp.float32, -bound, bound)
