@@ -76,8 +76,9 @@ class NirvanaConfig(Config):
 
     @classmethod
     def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
-        scale = math.prod(STRIDES) * SHUFFLE
-        usual = {"patch": min(PATCH, -(-max(grid.shape[1:]) // scale) * scale), "depth": DEPTH, "shuffle": SHUFFLE}
+        scale = math.prod(STRIDES) * settings.get("shuffle", SHUFFLE)
+        patch = -(-min(PATCH, max(grid.shape[1:])) // scale) * scale
+        usual = {"patch": patch, "depth": DEPTH, "shuffle": SHUFFLE}
         settings = usual | settings | {"chain": 0, "frames": grid.shape[0]}
 
         def sizes(width: int) -> dict[str, int]:

@@ -272,7 +272,8 @@ def test_every_setting_of_a_recipe_can_be_set(recipe: inrzip.recipes.Recipe) -> 
     grid = Grid((4, 20, 30), 3)
     for key in recipe.architecture.settable():
         check_settings([key], recipe)
-        value = {"reduction": "12", "backbone": "6", "form": "2"}.get(key, "3")
+        backbone = "2" if recipe.architecture.frame_wise else "6"
+        value = {"reduction": "12", "backbone": backbone, "form": "2", "patch": "8"}.get(key, "3")
         recipe.architecture.solve(grid, 5000, **parse_settings({key: value})).check(grid)
 
 
