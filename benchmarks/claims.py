@@ -63,16 +63,23 @@ CLAIMS = (
         "Embeddings made from the content beat NeRV by 4.7 dB at equal parameters.",
         Protocol("clip", "hnerv", "nerv", "dB", "PSNR at equal bytes", 4.7, CLIP_EFFORT, CLIP_QUALITIES),
     ),
-    Claim("NeRV++", "Ghorbel et al. 2024, notes only", "A better block than NeRV's at equal size."),
+    Claim(
+        "NeRV++",
+        "Ghorbel et al. 2024, notes only",
+        "A better block than NeRV's at equal size.",
+        Protocol("clip", "nerv++", "nerv", "dB", "PSNR at equal bytes", None, CLIP_EFFORT, CLIP_QUALITIES),
+    ),
     Claim(
         "Boosting-NeRV",
         "Zhang et al. 2024, figure in their repository (read off the plot)",
         "HNeRV with conditional decoding gains about 2.6 dB (Bunny, 1.5 M parameters, 300 epochs).",
+        Protocol("clip", "boost", "hnerv", "dB", "PSNR at equal bytes", 2.6, CLIP_EFFORT, CLIP_QUALITIES),
     ),
     Claim(
         "NIRVANA",
         "Maiya et al. 2023, abstract",
         "Autoregressive patch networks: 37.70 against 37.36 dB on UVG, 12 times faster to encode, 6 to decode.",
+        Protocol("clip", "nirvana", "nerv", "dB", "PSNR at equal bytes", 0.34, CLIP_EFFORT, CLIP_QUALITIES),
     ),
     Claim(
         "PFNR", "ICLR 2024, notes only", "One network for a sequence of videos, without forgetting the earlier ones."
