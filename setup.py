@@ -42,5 +42,5 @@ setup(
             optional=True,
         )
         for name, options in VARIANTS.items()
-    ]
+    ],
 )

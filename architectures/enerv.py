@@ -16,13 +16,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .base import Grid, solve_width
+from .base import FrameRepresentation, Grid, solve_width
 from .frames import (
     MAX_CHANNELS,
     Conv,
     FrameConfig,
     Head,
-    Rising,
     Stem,
     UpBlock,
     check_strides,
@@ -205,13 +204,17 @@ class EnervStem(Stem):
         return z
 
     def __call__(self, times: Float[Array, " batch"]) -> Float[Array, "batch rows columns channels"]:
-        when = jax.nn.gelu(_apply(self.when, self.tell(times)))
+        return self.place(self.tell(times))
+
+    def place(self, told: Float[Array, "batch hidden"]) -> Float[Array, "batch rows columns channels"]:
+        """Features, from what the time branch says."""
+        when = jax.nn.gelu(_apply(self.when, told))
         where = jax.nn.gelu(_apply(self.where, _encode_places(self.rows, self.columns, self.config.places)))
         x = self.mixers[0](where[None]) * when[:, None]
-        return _apply(self.widen, self.mixers[1](x)).reshape(len(times), self.rows, self.columns, -1)
+        return _apply(self.widen, self.mixers[1](x)).reshape(len(told), self.rows, self.columns, -1)
 
 
-class Enerv(Rising):
+class Enerv(FrameRepresentation):
     """The network of `EnervConfig`; the output is (tanh + 1) / 2."""
 
     stem: EnervStem
@@ -236,10 +239,9 @@ class Enerv(Rising):
         self.config = config
         self.grid = grid
 
-    def rise(
-        self, x: Float[Array, "batch rows columns channels"], times: Float[Array, " batch"]
-    ) -> Float[Array, "batch height width channels"]:
+    def predict(self, times: Float[Array, " batch"]) -> Float[Array, "batch height width channels"]:
         z = self.stem.tell(times)
+        x = self.stem.place(z)
         for style, block in zip(self.styles, self.blocks, strict=True):
             scale, shift = jnp.split(_apply(style, z)[:, None, None], 2, -1)
             x = block(_standardise(x) * (1 + scale) + shift)

@@ -1,14 +1,20 @@
-"""Settings of all tests: JAX on the CPU, compiling fast rather than well, and keeping nothing on disk."""
+"""Settings of all tests: JAX on the CPU, compiling fast rather than well, and keeping nothing on disk afterwards."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 # Tests compile many small programs and run each for moments. Sub-processes inherit this, unless they ask otherwise.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
-os.environ["JAX_COMPILATION_CACHE_DIR"] = "unused"  # so that no folder is made in the user's cache
+# What one test process or another has compiled is compiled: the processes of pytest-xdist and those that tests start
+# inherit the folder, and the first, which made it, removes it.
+os.environ["INRZIP_TESTS_CACHE"] = os.getenv("INRZIP_TESTS_CACHE") or tempfile.mkdtemp(prefix="inrzip-tests-")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["INRZIP_TESTS_CACHE"]
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "true"
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 # An import of JAX beforehand would have read the environment too early; a sub-process finds the package by this.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent.parent), os.getenv("PYTHONPATH")]))
@@ -34,3 +40,8 @@ def drop_compiled_programs():
         import jax
 
         jax.clear_caches()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["INRZIP_TESTS_CACHE"], ignore_errors=True)

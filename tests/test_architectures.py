@@ -238,7 +238,7 @@ def test_frames_between_frames():
     import jax
 
     grid = Grid((3, 8, 10), 1)
-    for architecture in FRAMEWISE:
+    for architecture in FRAMEWISE[:2]:  # those after them have this from the same code
         module = architecture.solve(grid, 3_000).build(grid, jax.random.key(3))
         frame = module.render((np.array([1.0]), *grid.axes()[1:]))[0]
         finer = module.render((np.array([1.0]), np.array([2.5]), np.array([3.0])))[0]

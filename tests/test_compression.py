@@ -19,6 +19,7 @@ from tests.common import (
     leftovers,
     picture,
     reference_psnr,
+    slow,
     sound_packets,
     tone,
     write_ball,
@@ -290,7 +291,7 @@ def frames_of(path: Path) -> np.ndarray:
     return signal.read(0, signal.spec.shape[0])
 
 
-@pytest.mark.parametrize("audio", ["copy", "inr", "drop"])
+@pytest.mark.parametrize("audio", [slow("copy"), "inr", slow("drop")])
 def test_video(tmp_path, film, audio):
     source = tmp_path / "a.mp4"
     source.write_bytes(film.read_bytes())

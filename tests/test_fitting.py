@@ -19,7 +19,7 @@ from inrzip.constraints import Constrained, Rounded, round_through
 from inrzip.examples import Frames, GridPoints, ScatteredPoints
 from inrzip.fitting import Schedule, fit, learning_rate, start
 from inrzip.job import LEAST_STEPS, Job
-from tests.common import picture
+from tests.common import picture, slow
 
 PICTURE = picture(16, 20, 3)
 EXAMPLES = GridPoints(PICTURE, 0.0, 255.0, 256)
@@ -277,7 +277,7 @@ def test_progress_rises_to_the_end_of_its_share():
     assert reports[-1].stage == "fitting" and reports[-1].detail.startswith("segment 1/2 loss ")
 
 
-@pytest.mark.parametrize("architecture", [NervConfig, HnervConfig])
+@pytest.mark.parametrize("architecture", [NervConfig, slow(HnervConfig)])
 def test_frame_networks_learn(architecture):
     frames = np.stack([np.roll(picture(18, 22, 3), 2 * i, 1) for i in range(3)])
     grid = Grid(frames.shape[:3], 3)

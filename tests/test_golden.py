@@ -78,11 +78,12 @@ def decoded_elsewhere(folder: Path, threads: int) -> dict[str, str]:
 
 
 def test_same_in_other_processes_with_one_and_two_threads(tmp_path):
+    decoded = {name: np.asarray(inrzip.open(FOLDER / f"{name}.inrz")).astype(np.float64) for name in FILES}
     for threads in (1, 2):
         folder = tmp_path / str(threads)
         assert decoded_elsewhere(folder, threads) == {name: facts["weights"] for name, facts in FILES.items()}
         for name, facts in FILES.items():
-            mine = np.asarray(inrzip.open(FOLDER / f"{name}.inrz")).astype(np.float64)
+            mine = decoded[name]
             theirs = np.load(folder / f"{name}.npy").astype(np.float64)
             assert np.max(np.abs(mine - theirs)) <= 1.001 * facts["level"]
 

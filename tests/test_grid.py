@@ -384,6 +384,7 @@ def test_windows_are_cut_and_pasted() -> None:
     np.testing.assert_array_equal(again, whole)
 
 
+@pytest.mark.slow
 def test_large_pictures_have_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     image = skimage.data.astronaut()[:256, 150:230]
     monkeypatch.setattr(plan, "GRID_STEPS", (40,) * 9)

@@ -19,6 +19,7 @@ from inrzip.grid_preview import enlarged, halvings, shrunk, size
 from inrzip.network import decode_network, encode_config
 from inrzip.reader import Reader
 from tests import page_latents
+from tests.common import slow
 from tests.test_grid import random_payload
 
 SHAPE = (70, 53)
@@ -49,7 +50,7 @@ def whole(picture: LatentGrid) -> ndarray:
     return picture.render([np.arange(n, dtype=float) for n in picture.grid.shape])
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("channels", [1, slow(3), slow(4)])
 def test_payloads_are_as_the_page_says(channels: int) -> None:
     data, small, config = payload(channels)
     picture = decoded(data, channels)

@@ -274,7 +274,7 @@ def test_decoded_kernels_are_found_anew():
     ("recipe", "codec"),
     [
         ("hash", None),
-        ("hash", "half"),
+        slow("hash", "half"),
         ("neurbf", None),
         ("neurbf", "outputs"),
         *(slow("hash", codec) for codec in ("trellis", "huffman", "outputs", "codebook")),

@@ -185,7 +185,7 @@ def test_many_channels_and_odd_grids(architecture: Any) -> None:
     [
         ({}, "auto"),
         ({"own": 1}, "half"),
-        ({"form": 2}, "auto"),
+        slow({"form": 2}, "auto"),
         slow({}, "half"),
         slow({"own": 1}, "auto"),
         slow({"form": 1}, "auto"),

@@ -52,7 +52,17 @@ def error_of(network: Representation) -> float:
     return float(jnp.mean((network.predict(inputs) - targets) ** 2))
 
 
-LIKE_OTHERS = {"laplace", "mixture", "dual-axis", "factorised", "entropy-penalised", "tables", "cabac"}
+LIKE_OTHERS = {
+    "laplace",
+    "mixture",
+    "dual-axis",
+    "factorised",
+    "entropy-penalised",
+    "tables",
+    "cabac",
+    "huffman",
+    "pruned",
+}
 """What is new in these is tested elsewhere; they take as long as all others together."""
 
 
