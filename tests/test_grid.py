@@ -346,7 +346,8 @@ def test_the_same_bytes_again(colours: tuple[ndarray, inrzip.Fitted]) -> None:
 
 
 @pytest.mark.parametrize(("channels", "dtype", "peak"), [(1, np.uint16, 65535), slow(4, np.uint8, 255)])
-def test_other_samples(channels: int, dtype: type, peak: int) -> None:
+def test_other_samples(channels: int, dtype: type, peak: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "GRID_STEPS", (40,) * 9)
     image = smooth((24, 40, channels), peak, dtype)
     image = image[..., 0] if channels == 1 else image
     fitted = inrzip.fit(image, effort=1, target_psnr=30)
