@@ -62,6 +62,7 @@ LIKE_OTHERS = {
     "cabac",
     "huffman",
     "pruned",
+    "learned",
 }
 """What is new in these is tested elsewhere; they take as long as all others together."""
 
