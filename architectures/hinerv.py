@@ -42,6 +42,8 @@ FEATURES = 16
 FEATURE_SHARE = 0.3
 LOCAL_SHARE = 0.1
 """At most these parts of the parameters go to the features at the lowest resolution, and to local ones."""
+FLOOR = 24
+"""Fewest channels of a stage. With 12 the last stages are thin: 0.6 dB less for 30,000 parameters (docs/video.md)."""
 FEATURE_SCALE = 0.1
 """The largest feature at the beginning."""
 
@@ -83,7 +85,7 @@ class HinervConfig(Config):
         chosen = {
             "features": max(1, min(FEATURES, int(FEATURE_SHARE * n_parameters / positions))),
             "local": max(1, min(FEATURES, int(LOCAL_SHARE * n_parameters / cells))),
-            "floor": 12,
+            "floor": FLOOR,
             "depth": 2,
             "expansion": 2,
         } | settings
