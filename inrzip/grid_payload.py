@@ -13,9 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from inrzip.architectures import grid_render
+from inrzip.architectures import grid, grid_render
 from inrzip.architectures.grid import GridConfig, channel_groups
-from inrzip.architectures.grid import Picture as Coarse
 from inrzip.architectures.grid_layout import LEVELS, N_GRIDS, Networks, places, unflat
 from inrzip.architectures.grid_render import Span
 from inrzip.codecs.latent_tiles import UNTILED, TiledGrids, encode_tiles, n_head, n_tiles
@@ -116,7 +115,7 @@ class Picture:
         channels: int,
         partial: bool = False,
         version: int = VERSION,
-        preview: Coarse | None = None,
+        preview: grid.Picture | None = None,
     ):
         self.shape, self.preview = shape, preview
         try:
@@ -156,7 +155,9 @@ class Picture:
                 values.append(grid_render.render(plane.networks, plane.window, self.shape, rows, columns))
         return np.concatenate(values, -1)
 
-    def _render_corrected(self, preview: Coarse, rows: Span, columns: Span) -> Float[ndarray, "rows columns channels"]:
+    def _render_corrected(
+        self, preview: grid.Picture, rows: Span, columns: Span
+    ) -> Float[ndarray, "rows columns channels"]:
         """A region of a picture that was cut short, with the preview's colours where latents are missing."""
         n = grid_preview.halvings(self.shape)
         spans = [grid_preview.aligned(span, n, end) for span, end in zip((rows, columns), self.shape, strict=True)]

@@ -195,7 +195,7 @@ def _decompress_parser() -> _Parser:
         metavar="S",
         default=1.0,
         type=_type(units.parse_number, 0),
-        help="resolution (default: 1, the original's)",
+        help="resolution (default: 1, the original's); of pictures above a megapixel, 1/8 and less is a preview",
     )
     part.add_argument(
         "--max-memory",

@@ -144,7 +144,7 @@ class Reader:
         `region`: (start, stop) along each axis, in samples, time excepted for videos; stop None is the end. `frames`:
         (start, stop) of a video, or samples of a sound. `scale`: samples for each original one along the axes of
         `region` (time stays as it is in videos): above 1 the function is evaluated in between, below 1 it is averaged,
-        so that nothing aliases.
+        so that nothing aliases. Small scales of large pictures are made of the preview in the file (`is_preview`).
         """
         return np.concatenate(list(self._parts(self._plan(region, frames, scale, whole=True))))
 
