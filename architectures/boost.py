@@ -17,12 +17,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from .base import Config, Grid, Trainable, solve_width
 from .enerv import EnervConfig
-from .frames import MAX_CHANNELS, Conv, FrameConfig, Head, Rising, Stem, dense, encode_time, pixel_shuffle, steady_rate
+from .frames import MAX_CHANNELS, Conv, Head, Rising, Stem, StemConfig, dense, encode_time, pixel_shuffle, steady_rate
 from .hnerv import HnervConfig, HnervTraining
 from .nerv import MAX_FREQUENCIES, NervConfig
 from .nesting import nested, unnested
 
-INNER: dict[int, type[FrameConfig]] = {config.number: config for config in (NervConfig, HnervConfig, EnervConfig)}
+INNER: dict[int, type[StemConfig]] = {config.number: config for config in (NervConfig, HnervConfig, EnervConfig)}
 """What can be inside, by its number."""
 FREQUENCIES = 20
 TIME_WIDTH = 8
@@ -69,7 +69,7 @@ class BoostConfig(Config):
             raise ValueError(f"a time of {self.frequencies} frequencies, {self.time} numbers")
         self.inside(grid)
 
-    def inside(self, grid: Grid) -> FrameConfig:
+    def inside(self, grid: Grid) -> StemConfig:
         """The configuration of the network inside. Raises ValueError."""
         return unnested(self.inner, grid, INNER)
 

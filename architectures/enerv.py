@@ -20,18 +20,15 @@ from .base import FrameRepresentation, Grid, solve_width
 from .frames import (
     MAX_CHANNELS,
     Conv,
-    FrameConfig,
     Head,
     Stem,
+    StemConfig,
     UpBlock,
-    check_strides,
-    choose_shuffle,
-    choose_strides,
+    choose_scales,
     dense,
     encode_time,
     halving_widths,
     pixel_shuffle,
-    steady_rate,
     stem_shape,
 )
 from .nerv import KERNEL, MAX_FREQUENCIES
@@ -51,7 +48,7 @@ EPSILON = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
-class EnervConfig(FrameConfig):
+class EnervConfig(StemConfig):
     """An E-NeRV: `channels` of the stem, halved by blocks as in NeRV, down to `floor`; `width`: of tokens; `heads`: of
     the second transformer (the first has one); `hidden`: units of the time branch; `frequencies` of time and `places`
     of rows and of columns in positional encodings; `shuffle`: see `frames.Head` (paper: 1).
@@ -68,7 +65,6 @@ class EnervConfig(FrameConfig):
     strides: tuple[int, ...]
 
     number: ClassVar[int] = 17
-    extra_settings: ClassVar[tuple[str, ...]] = ("stem",)
 
     def build(self, grid: Grid, key: PRNGKeyArray) -> Enerv:
         return Enerv(self, grid, key)
@@ -76,8 +72,7 @@ class EnervConfig(FrameConfig):
     @classmethod
     def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
         height, width = grid.shape[1:]
-        shuffle = settings.pop("shuffle", choose_shuffle(height, width))
-        strides = choose_strides(-(-height // shuffle), -(-width // shuffle), settings.pop("stem", STEM_ROWS))
+        shuffle, strides = choose_scales(grid, settings, STEM_ROWS)
         while math.prod(stem_shape(height, width, (*strides, shuffle))) > MAX_TOKENS and len(strides) < 6:
             strides = (4, *strides)
         fixed = {"heads": HEADS, "frequencies": 40, "places": 10, "floor": 12} | settings
@@ -91,12 +86,8 @@ class EnervConfig(FrameConfig):
         channels = settings.get("channels") or solve_width(count, n_parameters, 2, MAX_CHANNELS // 4)
         return cls(**chosen(channels), shuffle=shuffle, strides=strides)
 
-    def learning_rate(self, peak: float, n_steps: int) -> float:
-        return steady_rate(peak, self.channels, n_steps)
-
     def check(self, grid: Grid) -> None:
-        if len(grid.shape) != 3:
-            raise ValueError(f"E-NeRV on {len(grid.shape)} axes")
+        self.check_frames(grid)
         sizes = (self.channels, self.width, self.hidden, self.floor)
         if not all(1 <= size <= MAX_CHANNELS for size in sizes):
             raise ValueError(f"E-NeRV of sizes {sizes}")
@@ -104,9 +95,8 @@ class EnervConfig(FrameConfig):
             raise ValueError(f"E-NeRV of {self.frequencies} and {self.places} frequencies")
         if not 1 <= self.heads <= MAX_HEADS:
             raise ValueError(f"E-NeRV with {self.heads} heads")
-        strides = (*self.strides, self.shuffle)
-        check_strides(strides, *grid.shape[1:])
-        if math.prod(stem_shape(*grid.shape[1:], strides)) > MAX_TOKENS:
+        _, height, width = grid.shape
+        if math.prod(stem_shape(height, width, (*self.strides, self.shuffle))) > MAX_TOKENS:
             raise ValueError(f"E-NeRV with a stem of more than {MAX_TOKENS} positions")
 
     def widths(self) -> tuple[int, ...]:

@@ -174,15 +174,32 @@ class Stem(eqx.Module):
 
 
 class FrameConfig(Config):
-    """A configuration of a network whose frames begin in a `Stem` and are up-sampled by blocks."""
+    """A configuration of a network that makes frames from a few rows and columns of `channels`: step by step by
+    `strides`, and by `shuffle` in its head.
+    """
 
     frame_wise: ClassVar[bool] = True
-    strides: tuple[int, ...]
+    extra_settings: ClassVar[tuple[str, ...]] = ("stem",)
+    channels: int
     shuffle: int
+    strides: tuple[int, ...]
+
+    def learning_rate(self, peak: float, n_steps: int) -> float:
+        return steady_rate(peak, self.channels, n_steps)
+
+    def check_frames(self, grid: Grid) -> None:
+        """Raises ValueError for a grid without frames, and for strides that no encoder writes."""
+        if len(grid.shape) != 3:
+            raise ValueError(f"a network of frames on {len(grid.shape)} axes")
+        check_strides((*self.strides, self.shuffle), *grid.shape[1:])
 
     @abc.abstractmethod
     def widths(self) -> tuple[int, ...]:
-        """Channels of the stem and after each block."""
+        """Channels at the lowest resolution and after each step; or, where they change before it, in each step."""
+
+
+class StemConfig(FrameConfig):
+    """One whose frames begin in a `Stem`, and whose steps are blocks with a convolution each."""
 
     @abc.abstractmethod
     def kernels(self) -> tuple[int, ...]:
@@ -214,6 +231,13 @@ RisingT = TypeVar("RisingT", bound=Rising)
 def choose_shuffle(height: int, width: int) -> int:
     """Sub-pixel factor of the head: 1, as in the papers, for small frames."""
     return 1 if height * width <= SMALL_FRAME else 2 if height * width <= LARGE_FRAME else 4
+
+
+def choose_scales(grid: Grid, settings: dict[str, int], stem_rows: int) -> tuple[int, tuple[int, ...]]:
+    """The head's sub-pixel factor and the strides for frames; `shuffle` and `stem` are taken out of the settings."""
+    height, width = grid.shape[1:]
+    shuffle = settings.pop("shuffle", choose_shuffle(height, width))
+    return shuffle, choose_strides(-(-height // shuffle), -(-width // shuffle), settings.pop("stem", stem_rows))
 
 
 def steady_rate(peak: float, channels: int, n_steps: int) -> float:

@@ -17,18 +17,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .base import Config, FrameRepresentation, Grid, solve_width
+from .base import FrameRepresentation, Grid, solve_width
 from .frames import (
     MAX_CHANNELS,
     Conv,
+    FrameConfig,
     Head,
     at_time,
-    check_strides,
-    choose_shuffle,
-    choose_strides,
+    choose_scales,
     depthwise,
+    halving_widths,
     normalise,
-    steady_rate,
     stem_shape,
     upsample,
 )
@@ -49,7 +48,7 @@ FEATURE_SCALE = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
-class HinervConfig(Config):
+class HinervConfig(FrameConfig):
     """A HiNeRV.
 
     `features`: channels of the grids at the lowest resolution; `local`: of the local grids; `channels`: after the first
@@ -68,8 +67,6 @@ class HinervConfig(Config):
     strides: tuple[int, ...]
 
     number: ClassVar[int] = 20
-    frame_wise: ClassVar[bool] = True
-    extra_settings: ClassVar[tuple[str, ...]] = ("stem",)
 
     def build(self, grid: Grid, key: PRNGKeyArray) -> Hinerv:
         return Hinerv(self, grid, key)
@@ -77,8 +74,7 @@ class HinervConfig(Config):
     @classmethod
     def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
         n_frames, height, width = grid.shape
-        shuffle = settings.pop("shuffle", choose_shuffle(height, width))
-        strides = choose_strides(-(-height // shuffle), -(-width // shuffle), settings.pop("stem", STEM_ROWS))
+        shuffle, strides = choose_scales(grid, settings, STEM_ROWS)
         frames = sum(time_levels(n_frames))
         positions = frames * math.prod(stem_shape(height, width, (*strides, shuffle)))
         cells = frames * sum(stride * stride for stride in strides)
@@ -98,12 +94,8 @@ class HinervConfig(Config):
 
         return dataclasses.replace(config, channels=solve_width(count, n_parameters, 2, MAX_CHANNELS // 4))
 
-    def learning_rate(self, peak: float, n_steps: int) -> float:
-        return steady_rate(peak, self.channels, n_steps)
-
     def check(self, grid: Grid) -> None:
-        if len(grid.shape) != 3:
-            raise ValueError(f"HiNeRV on {len(grid.shape)} axes")
+        self.check_frames(grid)
         sizes = self.features, self.local, self.channels, self.floor
         if not all(1 <= size <= MAX_CHANNELS for size in sizes):
             raise ValueError(f"HiNeRV of sizes {sizes}")
@@ -111,11 +103,10 @@ class HinervConfig(Config):
             raise ValueError(f"HiNeRV of {self.depth} blocks, {self.expansion} times as wide inside")
         if not self.strides:
             raise ValueError("HiNeRV without a stage")
-        check_strides((*self.strides, self.shuffle), *grid.shape[1:])
 
     def widths(self) -> tuple[int, ...]:
         """Channels of each stage."""
-        return tuple(max(self.channels >> i, min(self.floor, self.channels)) for i in range(len(self.strides)))
+        return halving_widths(self.channels, self.floor, len(self.strides))[1:]
 
 
 def time_levels(n_frames: int) -> list[int]:

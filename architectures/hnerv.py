@@ -21,19 +21,16 @@ from .base import Grid, Trainable, solve_width
 from .frames import (
     MAX_CHANNELS,
     Conv,
-    FrameConfig,
     Head,
     Rising,
     RisingT,
     Stem,
+    StemConfig,
     UpBlock,
     at_time,
-    check_strides,
-    choose_shuffle,
-    choose_strides,
+    choose_scales,
     depthwise,
     normalise,
-    steady_rate,
     stem_shape,
 )
 
@@ -54,7 +51,7 @@ FAST_SHAPE = {"reduction": 20, "kernel": 3, "floor": 16, "head": 1}
 
 
 @dataclasses.dataclass(frozen=True)
-class HnervConfig(FrameConfig):
+class HnervConfig(StemConfig):
     """An HNeRV decoder.
 
     `embedding`: channels of a frame's embedding; `channels`: after the first 1x1 convolution; `reduction`: tenths, the
@@ -73,7 +70,6 @@ class HnervConfig(FrameConfig):
     strides: tuple[int, ...]
 
     number: ClassVar[int] = 3
-    extra_settings: ClassVar[tuple[str, ...]] = ("stem",)
 
     def build(self, grid: Grid, key: PRNGKeyArray) -> Hnerv:
         return Hnerv(self, grid, key)
@@ -81,8 +77,7 @@ class HnervConfig(FrameConfig):
     @classmethod
     def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
         n_frames, height, width = grid.shape
-        shuffle = settings.pop("shuffle", choose_shuffle(height, width))
-        strides = choose_strides(-(-height // shuffle), -(-width // shuffle), settings.pop("stem", STEM_ROWS))
+        shuffle, strides = choose_scales(grid, settings, STEM_ROWS)
         positions = n_frames * math.prod(stem_shape(height, width, (*strides, shuffle)))
         affordable = int(EMBEDDING_SHARE * n_parameters / positions)
         embedding = settings.pop("embedding", max(1, min(EMBEDDING_CHANNELS, affordable)))
@@ -96,17 +91,12 @@ class HnervConfig(FrameConfig):
 
         return dataclasses.replace(config, channels=solve_width(count, n_parameters, 2, MAX_CHANNELS // 4))
 
-    def learning_rate(self, peak: float, n_steps: int) -> float:
-        return steady_rate(peak, self.channels, n_steps)
-
     def check(self, grid: Grid) -> None:
-        if len(grid.shape) != 3:
-            raise ValueError(f"HNeRV on {len(grid.shape)} axes")
+        self.check_frames(grid)
         if not all(1 <= size <= MAX_CHANNELS for size in (self.embedding, self.channels, self.floor)):
             raise ValueError(f"HNeRV of {self.embedding}, {self.channels}, {self.floor} channels")
         if not all(k % 2 == 1 and k <= MAX_KERNEL for k in (self.kernel, self.head)) or self.reduction < REDUCTION_UNIT:
             raise ValueError(f"HNeRV with kernels {self.kernel}, {self.head}, reduction {self.reduction}")
-        check_strides((*self.strides, self.shuffle), *grid.shape[1:])
 
     def widths(self) -> tuple[int, ...]:
         """Channels before the first block and after each."""

@@ -13,18 +13,15 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from .base import Grid, solve_width
 from .frames import (
     MAX_CHANNELS,
-    FrameConfig,
     Head,
     Rising,
     Stem,
+    StemConfig,
     UpBlock,
-    check_strides,
-    choose_shuffle,
-    choose_strides,
+    choose_scales,
     dense,
     encode_time,
     halving_widths,
-    steady_rate,
     stem_shape,
 )
 
@@ -34,7 +31,7 @@ KERNEL = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class NervConfig(FrameConfig):
+class NervConfig(StemConfig):
     """A NeRV: time encoding of `frequencies`, an MLP with `hidden` units to a stem of `channels`, one up-block for each
     of `strides`.
 
@@ -50,16 +47,13 @@ class NervConfig(FrameConfig):
     strides: tuple[int, ...]
 
     number: ClassVar[int] = 2
-    extra_settings: ClassVar[tuple[str, ...]] = ("stem",)
 
     def build(self, grid: Grid, key: PRNGKeyArray) -> Nerv:
         return Nerv(self, grid, key)
 
     @classmethod
     def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
-        height, width = grid.shape[1:]
-        shuffle = settings.pop("shuffle", choose_shuffle(height, width))
-        strides = choose_strides(-(-height // shuffle), -(-width // shuffle), settings.pop("stem", STEM_ROWS))
+        shuffle, strides = choose_scales(grid, settings, STEM_ROWS)
         frequencies = settings.pop("frequencies", 40)
         floor = settings.pop("floor", 12)
 
@@ -72,16 +66,11 @@ class NervConfig(FrameConfig):
         chosen = {"channels": channels, "hidden": 2 * channels, "frequencies": frequencies, "floor": floor} | settings
         return cls(**chosen, shuffle=shuffle, strides=strides)
 
-    def learning_rate(self, peak: float, n_steps: int) -> float:
-        return steady_rate(peak, self.channels, n_steps)
-
     def check(self, grid: Grid) -> None:
-        if len(grid.shape) != 3:
-            raise ValueError(f"NeRV on {len(grid.shape)} axes")
+        self.check_frames(grid)
         sizes = (self.channels, self.hidden, self.floor)
         if not all(1 <= size <= MAX_CHANNELS for size in sizes) or not 1 <= self.frequencies <= MAX_FREQUENCIES:
             raise ValueError(f"NeRV of sizes {sizes}, {self.frequencies} frequencies")
-        check_strides((*self.strides, self.shuffle), *grid.shape[1:])
 
     def widths(self) -> tuple[int, ...]:
         """Channels of the stem and after each block."""

@@ -12,20 +12,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .base import Config, FrameRepresentation, Grid, solve_width
+from .base import FrameRepresentation, Grid, solve_width
 from .frames import (
     MAX_CHANNELS,
     Conv,
+    FrameConfig,
     Head,
     UpBlock,
-    check_strides,
-    choose_shuffle,
-    choose_strides,
+    choose_scales,
     dense,
     depthwise,
     encode_time,
     halving_widths,
-    steady_rate,
     stem_shape,
     upsample,
 )
@@ -39,7 +37,7 @@ FEED_KERNEL = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class NervppConfig(Config):
+class NervppConfig(FrameConfig):
     """A NeRV++: time encoding of `frequencies`, a gated MLP with `hidden` units to a stem of `channels`, one block for
     each of `strides`.
 
@@ -58,17 +56,13 @@ class NervppConfig(Config):
     strides: tuple[int, ...]
 
     number: ClassVar[int] = 18
-    frame_wise: ClassVar[bool] = True
-    extra_settings: ClassVar[tuple[str, ...]] = ("stem",)
 
     def build(self, grid: Grid, key: PRNGKeyArray) -> Nervpp:
         return Nervpp(self, grid, key)
 
     @classmethod
     def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
-        height, width = grid.shape[1:]
-        shuffle = settings.pop("shuffle", choose_shuffle(height, width))
-        strides = choose_strides(-(-height // shuffle), -(-width // shuffle), settings.pop("stem", STEM_ROWS))
+        shuffle, strides = choose_scales(grid, settings, STEM_ROWS)
         fixed = {"frequencies": 40, "expansion": 8, "feed": 6, "floor": 12} | settings
 
         def chosen(channels: int) -> dict[str, int]:
@@ -80,18 +74,13 @@ class NervppConfig(Config):
         channels = settings.get("channels") or solve_width(count, n_parameters, 2, MAX_CHANNELS // 4)
         return cls(**chosen(channels), shuffle=shuffle, strides=strides)
 
-    def learning_rate(self, peak: float, n_steps: int) -> float:
-        return steady_rate(peak, self.channels, n_steps)
-
     def check(self, grid: Grid) -> None:
-        if len(grid.shape) != 3:
-            raise ValueError(f"NeRV++ on {len(grid.shape)} axes")
+        self.check_frames(grid)
         sizes = (self.channels, self.hidden, self.floor)
         if not all(1 <= size <= MAX_CHANNELS for size in sizes) or not 1 <= self.frequencies <= MAX_FREQUENCIES:
             raise ValueError(f"NeRV++ of sizes {sizes}, {self.frequencies} frequencies")
         if not all(1 <= times <= MAX_EXPANSION for times in (self.expansion, self.feed)):
             raise ValueError(f"NeRV++ that expands by {self.expansion} and {self.feed} thirds")
-        check_strides((*self.strides, self.shuffle), *grid.shape[1:])
 
     def widths(self) -> tuple[int, ...]:
         """Channels of the stem and after each block."""
