@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from inrzip.architectures.base import Representation
 from inrzip.architectures.grid import GridConfig
+from inrzip.architectures.motion import MotionConfig
 
 from .errors import InrzipError
 from .grid_goals import encode_picture
 from .job import Job
+from .motion_goals import encode_film
 from .psnr_goal import encode_to_psnr
 from .segment import (
     FIT_SHARE,
@@ -48,6 +50,8 @@ def encode_segment(task: Task, goal: Goal, job: Job) -> Coded:
     """Codes a segment to the goal, or as near as it can be: then `note` says what was reached."""
     if task.recipe.architecture is GridConfig:
         return encode_picture(task, goal, job)
+    if task.recipe.architecture is MotionConfig:
+        return encode_film(task, goal, job)
     if goal.psnr_db is None:
         return Coded(encode_to_size(task, goal.size, job))
     return encode_to_psnr(task, goal.size, goal.psnr_db, job)

@@ -81,14 +81,20 @@ def compile_coder() -> None:
     threading.Thread(target=quietly, daemon=True).start()
 
 
+def hurried(task: Task, job: Job) -> bool:
+    """Whether the user wants to stop, or time is up."""
+    return job.stopping or (task.deadline is not None and time.monotonic() > task.deadline)
+
+
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-    """A picture to be coded."""
+    """A picture to be coded; `previewed`: with a preview, if it is large."""
 
     task: Task
     planes: list[Plane]
     prior: GridPrior
     job: Job
+    previewed: bool = True
 
     def encode(self, stage: Stage) -> Result:
         """Fits and codes all planes."""
@@ -105,7 +111,7 @@ class Encoder:
     def _preview(self, stage: Stage) -> bytes:
         """What comes before a large picture: a small one, coded like any other, after its length."""
         shape = self.planes[0].layout.shape
-        if not has_preview(shape):
+        if not self.previewed or not has_preview(shape):
             return b""
         n = grid_preview.halvings(shape)
         size = grid_preview.size(shape, n)
@@ -137,8 +143,7 @@ class Encoder:
     @property
     def hurried(self) -> bool:
         """Whether the user wants to stop, or time is up."""
-        deadline = self.task.deadline
-        return self.job.stopping or (deadline is not None and time.monotonic() > deadline)
+        return hurried(self.task, self.job)
 
     def mean(self, plane: Plane, tone: int) -> Networks:
         """The prior's networks for a plane."""
@@ -148,7 +153,7 @@ class Encoder:
     def _decoded_db(self, config: GridConfig, stream: bytes) -> float:
         """PSNR of what a decoder makes of the stream."""
         height, width = self.planes[0].layout.shape
-        picture = Picture(config, stream, (height, width), self.task.grid.channels)
+        picture = Picture(config, stream, (height, width), self.task.grid.channels, moves=lambda: self.prior.moves)
         squares, at_once = 0.0, rows_at_once(width)
         for top in range(0, height, at_once):
             rows = top, min(top + at_once, height)

@@ -9,7 +9,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax.numpy as jnp
 import numpy as np
@@ -73,6 +73,11 @@ def encode_picture(task: Task, goal: Goal, job: Job) -> Coded:
         coded = _encode(encoder, goal)
     finally:
         workspace.cache_clear()
+    return with_remark(coded)
+
+
+def with_remark(coded: Coded) -> Coded:
+    """The same, with a remark where compiled code is missing."""
     if library() is not None:
         return coded
     return dataclasses.replace(coded, note="; ".join(filter(None, (coded.note, NOT_COMPILED))))
@@ -82,15 +87,27 @@ def _encode(encoder: Encoder, goal: Goal) -> Coded:
     task = encoder.task
     n_steps = task.schedule.n_steps if task.deadline is None else _affordable_steps(encoder, goal)
     if goal.quality is None:
-        return _search(encoder, goal, n_steps)
-    tone = round(grid_prior.NEUTRAL_TONE - TONES_PER_QUALITY * (goal.quality - QUALITY_OF_NEUTRAL_TONE))
-    return Coded(encoder.encode(Stage("fit", tone, None, n_steps, 0.0, (0.0, 1.0))).payload)
+        return search(encoder, goal, n_steps, tone_of(typical_lambda(8 * goal.size / task.grid.n_points)))
+    return Coded(encoder.encode(Stage("fit", tone_at(goal.quality), None, n_steps, 0.0, (0.0, 1.0))).payload)
+
+
+def tone_at(quality: float) -> int:
+    """The tone of `--quality`."""
+    return round(grid_prior.NEUTRAL_TONE - TONES_PER_QUALITY * (quality - QUALITY_OF_NEUTRAL_TONE))
 
 
 def _affordable_steps(encoder: Encoder, goal: Goal) -> int:
-    """Steps for which there is time, as a few show that are then forgotten."""
+    """Steps for which there is time."""
     task = encoder.task
     assert task.deadline is not None
+    seconds = seconds_of_step(encoder)
+    work = QUALITY_WORK if goal.quality is not None else SEARCH_WORK
+    left = FINAL_SHARE * (task.deadline - time.monotonic())
+    return max(grid_fit.STEPS_AT_ONCE, min(task.schedule.n_steps, int(left / seconds / work)))
+
+
+def seconds_of_step(encoder: Encoder) -> float:
+    """How long a step of a picture takes, as a few show that are then forgotten."""
     seconds, tone = 0.0, grid_prior.NEUTRAL_TONE
     for plane in encoder.planes:
         mean, n_pixels = encoder.mean(plane, tone), math.prod(plane.layout.shape)
@@ -107,15 +124,23 @@ def _affordable_steps(encoder: Encoder, goal: Goal) -> int:
             state.latents.block_until_ready()
             latest = time.monotonic() - begun
         seconds += latest / grid_fit.STEPS_AT_ONCE * n_pixels / math.prod(plane.layout.shape)
-    work = QUALITY_WORK if goal.quality is not None else SEARCH_WORK
-    left = FINAL_SHARE * (task.deadline - time.monotonic())
-    return max(grid_fit.STEPS_AT_ONCE, min(task.schedule.n_steps, int(left / seconds / work)))
+    return seconds
 
 
-def _search(encoder: Encoder, goal: Goal, n_steps: int) -> Coded:
-    """Pilot fits find the tone; the main fit is corrected by short ones until it is within the goal's window."""
-    task = encoder.task
-    tone, fits = tone_of(_typical_lambda(8 * goal.size / task.grid.n_points)), None
+class Encodes(Protocol):
+    """An encoder of pictures or videos."""
+
+    @property
+    def hurried(self) -> bool: ...
+
+    def encode(self, stage: Stage) -> Result: ...
+
+
+def search(encoder: Encodes, goal: Goal, n_steps: int, tone: int) -> Coded:
+    """Pilot fits, the first at `tone`, find the tone; the main fit is corrected by short ones until it is within the
+    goal's window.
+    """
+    fits: list[State] | None = None
     n_pilot = max(grid_fit.STEPS_AT_ONCE, round(PILOT_SHARE * n_steps))
     share = PILOTS * PILOT_SHARE
     for i in range(PILOTS):
@@ -187,7 +212,8 @@ def _met(found: Result, goal: Goal) -> bool:
     return SIZE_WINDOW * goal.size <= len(found.payload) <= goal.size
 
 
-def _typical_lambda(bpp: float) -> float:
+def typical_lambda(bpp: float) -> float:
+    """The lambda at which a typical photograph takes so many bits per pixel."""
     weights, rates = np.array(TYPICAL_RATES).T
     return float(np.exp(np.interp(np.log(bpp), np.log(rates), np.log(weights))))
 

@@ -7,6 +7,8 @@ prior, and latents, coded under what those networks predict.
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
@@ -27,6 +29,8 @@ from . import grid_preview, wire
 from .errors import CorruptFile
 from .header import VERSION
 
+Moves = Mapping[int, Networks]
+"""Whole numbers that are added to a prior's networks, for planes of so many channels."""
 TILED_FROM = 3
 """Format version that wrote large pictures in tiles first."""
 
@@ -116,10 +120,11 @@ class Picture:
         partial: bool = False,
         version: int = VERSION,
         preview: grid.Picture | None = None,
+        moves: Callable[[], Moves] | None = None,
     ):
-        self.shape, self.preview = shape, preview
+        self.shape, self.preview, self._moves_before = shape, preview, moves
         try:
-            self._prior = grid_prior.load(config.prior)
+            self._mean = grid_prior.load(config.prior)
         except KeyError:
             raise CorruptFile(
                 f"its learned prior {config.prior} is unknown; the file may be from a newer inrzip"
@@ -135,6 +140,19 @@ class Picture:
             self._parts = [streams[n * i : n * (i + 1)] for i in range(len(self._groups))]
         else:
             self._decoder = RangeDecoder(stream)
+
+    @functools.cached_property
+    def _prior(self) -> GridPrior:
+        return dataclasses.replace(self._mean, moves={} if self._moves_before is None else self._moves_before())
+
+    def moves(self) -> Moves:
+        """How the networks of its planes differ from the learned prior's, by the planes' channels."""
+        found = {}
+        for number, group in enumerate(self._groups):
+            plane, channels = self._plane(number), _count(group)
+            assert plane is not None
+            found[channels] = jax.tree.map(np.subtract, plane.whole, self._mean.networks(self._config.tone, channels))
+        return found
 
     def render(self, rows: Span, columns: Span) -> Float[ndarray, "rows columns channels"]:
         """Samples of a region, in normalised units."""
@@ -221,11 +239,12 @@ class Picture:
                 if head.ended:
                     return None
             grids = TiledGrids(head, model, self._order, streams[1:])
-        return _Plane(grid_prior.as_floats(networks), grids, self._step, self._partial)
+        return _Plane(networks, grid_prior.as_floats(networks), grids, self._step, self._partial)
 
 
 @dataclasses.dataclass
 class _Plane:
+    whole: Networks
     networks: Networks
     grids: GridDecoder | TiledGrids
     step: np.float32

@@ -12,8 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from inrzip.architectures import motion
 from inrzip.architectures.base import POINT_BLOCKS, Config, Grid, Representation, parameters
 from inrzip.architectures.grid import GridConfig, LatentGrid, decoding_memory
+from inrzip.architectures.motion import Film, MotionConfig
 from inrzip.architectures.nirvana import NirvanaConfig
 from inrzip.codecs.coder import IntegerCoder
 from inrzip.codecs.levels import UniformSteps
@@ -23,6 +25,7 @@ from inrzip.codecs.weights import TAGGED_FROM, QuantisedTensor, decode_tensors, 
 from . import grid_preview, wire
 from .errors import CorruptFile, LimitExceeded
 from .grid_payload import Picture, has_preview, is_tiled
+from .motion_payload import CodedFrames
 from .recipes import ARCHITECTURES
 from .units import format_size
 
@@ -83,6 +86,9 @@ def decode_network(
     config = decode_config(ARCHITECTURES[architecture], cursor, grid)
     if isinstance(config, GridConfig):  # latents are not weights: they have a coder of their own
         return _decode_picture(config, cursor, grid, max_memory, version, partial)
+    if isinstance(config, MotionConfig):
+        _check_memory(motion.decoding_memory(grid), max_memory)
+        return Film(grid, CodedFrames(config, cursor, grid, version))
     if isinstance(config, NirvanaConfig) and config.chain:
         raise CorruptFile("it holds changes of the segment before, and cannot be decoded on its own")
     config, tensors = decode_weights(payload, architecture, grid, max_memory, version)

@@ -6,8 +6,10 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
+from inrzip.architectures.base import Grid
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.grid_kernels import library
+from inrzip.architectures.motion import MotionConfig, frames_of_segment
 from inrzip.architectures.nirvana import FRAMES, NirvanaConfig
 
 from .errors import InrzipError
@@ -33,6 +35,10 @@ GRID_PIXELS = 393_216
 GRID_STEPS_RANGE = (0.3, 4.0)
 GRID_STEPS_UNCOMPILED = 0.25
 """The part of them that is done where compiled code for them is missing, and each takes many times as long."""
+FILM_STEPS = (60, 100, 160, 260, 420, 700, 1100, 1800, 3000)
+"""The same for each picture of a video of `FILM_PIXELS`, all frames together."""
+FILM_PIXELS = 2_500_000
+FILM_STEPS_RANGE = (0.3, 3.0)
 UNBOUNDED_STEPS = 1_000_000
 """With a time limit, the clock ends a fit."""
 QUALITY_RANGE = (0.0, 100.0)
@@ -109,6 +115,8 @@ def segment_length(spec: Spec, recipe: Recipe, settings: Mapping[str, int] | Non
         return _even(n, max(1, int(AUDIO_SEGMENT_SECONDS * rate[0] / rate[1])))
     row_bytes = math.prod(spec.shape[1:]) * spec.channels * spec.dtype.itemsize
     longest = max(1, SEGMENT_BYTES // row_bytes)
+    if recipe.architecture is MotionConfig:
+        longest = frames_of_segment(Grid(spec.shape, spec.channels))
     if recipe.architecture is NirvanaConfig:
         longest = min(longest, (settings or {}).get("frames", FRAMES))
     return _even(n, longest)
@@ -135,15 +143,23 @@ def schedule(request: Request, recipe: Recipe, examples: Examples) -> Schedule:
     if request.time_limit is not None:
         return Schedule(UNBOUNDED_STEPS, recipe.peak)
     if recipe.architecture is GridConfig:
-        fewer, more = GRID_STEPS_RANGE
-        share = min(max(math.sqrt(GRID_PIXELS / examples.n_items), fewer), more)
-        share *= GRID_STEPS_UNCOMPILED if library() is None else 1.0
-        return Schedule(round(share * GRID_STEPS[request.effort - 1]), recipe.peak)
+        return Schedule(_grid_steps(request, examples, GRID_STEPS, GRID_PIXELS, GRID_STEPS_RANGE), recipe.peak)
+    if recipe.architecture is MotionConfig:
+        return Schedule(_grid_steps(request, examples, FILM_STEPS, FILM_PIXELS, FILM_STEPS_RANGE), recipe.peak)
     growth = LONGER_PER_EFFORT ** (request.effort - 1)
     n_steps = STEPS_AT_EFFORT_1 * growth
     if recipe.architecture.frame_wise:
         n_steps = max(n_steps, EPOCHS_AT_EFFORT_1 * growth * examples.n_items / examples.batch_size)
     return Schedule(round(n_steps), recipe.peak)
+
+
+def _grid_steps(
+    request: Request, examples: Examples, steps: Sequence[int], pixels: int, within: tuple[float, float]
+) -> int:
+    """Steps of latent grids: as many as usual for so many pixels, more for fewer."""
+    share = min(max(math.sqrt(pixels / examples.n_items), within[0]), within[1])
+    share *= GRID_STEPS_UNCOMPILED if library() is None else 1.0
+    return max(1, round(share * steps[request.effort - 1]))
 
 
 def goal(request: Request, size: int) -> Goal:

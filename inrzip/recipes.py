@@ -22,6 +22,7 @@ from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.hash_grid import HashConfig
 from inrzip.architectures.hinerv import HinervConfig
 from inrzip.architectures.hnerv import HnervConfig
+from inrzip.architectures.motion import MotionConfig
 from inrzip.architectures.nerv import NervConfig
 from inrzip.architectures.nervpp import NervppConfig
 from inrzip.architectures.neurbf import NeurbfConfig
@@ -41,6 +42,7 @@ ARCHITECTURES: Mapping[int, type[Config]] = {
         NervConfig,
         HnervConfig,
         GridConfig,
+        MotionConfig,
         *BACKBONES,
         HashConfig,
         DohConfig,
@@ -88,6 +90,9 @@ RECIPES: Mapping[str, Recipe] = {
     for recipe in (
         Recipe(
             "grid", GridConfig, (Kind.IMAGE,), "latents and small networks that predict them (Cool-Chic)", 1.0, 1, 1.0
+        ),
+        Recipe(
+            "motion", MotionConfig, (Kind.VIDEO,), "grids of frames that were moved (Cool-Chic for videos)", 1.0, 1, 1.0
         ),
         Recipe("siren", SirenConfig, EVERY_KIND, "coordinate network of sines (SIREN, COIN)", 6e-3, 16384, 5.5),
         Recipe("finer", FinerConfig, EVERY_KIND, "sines of growing frequency (FINER)", 6e-3, 16384, 5.5),

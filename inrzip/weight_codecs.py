@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from inrzip.architectures.base import Representation, parameters
 from inrzip.architectures.grid import GridConfig
+from inrzip.architectures.motion import MotionConfig
 from inrzip.codecs.cabac import Cabac
 from inrzip.codecs.coder import IntegerCoder
 from inrzip.codecs.huffman import HuffmanCoder
@@ -279,7 +280,7 @@ CODECS: Mapping[str, WeightCodec] = {
 
 def choose_codec(name: str | None, recipe: Recipe | None = None) -> WeightCodec:
     """The codec of that name; None: `auto`. Raises InrzipError if there is none, or not for the recipe."""
-    if name is not None and recipe is not None and recipe.architecture is GridConfig:
+    if name is not None and recipe is not None and recipe.architecture in (GridConfig, MotionConfig):
         raise InrzipError(f"recipe {recipe.name} codes its networks in its own way; --codec is for recipes like siren")
     chosen = "auto" if name is None else name
     if chosen not in CODECS:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
+from collections.abc import Mapping
 from importlib import resources
 
 import jax
@@ -68,11 +69,13 @@ class GridPrior:
     - `mean`: the three coefficients of the polynomial.
     - `spread`: for each parameter, 8 times the base-2 logarithm of the mean distance from its mean.
     - `steps`: for each array, 4 times the base-2 logarithm of its quantisation step.
+    - `moves`: what is added to the mean for planes of so many channels, in whole numbers.
     """
 
     mean: tuple[Networks, Networks, Networks]
     spread: Networks
     steps: Networks
+    moves: Mapping[int, Networks] = dataclasses.field(default_factory=dict)
 
     def networks(self, tone: int, channels: int) -> Networks:
         """The mean at a tone, in whole numbers (int64)."""
@@ -84,7 +87,10 @@ class GridPrior:
             value: ndarray = base + (slope * t * TONES_PER_DECADE + bend * t * t) // TONES_PER_DECADE**2
             return value
 
-        return for_channels(jax.tree.map(at, base, slope, bend), channels)
+        networks = for_channels(jax.tree.map(at, base, slope, bend), channels)
+        if channels in self.moves:
+            networks = jax.tree.map(np.add, networks, self.moves[channels])
+        return networks
 
     def scales(self, step: int, spread: int, channels: int) -> Int[ndarray, " n"]:
         """For every parameter in coding order, the index of the scale of its coded difference, at a file's offsets."""

@@ -1,0 +1,86 @@
+"""A video of pictures and motion, to a quality, a size or a PSNR: `encode_film`."""
+
+from __future__ import annotations
+
+import time
+
+import jax.numpy as jnp
+import numpy as np
+
+from inrzip.architectures.grid import channel_groups
+from inrzip.architectures.grid_kernels import workspace
+from inrzip.architectures.grid_layout import MAX_TONE
+from inrzip.architectures.grid_training import Layout
+from inrzip.architectures.motion import MotionConfig
+from inrzip.priors import grid_prior
+from inrzip.priors.grid_prior import tone_of
+
+from . import grid_fit, motion_fit
+from .grid_coding import PRIOR, Plane
+from .grid_encoder import Encoder, Stage, compile_coder
+from .grid_goals import (
+    FINAL_SHARE,
+    QUALITY_WORK,
+    SEARCH_WORK,
+    search,
+    seconds_of_step,
+    tone_at,
+    typical_lambda,
+    with_remark,
+)
+from .job import Job
+from .motion_encoder import FilmEncoder
+from .segment import Coded, Goal, Task
+
+QUALITY_TONES = 24
+"""By how much videos are coarser than pictures at the same `--quality`."""
+TIMES_PICTURES = 6.0
+"""A frame of a video takes that part of what a picture of the same quality takes, about."""
+SEARCHES = 2
+"""Searches for motion where a size or a PSNR is asked for."""
+
+
+def encode_film(task: Task, goal: Goal, job: Job) -> Coded:
+    """Codes a video to the goal, or as near as it can be: then `note` says what was reached."""
+    assert task.samples is not None
+    frames = (np.asarray(task.samples, np.float32) - task.spec.low) / ((task.spec.high - task.spec.low) or 1)
+    config = task.recipe.architecture.solve(task.grid, 0, **task.settings)
+    assert isinstance(config, MotionConfig)
+    film = FilmEncoder(task, frames.reshape(*task.grid.shape, task.grid.channels), config, job)
+    compile_coder()
+    try:
+        return with_remark(_encode(film, goal))
+    finally:
+        workspace.cache_clear()
+
+
+def _encode(film: FilmEncoder, goal: Goal) -> Coded:
+    task = film.task
+    n_steps = task.schedule.n_steps if task.deadline is None else _affordable_steps(film, goal)
+    if goal.quality is None:
+        return search(film, goal, n_steps, tone_of(typical_lambda(TIMES_PICTURES * 8 * goal.size / task.grid.n_points)))
+    tone = min(tone_at(goal.quality) + QUALITY_TONES, MAX_TONE)
+    return Coded(film.encode(Stage("fit", tone, None, n_steps, 0.0, (0.0, 1.0))).payload)
+
+
+def _affordable_steps(film: FilmEncoder, goal: Goal) -> int:
+    """Steps for each picture for which there is time, besides the search for motion."""
+    task, n_frames = film.task, len(film.frames)
+    assert task.deadline is not None
+    first = film.frames[0]
+    layout = Layout(first.shape[:2])
+    planes = [
+        Plane("", layout, jnp.asarray(np.moveaxis(first[..., group], -1, 0)))
+        for group in channel_groups(first.shape[2])
+    ]
+    seconds = seconds_of_step(Encoder(task, planes, grid_prior.load(PRIOR), film.job)) * n_frames
+    searching = 0.0
+    if n_frames > 1:
+        target, reference = (motion_fit.brightness(frame) for frame in film.frames[:2])
+        for _ in range(2):  # the first call compiles
+            begun = time.monotonic()
+            motion_fit.fit(target, [reference] * 2, np.zeros((5, *target.shape), np.int32), 1.0)
+            searching = (time.monotonic() - begun) * n_frames
+    work, searches = (QUALITY_WORK, 1) if goal.quality is not None else (SEARCH_WORK, SEARCHES)
+    left = FINAL_SHARE * (task.deadline - time.monotonic()) - searches * searching
+    return max(grid_fit.STEPS_AT_ONCE, min(task.schedule.n_steps, int(left / seconds / work)))
