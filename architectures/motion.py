@@ -9,6 +9,7 @@ fields of displacements, in the order of a binary tree, is how all codecs of the
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator
 from typing import ClassVar, NamedTuple, Protocol, Self
@@ -51,7 +52,7 @@ def layers(n_frames: int, interval: int) -> list[Layer]:
     """
     anchors = [*range(0, n_frames - 1, interval), n_frames - 1]
     found: list[Layer] = [(Step(0, ()),)]
-    gaps = list(zip(anchors[:-1], anchors[1:], strict=True))
+    gaps = list(itertools.pairwise(anchors))
     found += [(Step(end, (start,)),) for start, end in gaps]
     while True:
         gaps = [gap for gap in gaps if gap[1] - gap[0] > 1]
@@ -101,7 +102,7 @@ class MotionConfig(Config):
 
 def decoding_memory(grid: Grid) -> int:
     """Bytes that decoding takes, about."""
-    n_frames, height, width = grid.shape
+    _, height, width = grid.shape
     at_once = max(height * width, min(MOST_SAMPLES, math.prod(grid.shape)))
     n_planes = len(channel_groups(grid.channels))
     kept = math.prod(grid.shape) * (grid.channels * 4 + 4 * 4 + n_planes * 3)

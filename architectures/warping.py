@@ -7,6 +7,7 @@ A field is the sum of planes of whole numbers at several spacings, each bilinear
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -151,5 +152,5 @@ def _by_rows(work: Callable[[int, int], object], n: int) -> None:
         work(0, n)
         return
     ends = [n * i // parts for i in range(parts + 1)]
-    for done in [_pool().submit(work, begin, end) for begin, end in zip(ends[:-1], ends[1:], strict=True)]:
+    for done in [_pool().submit(work, begin, end) for begin, end in itertools.pairwise(ends)]:
         done.result()

@@ -5,6 +5,7 @@ the next is predicted from.
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +25,7 @@ from inrzip.priors.grid_prior import lambda_of
 from . import motion_fit, wire
 from .grid_coding import PRIOR, Plane
 from .grid_encoder import Encoder, Result, Stage, hurried
-from .grid_fit import State
+from .grid_fit import STEPS_AT_ONCE, State
 from .grid_payload import Picture
 from .job import Job
 from .motion_payload import (
@@ -41,8 +42,9 @@ from .motion_payload import (
 from .network import encode_config
 from .segment import Task
 
-TONES = (-40, -20, 0, 10, 20)
-"""By how much the first frame, anchors, and each layer between them is coarser: what others are made of must be finer.
+TRIAL, HOPELESS = 0.25, 1.2
+"""Between anchors, a fit of that part of the steps shows first what a picture would bring: if it costs so many times
+what none costs, none is coded.
 """
 BLOCK = 8
 MOTION_PRICE = 4.0
@@ -71,11 +73,33 @@ class FilmEncoder:
         depth = 0
         for layer in order:
             depth = 0 if not layer[0].references else 1 if len(layer[0].references) == 1 else max(depth, 1) + 1
-            coding.code(layer, min(max(stage.tone + TONES[min(depth, len(TONES) - 1)], 0), MAX_TONE))
+            coding.code(layer, DEPTHS[min(depth, len(DEPTHS) - 1)])
         parts = [encode_motions(order, self.motions), *coding.pictures]
         payload = encode_config(self.config) + b"".join(wire.varint(len(part)) + part for part in parts)
         errors = [np.mean((coding.decoded[i] - frame) ** 2) for i, frame in enumerate(self.frames)]
         return Result(payload, self.task.db(float(np.mean(errors))), coding.fits, stage.tone)
+
+
+class _Depth(NamedTuple):
+    """How pictures of a layer differ from others: by how many tones they are coarser, and the part of the usual steps
+    that they get.
+    """
+
+    tones: int
+    steps: float
+
+
+DEPTHS = (_Depth(-40, 4.0), _Depth(-20, 2.0), _Depth(0, 1.0), _Depth(10, 0.7), _Depth(20, 0.5))
+"""The first frame, anchors, and each layer between them: what others are made of must be finer."""
+
+
+class _Picture(NamedTuple):
+    """A coded picture, what it shows, and what that costs."""
+
+    payload: bytes
+    picture: Picture | None
+    values: Frame
+    cost: float
 
 
 class _Coding:
@@ -90,13 +114,22 @@ class _Coding:
         self._before: Picture | None = None
         self._done = 0
 
-    def code(self, layer: Layer, tone: int) -> None:
+    def code(self, layer: Layer, depth: _Depth) -> None:
         """Codes the frames of a layer."""
-        guesses = [self._predicted(step, lambda_of(tone)) for step in layer]
-        shape = self._film.frames.shape[1:3]
-        for i, steps in enumerate(mosaics(layer, shape)):
-            first = i * len(list(mosaics(layer, shape))[0])
-            self._code_picture(steps, guesses[first : first + len(steps)], tone)
+        stage, film = self._stage, self._film
+        tone = min(max(stage.tone + depth.tones, 0), MAX_TONE)
+        guesses = {step.frame: self._predicted(step, lambda_of(tone)) for step in layer}
+        n_steps = max(STEPS_AT_ONCE, round(depth.steps * stage.n_steps))
+        low, high = stage.within
+        for steps in mosaics(layer, film.frames.shape[1:3]):
+            within = [low + (high - low) * n / len(film.frames) for n in (self._done, self._done + len(steps))]
+            own = dataclasses.replace(stage, tone=tone, n_steps=n_steps, within=(within[0], within[1]))
+            rest = np.concatenate([film.frames[step.frame] - guesses[step.frame] for step in steps])
+            found = self._coded(own, rest, steps)
+            for step, values in zip(steps, np.split(found.values, len(steps)), strict=True):
+                self.decoded[step.frame] = np.clip(values + guesses[step.frame], 0, 1)
+            self.pictures.append(found.payload)
+            self._done += len(steps)
 
     def _predicted(self, step: Step, price: float) -> Frame:
         """What motion makes of a frame's references, less `MIDDLE`; the motion is noted."""
@@ -106,18 +139,13 @@ class _Coding:
             return np.zeros_like(target)
         references = [self.decoded[reference] for reference in step.references]
         base = base_field(step, self._fields, shape)
-        if self._reuse:
-            pyramid = film.motions[step.frame]
-        else:
-            pyramid = self._searched(step, references, base, price)
-        field = base * 0 if pyramid is None else field_of(base, pyramid)
-        if pyramid is not None:
-            made = predicted(field, references)
-            if not self._reuse and len(references) == 1 and _unexplained(made - target) > _unexplained(target):
-                pyramid, field = None, base * 0
-        note_fields(step, field, self._fields)
-        film.motions[step.frame] = pyramid
-        return np.zeros_like(target) if pyramid is None else made - np.float32(MIDDLE)
+        known = film.motions[step.frame] if self._reuse else self._searched(step, references, base, price)
+        made = None if known is None else predicted(field_of(base, known), references)
+        if made is not None and len(references) == 1 and _unexplained(made - target) > _unexplained(target):
+            known, made = None, None
+        note_fields(step, base * 0 if known is None else field_of(base, known), self._fields)
+        film.motions[step.frame] = known
+        return np.zeros_like(target) if made is None else made - np.float32(MIDDLE)
 
     def _searched(self, step: Step, references: list[Frame], base: Field, price: float) -> list[Planes]:
         film = self._film
@@ -125,37 +153,45 @@ class _Coding:
         begin = motion_fit.guess(seen[0], seen[1]) if len(references) == 1 else None
         return motion_fit.fit(seen[0], seen[1:], base, MOTION_PRICE * price, begin)
 
-    def _code_picture(self, steps: Layer, guesses: list[Frame], tone: int) -> None:
-        film, stage, number = self._film, self._stage, len(self.pictures)
-        height, width, channels = film.frames.shape[1:]
-        rest = np.concatenate([film.frames[step.frame] - made for step, made in zip(steps, guesses, strict=True)])
-        grid = Grid((len(rest), width), channels)
-        groups = channel_groups(channels)
-        before = None if stage.before is None else stage.before[number * len(groups) : (number + 1) * len(groups)]
-        task = dataclasses.replace(film.task, name=f"{film.task.name}/picture{number}", grid=grid, samples=None)
+    def _coded(self, stage: Stage, rest: Frame, steps: Layer) -> _Picture:
+        """A picture of what motion leaves of frames; none, if that is cheaper."""
+        encoder = self._encoder(rest)
+        planes = len(encoder.planes)
+        if stage.before is not None:
+            first = len(self.pictures) * planes
+            stage = dataclasses.replace(stage, before=stage.before[first : first + planes])
+        nothing = _Picture(b"", self._before, np.full_like(rest, MIDDLE), _cost(MIDDLE - rest, b"", stage.tone))
+        found = None
+        if len(steps[0].references) == 2 and stage.before is None:
+            n_steps = max(STEPS_AT_ONCE, round(TRIAL * stage.n_steps))
+            trial = dataclasses.replace(stage, name=f"{stage.name}/trial", n_steps=n_steps, pilot=True)
+            fits, found = self._encoded(encoder, trial, rest)
+        if found is None or found.cost < HOPELESS * nothing.cost:
+            fits, found = self._encoded(encoder, stage, rest)
+        self.fits += fits
+        if not steps[0].references:
+            return found
+        best = min(found, nothing, key=lambda picture: picture.cost)
+        self._before = best.picture
+        return best
+
+    def _encoder(self, rest: Frame) -> Encoder:
+        film, (height, width, channels) = self._film, rest.shape
+        name = f"{film.task.name}/picture{len(self.pictures)}"
+        task = dataclasses.replace(film.task, name=name, grid=Grid((height, width), channels), samples=None)
         planes = [
-            Plane(f"{task.name}/plane{i}", Layout(grid.shape), jnp.asarray(np.moveaxis(rest[..., group], -1, 0)))
-            for i, group in enumerate(groups)
+            Plane(f"{name}/plane{i}", Layout((height, width)), jnp.asarray(np.moveaxis(rest[..., group], -1, 0)))
+            for i, group in enumerate(channel_groups(channels))
         ]
-        low, high = stage.within
-        ends = [low + (high - low) * n / len(film.frames) for n in (self._done, self._done + len(steps))]
-        own = dataclasses.replace(stage, tone=tone, before=before, within=(ends[0], ends[1]))
-        prior = grid_prior.load(PRIOR)
-        if self._before is not None:
-            prior = dataclasses.replace(prior, moves=self._before.moves())
-        found = Encoder(task, planes, prior, film.job, previewed=False).encode(own)
-        picture = read_picture(wire.Cursor(found.payload), grid, self._before)
-        values = picture.render((0, len(rest)), (0, width))
-        if steps[0].references and _cost(values - rest, found.payload, tone) >= _cost(MIDDLE - rest, b"", tone):
-            values, payload = np.full_like(rest, MIDDLE), b""
-        else:
-            payload = found.payload
-            self._before = picture if steps[0].references else None
-        for i, (step, made) in enumerate(zip(steps, guesses, strict=True)):
-            self.decoded[step.frame] = np.clip(values[i * height : (i + 1) * height] + made, 0, 1)
-        self.pictures.append(payload)
-        self.fits += found.fits
-        self._done += len(steps)
+        moves = {} if self._before is None else self._before.moves()
+        prior = dataclasses.replace(grid_prior.load(PRIOR), moves=moves)
+        return Encoder(task, planes, prior, film.job, previewed=False)
+
+    def _encoded(self, encoder: Encoder, stage: Stage, rest: Frame) -> tuple[list[State], _Picture]:
+        found = encoder.encode(stage)
+        picture = read_picture(wire.Cursor(found.payload), encoder.task.grid, self._before)
+        values = picture.render((0, rest.shape[0]), (0, rest.shape[1]))
+        return found.fits, _Picture(found.payload, picture, values, _cost(values - rest, found.payload, stage.tone))
 
 
 def _cost(error: Frame, payload: bytes, tone: int) -> float:
@@ -164,7 +200,7 @@ def _cost(error: Frame, payload: bytes, tone: int) -> float:
 
 
 def _unexplained(frame: Frame) -> float:
-    """The squared error of a frame that is flat in each block of `BLOCK` rows and columns: what a few bits make of it."""
+    """The squared error of a frame that is flat in each block of `BLOCK` rows and columns: what few bits make of it."""
     height, width = (n // BLOCK * BLOCK for n in frame.shape[:2])
     if not height or not width:
         return float(np.sum((frame - frame.mean((0, 1))) ** 2))

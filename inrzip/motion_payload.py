@@ -113,7 +113,7 @@ def _moving(order: Sequence[Layer]) -> list[Step]:
 
 
 class CodedFrames:
-    """The frames of a payload, decoded when they are first looked at. Everything raises CorruptFile for damaged data."""
+    """The frames of a payload, decoded when they are first looked at. All of it raises CorruptFile for damaged data."""
 
     def __init__(self, config: MotionConfig, cursor: wire.Cursor, grid: Grid, version: int):
         n_frames, height, width = grid.shape
