@@ -44,9 +44,9 @@ def spreading(n: int, spacing: int) -> Float[ndarray, "samples nodes"]:
     """What each node gives to each of `n` samples, exact in double precision."""
     places = np.arange(n) / spacing
     n_nodes = -(-(n - 1) // spacing) + 1
-    weights = np.maximum(1 - np.abs(places[:, None] - np.arange(n_nodes)), 0)
-    weights.flags.writeable = False
-    return weights
+    shares: ndarray = np.maximum(1 - np.abs(places[:, None] - np.arange(n_nodes)), 0)
+    shares.flags.writeable = False
+    return shares
 
 
 def spread(pyramid: Sequence[ndarray], shape: tuple[int, int]) -> Float[ndarray, "planes rows columns"]:
@@ -66,14 +66,16 @@ def weights() -> Float[ndarray, "fractions taps"]:
     table = np.sinc(places) * np.sinc(places / LOBES)
     whole = np.round(table / table.sum(1, keepdims=True) * unit)
     whole[np.arange(FRACTIONS), np.argmax(whole, 1)] += unit - whole.sum(1)
-    return (whole / unit).astype(np.float32)
+    weights: ndarray = np.asarray(whole / unit, np.float32)
+    return weights
 
 
 @functools.cache
 def slopes() -> Float[ndarray, "fractions taps"]:
     """How the weights change along a pixel, about."""
     around = np.concatenate([weights(), np.roll(weights()[:1], 1, 1)])
-    return (np.gradient(around, axis=0)[:-1] * FRACTIONS).astype(np.float32)
+    table: ndarray = np.asarray(np.gradient(around, axis=0)[:-1] * FRACTIONS, np.float32)
+    return table
 
 
 @kernel("void(float32[:,:,::1], int32[:,:,::1], float32[:,::1], float32[:,:,::1], int64, int64)")

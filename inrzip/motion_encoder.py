@@ -196,7 +196,8 @@ class _Coding:
 
 def _cost(error: Frame, payload: bytes, tone: int) -> float:
     """What descends while pictures are fitted: the mean squared error and lambda times bits for a pixel."""
-    return float(np.mean(error**2)) + lambda_of(tone) * 8 * len(payload) / (error.shape[0] * error.shape[1])
+    bits_per_pixel = 8 * len(payload) / (error.shape[0] * error.shape[1])
+    return float(np.mean(error**2) + lambda_of(tone) * bits_per_pixel)
 
 
 def _unexplained(frame: Frame) -> float:

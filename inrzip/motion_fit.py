@@ -35,6 +35,8 @@ SHARPNESS = 3.0
 FLOW_PIXELS = 150_000
 """Larger frames are halved before their flow is guessed."""
 FLOW_ATTACHMENT = 15.0
+LEAST_SIDE = 16
+"""Smaller frames begin without one."""
 LUMA = (0.3, 0.5, 0.2)
 """What brightness is made of, where there are three channels or more."""
 
@@ -54,11 +56,9 @@ def guess(target: Plane, reference: Plane) -> list[Float[ndarray, "planes rows c
     halvings, shape = 0, target.shape
     while target.size > FLOW_PIXELS:
         target, reference, halvings = _halved(target), _halved(reference), halvings + 1
-    flow = (
-        np.zeros((2, *target.shape))
-        if min(target.shape) < 2
-        else optical_flow_tvl1(target, reference, attachment=FLOW_ATTACHMENT)
-    )
+    flow = np.zeros((2, *target.shape))
+    if min(target.shape) >= LEAST_SIDE:
+        flow = optical_flow_tvl1(target, reference, attachment=FLOW_ATTACHMENT)  # type: ignore[no-untyped-call]
     flow = np.stack([np.repeat(np.repeat(f, 2**halvings, 0), 2**halvings, 1) for f in flow])
     flow = flow[:, : shape[0], : shape[1]] * (2**halvings * PER_PIXEL)
     pyramid = []
@@ -106,12 +106,11 @@ def fit(
             field += (rows @ planes @ columns.T) * units[:, None, None]
         seen = [moved_with_slopes(reference, field[2 * i : 2 * i + 2]) for i, reference in enumerate(references)]
         if len(seen) == 1:
-            error = seen[0][0] - target
-            return 2 * error * seen[0][1:]
+            return np.asarray(2 * (seen[0][0] - target) * seen[0][1:])
         mix = np.clip(field[4], 0, 1)
         error = seen[0][0] + mix * (seen[1][0] - seen[0][0]) - target
         parts = [(1 - mix) * seen[0][1:], mix * seen[1][1:], (seen[1][0] - seen[0][0])[None]]
-        return 2 * error * np.concatenate(parts)
+        return np.asarray(2 * error * np.concatenate(parts))
 
     def descend(free: range, n_steps: int, peak: float) -> None:
         moments = {i: (np.zeros_like(levels[i]), np.zeros_like(levels[i])) for i in free}

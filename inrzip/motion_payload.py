@@ -62,7 +62,7 @@ def base_field(step: Step, fields: dict[tuple[int, int], Field], shape: tuple[in
 def field_of(base: Field, pyramid: Sequence[Planes]) -> Field:
     """The motion of a frame, exact on every machine."""
     units = np.array([FRACTIONS // PER_PIXEL] * (len(base) // 2 * 2) + [FRACTIONS // PER_UNIT_OF_MIX] * (len(base) % 2))
-    moving = spread([planes * units[:, None, None] for planes in pyramid], base.shape[1:])  # type: ignore[arg-type]
+    moving = spread([planes * units[:, None, None] for planes in pyramid], base.shape[1:])
     field: Field = np.clip(base + np.floor(moving + 0.5), -FARTHEST, FARTHEST).astype(np.int32)
     return field
 
