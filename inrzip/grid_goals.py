@@ -136,14 +136,14 @@ class Encodes(Protocol):
     def encode(self, stage: Stage) -> Result: ...
 
 
-def search(encoder: Encodes, goal: Goal, n_steps: int, tone: int) -> Coded:
+def search(encoder: Encodes, goal: Goal, n_steps: int, tone: int, pilots: int = PILOTS) -> Coded:
     """Pilot fits, the first at `tone`, find the tone; the main fit is corrected by short ones until it is within the
     goal's window.
     """
     fits: list[State] | None = None
     n_pilot = max(grid_fit.STEPS_AT_ONCE, round(PILOT_SHARE * n_steps))
-    share = PILOTS * PILOT_SHARE
-    for i in range(PILOTS):
+    share = pilots * PILOT_SHARE
+    for i in range(pilots):
         within = i * PILOT_SHARE * MAIN_SHARE, (i + 1) * PILOT_SHARE * MAIN_SHARE
         found = encoder.encode(Stage(f"pilot{i}", tone, fits, n_pilot, 0.0, within, pilot=True))
         if encoder.hurried:

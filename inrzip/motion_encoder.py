@@ -53,13 +53,14 @@ MOTION_PRICE = 4.0
 
 @dataclasses.dataclass
 class FilmEncoder:
-    """A video to be coded. `motions`: what the last search found."""
+    """A video to be coded. `motions`: what the last search found; `haste`: by how much searches are shorter."""
 
     task: Task
     frames: Float[ndarray, "frames rows columns channels"]
     config: MotionConfig
     job: Job
     motions: Motions = dataclasses.field(default_factory=dict)
+    haste: float = 1.0
 
     @property
     def hurried(self) -> bool:
@@ -68,7 +69,7 @@ class FilmEncoder:
 
     def encode(self, stage: Stage) -> Result:
         """Fits and codes all frames. Motion is looked for anew unless the stage only corrects the one before."""
-        coding = _Coding(self, stage, reuse=stage.before is not None and (stage.pilot or stage.begin > 0))
+        coding = _Coding(self, stage, reuse=self._known(stage))
         order = layers(len(self.frames), self.config.interval)
         depth = 0
         for layer in order:
@@ -78,6 +79,10 @@ class FilmEncoder:
         payload = encode_config(self.config) + b"".join(wire.varint(len(part)) + part for part in parts)
         errors = [np.mean((coding.decoded[i] - frame) ** 2) for i, frame in enumerate(self.frames)]
         return Result(payload, self.task.db(float(np.mean(errors))), coding.fits, stage.tone)
+
+    def _known(self, stage: Stage) -> bool:
+        """Whether motion need not be looked for anew: where a stage corrects the one before, or time is short."""
+        return stage.before is not None and (stage.pilot or stage.begin > 0 or self.haste > 1)
 
 
 class _Depth(NamedTuple):
@@ -151,7 +156,7 @@ class _Coding:
         film = self._film
         seen = [motion_fit.brightness(frame) for frame in (film.frames[step.frame], *references)]
         begin = motion_fit.guess(seen[0], seen[1]) if len(references) == 1 else None
-        return motion_fit.fit(seen[0], seen[1:], base, MOTION_PRICE * price, begin)
+        return motion_fit.fit(seen[0], seen[1:], base, MOTION_PRICE * price, begin, film.haste)
 
     def _coded(self, stage: Stage, rest: Frame, steps: Layer) -> _Picture:
         """A picture of what motion leaves of frames; none, if that is cheaper."""

@@ -20,6 +20,7 @@ from .grid_coding import PRIOR, Plane
 from .grid_encoder import Encoder, Stage, compile_coder
 from .grid_goals import (
     FINAL_SHARE,
+    PILOTS,
     QUALITY_WORK,
     SEARCH_WORK,
     search,
@@ -38,6 +39,8 @@ TIMES_PICTURES = 6.0
 """A frame of a video takes that part of what a picture of the same quality takes, about."""
 SEARCHES = 2
 """Searches for motion where a size or a PSNR is asked for."""
+MOTION_SHARE, MOST_HASTE = 0.4, 5.0
+"""The part of the time that they may take; beyond it there is but one, with fewer steps."""
 
 
 def encode_film(task: Task, goal: Goal, job: Job) -> Coded:
@@ -58,7 +61,8 @@ def _encode(film: FilmEncoder, goal: Goal) -> Coded:
     task = film.task
     n_steps = task.schedule.n_steps if task.deadline is None else _affordable_steps(film, goal)
     if goal.quality is None:
-        return search(film, goal, n_steps, tone_of(typical_lambda(TIMES_PICTURES * 8 * goal.size / task.grid.n_points)))
+        tone = tone_of(typical_lambda(TIMES_PICTURES * 8 * goal.size / task.grid.n_points))
+        return search(film, goal, n_steps, tone, PILOTS if film.haste == 1 else 1)
     tone = min(tone_at(goal.quality) + QUALITY_TONES, MAX_TONE)
     return Coded(film.encode(Stage("fit", tone, None, n_steps, 0.0, (0.0, 1.0))).payload)
 
@@ -81,6 +85,10 @@ def _affordable_steps(film: FilmEncoder, goal: Goal) -> int:
             begun = time.monotonic()
             motion_fit.fit(target, [reference] * 2, np.zeros((5, *target.shape), np.int32), 1.0)
             searching = (time.monotonic() - begun) * n_frames
+    left = FINAL_SHARE * (task.deadline - time.monotonic())
     work, searches = (QUALITY_WORK, 1) if goal.quality is not None else (SEARCH_WORK, SEARCHES)
-    left = FINAL_SHARE * (task.deadline - time.monotonic()) - searches * searching
+    if searches * searching > MOTION_SHARE * left:
+        searches = 1
+        film.haste = min(max(searching / (MOTION_SHARE * left), 1.01), MOST_HASTE) if left > 0 else MOST_HASTE
+    left -= searches * searching / film.haste
     return max(grid_fit.STEPS_AT_ONCE, min(task.schedule.n_steps, int(left / seconds / work)))

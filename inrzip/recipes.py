@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping
 
 from inrzip.architectures.backbones import (
@@ -135,19 +134,10 @@ RECIPES: Mapping[str, Recipe] = {
     )
 }
 
-LARGE_FRAME = 250_000
-"""Pixels above which NeRV is the default: at equal time on two cores it gets further there than HNeRV, which needs
-fewer epochs but several times the time for each.
-"""
-
 
 def default_recipe(spec: Spec) -> str:
     """The name of the recipe for a signal when the user names none."""
-    if spec.kind == Kind.IMAGE:
-        return "grid"
-    if spec.kind != Kind.VIDEO:
-        return "siren"
-    return "nerv" if math.prod(spec.shape[1:]) > LARGE_FRAME else "hnerv"
+    return {Kind.IMAGE: "grid", Kind.VIDEO: "motion"}.get(spec.kind, "siren")
 
 
 def choose_recipe(name: str | None, spec: Spec) -> Recipe:

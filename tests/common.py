@@ -29,11 +29,14 @@ def make_quick(set_attribute: Callable[[Any, str, Any], None]) -> None:
     """Makes fits so short that they only show that everything works."""
     import functools
 
-    from inrzip import compression, plan, shape_metrics
+    from inrzip import compression, motion_fit, plan, shape_metrics
     from inrzip.media import meshes
 
     set_attribute(plan, "STEPS_AT_EFFORT_1", QUICK_STEPS)
     set_attribute(plan, "EPOCHS_AT_EFFORT_1", 4.0)
+    set_attribute(plan, "FILM_STEPS", (QUICK_STEPS,) * 9)
+    set_attribute(plan, "FILM_STEPS_RANGE", (1.0, 1.0))
+    set_attribute(motion_fit, "STEPS", 5)
     set_attribute(compression, "SDF_SAMPLES", QUICK_SDF_SAMPLES)
     set_attribute(meshes, "RESOLUTION", QUICK_GRID)
     set_attribute(shape_metrics, "IOU_GRID", 8)

@@ -25,6 +25,7 @@ import numpy as np
 from inrzip import wire
 from inrzip.architectures.base import Config, Grid
 from inrzip.architectures.grid import GridConfig
+from inrzip.architectures.motion import MotionConfig
 from inrzip.architectures.nirvana import NirvanaConfig
 from inrzip.codecs.uniform import step_size
 from inrzip.codecs.weights import CODERS
@@ -72,7 +73,7 @@ METADATA: tuple[tuple[str, MetaValue], ...] = (
 def network_files() -> list[bytes]:
     """Valid files: each kind of signal, each architecture, with one segment and several, with sound and without."""
     siren, nerv, hnerv = (ARCHITECTURES[number] for number in (1, 2, 3))
-    apart = (1, 2, 3, GridConfig.number, NirvanaConfig.number)
+    apart = (1, 2, 3, GridConfig.number, NirvanaConfig.number, MotionConfig.number)
     rest = [architecture for number, architecture in ARCHITECTURES.items() if number not in apart]
     films, others = ([a for a in rest if a.frame_wise == whole] for whole in (True, False))
     sound = _file(Spec(Kind.AUDIO, (700,), 2, "i2", -2e4, 2e4, {"rate": (8000, 1)}), siren, 300)

@@ -39,6 +39,7 @@ def weight_digest(source: Path | bytes) -> str:
     from inrzip import wire
     from inrzip.architectures.base import Grid, parameters
     from inrzip.architectures.grid import GridConfig
+    from inrzip.architectures.motion import MotionConfig
     from inrzip.codecs.levels import UniformSteps
     from inrzip.codecs.weights import decode_tensors
     from inrzip.container import Container
@@ -54,6 +55,9 @@ def weight_digest(source: Path | bytes) -> str:
             payload = container.segment(i)
             cursor = wire.Cursor(payload)
             config = decode_config(ARCHITECTURES[header.architecture], cursor, grid)
+            if isinstance(config, MotionConfig):
+                digest.update(_film_bytes(config, cursor, grid, header.version))
+                continue
             if isinstance(config, GridConfig):
                 digest.update(_latent_bytes(config, payload[cursor.position :], grid))
                 continue
@@ -64,15 +68,31 @@ def weight_digest(source: Path | bytes) -> str:
     return digest.hexdigest()
 
 
+def _film_bytes(config: Any, cursor: Any, grid: Any, version: int) -> bytes:
+    """All motion of a video, and networks and latents of its pictures."""
+    from inrzip.motion_payload import CodedFrames
+
+    frames, found = CodedFrames(config, cursor, grid, version), b""
+    for _, pyramid in sorted(frames._motions.items()):
+        found += b"".join(np.asarray(planes, "<i4").tobytes() for planes in pyramid or ())
+    for picture in dict.fromkeys(picture for picture, _ in frames._pictures.values()):
+        found += _planes_bytes(picture)
+    return found
+
+
 def _latent_bytes(config: Any, stream: bytes, grid: Any) -> bytes:
     """Networks and latents of a picture, one after the other."""
-    import jax
-
     from inrzip.grid_payload import Picture
 
     height, width = grid.shape
-    picture, found = Picture(config, stream, (height, width), grid.channels), b""
-    picture.render((0, height), (0, width))
+    return _planes_bytes(Picture(config, stream, (height, width), grid.channels))
+
+
+def _planes_bytes(picture: Any) -> bytes:
+    import jax
+
+    found = b""
+    picture.render((0, picture.shape[0]), (0, picture.shape[1]))
     for _, plane in sorted(picture._planes.items()):
         found += b"".join(np.asarray(leaf, "<f4").tobytes() for leaf in jax.tree.leaves(plane.networks))
         found += b"".join(np.asarray(latents, "<i4").tobytes() for latents in plane.grids.grids)
@@ -116,7 +136,7 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
     waves = np.sin(sum(np.meshgrid(*[np.linspace(0, 2, n) for n in (5, 4, 6, 3)], indexing="ij")))
     np.save(folder / "floats.npy", waves.astype("f4"))
     np.save(folder / "line.npy", (1000 * waves[0, 0].ravel()).astype("i2"))
-    film_size = {"target_size": 2_900}
+    film_size = {"target_size": 2_900, "recipe": "hnerv"}
     return {
         "image_siren": (image, {"target_size": 500, "recipe": "siren"}),
         "image_alpha_siren": (alpha, {"target_size": 200, "recipe": "siren"}),
@@ -137,6 +157,7 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         "video_hinerv": (short, {"target_size": 1_500, "recipe": "hinerv"}),
         "video_boost": (short, {"target_size": 1_800, "recipe": "boost"}),
         "video_nirvana": (groups, {"target_size": 1_200, "recipe": "nirvana", "settings": {"frames": "2"}}),
+        "video_motion": (groups, {"quality": 60, "recipe": "motion", "settings": {"interval": "3"}}),
         "video_hnerv_copied_sound": (film, film_size),
         "video_hnerv_coded_sound": (film, film_size | {"audio": "inr"}),
     } | {f"image_{recipe}": (image, {"target_size": 400, "recipe": recipe}) for recipe in PLANAR}

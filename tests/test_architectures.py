@@ -24,6 +24,7 @@ from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.hash_grid import HashConfig
 from inrzip.architectures.hinerv import HinervConfig
 from inrzip.architectures.hnerv import HnervConfig
+from inrzip.architectures.motion import MotionConfig
 from inrzip.architectures.nerv import NervConfig
 from inrzip.architectures.nervpp import NervppConfig
 from inrzip.architectures.neurbf import NeurbfConfig
@@ -144,6 +145,7 @@ def test_the_lists_name_every_architecture():
     tested_apart |= {HashConfig, NeurbfConfig}  # tests/test_hash_grid.py
     tested_apart |= {TreeConfig}  # tests/test_tree.py
     tested_apart |= {NirvanaConfig}  # tests/test_nirvana.py
+    tested_apart |= {MotionConfig}  # tests/test_motion.py
     assert set(ARCHITECTURES.values()) - tested_apart == {architecture for architecture, _ in CASES} == set(SIZES)
     assert all(ARCHITECTURES[architecture.number] is architecture for architecture in SIZES)
 

@@ -296,7 +296,7 @@ def test_video(tmp_path, film, audio):
     source = tmp_path / "a.mp4"
     source.write_bytes(film.read_bytes())
     report, decoded = round_trip(source, ".npy", audio=audio, target_size=5_000)
-    assert report.bytes <= 5_000 and report.recipe == "hnerv"
+    assert report.bytes <= 5_000 and report.recipe == "motion"
     original, got = frames_of(source), np.load(decoded)
     assert len(got) == 5
     same_psnr(report, original, got, 255)
