@@ -44,7 +44,7 @@ JUDGEMENTS = 50
 MOST_JUDGED = 500
 """The parameters are compared with the best so many times in a fit, or after so many steps, in whole epochs: else the
 best would be those that met the easiest frames. That is at fixed steps, not where the clock happens to end a call, so
-that a fit has the same result however fast it runs.
+that a fit has the same result however fast it runs. A fit with a deadline counts on the steps that it is seen to have.
 """
 
 
@@ -221,7 +221,7 @@ def fit(
     epoch = examples.steps_per_epoch
     scheduled = _whole(schedule.n_steps, epoch) or schedule.n_steps
     n_steps = scheduled
-    interval = max(_whole(min(max(LEAST_JUDGED, n_steps // JUDGEMENTS), MOST_JUDGED), epoch), epoch)
+    interval, settled = _judged_after(n_steps, epoch), deadline is None
     longest, pace = 1, None
     while int(state.step) < n_steps:
         count = min(longest, n_steps - int(state.step), interval - int(state.step) % interval)
@@ -238,6 +238,8 @@ def fit(
         pace = seconds / count if pace == 0 else PACE_MEMORY * pace + (1 - PACE_MEMORY) * seconds / count
         if deadline is not None:
             n_steps = min(scheduled, int(state.step) + max(int((deadline - time.monotonic()) / pace), 0))
+            if not settled and count >= LEAST_JUDGED:  # a call long enough to tell the pace
+                interval, settled = _judged_after(n_steps, epoch), True
         if not np.isfinite(loss) or loss > SPIKE * float(state.best_loss):
             state = _recover(state)
         if watch is not None and watch(state, loss, n_steps, (n_steps - int(state.step)) * pace):
@@ -248,6 +250,11 @@ def fit(
     kept = state.best if np.isfinite(float(state.best_loss)) else state.parameters
     fitted: TrainableT = eqx.combine(kept, static)
     return fitted
+
+
+def _judged_after(n_steps: int, epoch: int) -> int:
+    """Steps between judgements."""
+    return max(_whole(min(max(LEAST_JUDGED, n_steps // JUDGEMENTS), MOST_JUDGED), epoch), epoch)
 
 
 def _whole(n_steps: int, epoch: int) -> int:

@@ -17,7 +17,7 @@ from inrzip.architectures.siren import SirenConfig
 from inrzip.checkpoint import Checkpoint
 from inrzip.constraints import Constrained, Rounded, round_through
 from inrzip.examples import Frames, GridPoints, ScatteredPoints
-from inrzip.fitting import Schedule, fit, learning_rate, start
+from inrzip.fitting import MOST_JUDGED, Schedule, fit, learning_rate, start
 from inrzip.job import LEAST_STEPS, Job
 from tests.common import picture, slow
 
@@ -98,6 +98,22 @@ def test_deadline_is_kept():
     begun = time.monotonic()
     fit(new_module(), EXAMPLES, Schedule(10**6, 1e-3), deadline=begun + 1.0)
     assert 0.5 < time.monotonic() - begun < 3.0
+
+
+def test_a_fit_with_a_deadline_is_judged_by_the_steps_that_it_has(monkeypatch):
+    """Not by those of the schedule, which a deadline may cut to few: a fit that goes astray early would stay there."""
+    clock = iter(range(10**6))
+    monkeypatch.setattr("inrzip.fitting.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("inrzip.fitting.SECONDS_BETWEEN_REPORTS", 20.0)  # the clock ticks when it is read, so by calls
+    judged = []
+    fit(
+        new_module(),
+        EXAMPLES,
+        Schedule(10**6, 1e-3),
+        deadline=60.0,
+        watch=lambda state, *_: judged.append((int(state.step), float(state.best_loss))) and False,
+    )
+    assert judged[-1][0] < MOST_JUDGED and np.isfinite(judged[-1][1])
 
 
 def test_watcher_ends_the_fit():
