@@ -23,6 +23,8 @@ if _TYPE_CHECKING:
     from .inspection import info as info
     from .inspection import recipe_list as recipe_list
     from .inspection import verify as verify
+    from .members import Collection as Collection
+    from .members import Collection as open_all  # noqa: F401
     from .media import read_signal as read_signal
     from .media import write_signal as write_signal
     from .reader import Reader as Reader
@@ -36,13 +38,14 @@ _HOMES = {
     "decompression": ("DecompressReport", "decompress"),
     "errors": ("CorruptFile", "InrzipError"),
     "inspection": ("codec_list", "info", "recipe_list", "verify"),
+    "members": ("Collection", "open_all"),
     "media": ("read_signal", "write_signal"),
     "reader": ("Reader", "open"),
     "research": ("Fitted", "fit"),
     "signal": ("Kind", "Spec"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-_RENAMED = {"open": "Reader"}
+_RENAMED = {"open": "Reader", "open_all": "Collection"}
 __all__ = sorted(_HOME_OF)
 
 
