@@ -14,7 +14,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from itertools import pairwise
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -23,12 +24,16 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int32, PRNGKeyArray, Shaped
 
 from .base import FrameRepresentation, Grid, Representation, Trainable, parameters, solve_width
-from .frames import MAX_CHANNELS, Conv, Head, Rising, StemConfig, UpBlock, choose_scales, pixel_shuffle
+from .frames import MAX_CHANNELS, Head, Rising, StemConfig, UpBlock, choose_scales, pixel_shuffle
 from .nerv import KERNEL, STEM_ROWS, NervConfig, NervStem
 
 MAX_MODES = 16
 MODES = 2
-SHARE = 70
+SHARE = 40
+OLD_SCORE = 0.05
+"""First scores of weights that earlier videos use, as a part of what they would be by their magnitude: these are far
+larger than those of fresh weights, which fit the video better (measured: 1 to 4 dB in short fits).
+"""
 WHOLE = 100
 FOURIER_BLOCK = 1
 """The Fourier operator is beside this block, or beside the last if there are fewer."""
@@ -59,13 +64,13 @@ class PfnrConfig(StemConfig):
         return Pfnr(self, grid, key)
 
     @classmethod
-    def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
+    def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> PfnrConfig:
         """`n_parameters` counts what a first video uses."""
         shuffle, strides = choose_scales(grid, settings, STEM_ROWS)
         usual = {"before": 0, "share": SHARE, "modes": MODES, "frequencies": 40, "floor": 12}
         chosen = usual | settings | {"before": 0}
 
-        def config(channels: int) -> Self:
+        def config(channels: int) -> PfnrConfig:
             sizes = {"channels": channels, "hidden": 2 * channels} | chosen
             return cls(**sizes, shuffle=shuffle, strides=strides)
 
@@ -140,7 +145,7 @@ class Pfnr(Rising):
         keys = jax.random.split(key, len(config.strides) + 3)
         self.stem = config.make_stem(grid, keys[0])
         widths = config.widths()
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.blocks = [
             UpBlock(n_in, n_out, KERNEL, stride, k)
             for (n_in, n_out), stride, k in zip(pairs, config.strides, keys[1:-2], strict=True)
@@ -237,10 +242,11 @@ class Choosing(Trainable):
     share: int = eqx.field(static=True)
 
     def __init__(self, network: Subnetwork, share: int):
-        """The first scores are the magnitudes of the weights, in units of their layer's mean."""
+        """The first scores are the magnitudes of the weights, in units of their layer's mean; see `OLD_SCORE`."""
         self.network = network
-        shared = [c for c, is_one in zip(network.candidates(), is_shared(network.network), strict=True) if is_one]
-        self.scores = [jnp.abs(values) / (jnp.mean(jnp.abs(values)) + 1e-12) for values in shared]
+        parts = zip(network.candidates(), network.kept, is_shared(network.network), strict=True)
+        shared = [(jnp.abs(values), bits != 0) for values, bits, is_one in parts if is_one]
+        self.scores = [jnp.where(old, OLD_SCORE, 1) * each / (jnp.mean(each) + 1e-12) for each, old in shared]
         self.share = share
 
     def prepare(self) -> tuple[Trainable, Float[Array, ""]]:

@@ -17,16 +17,18 @@ if _TYPE_CHECKING:
     from .compression import compress as compress
     from .decompression import DecompressReport as DecompressReport
     from .decompression import decompress as decompress
+    from .decompression import decompress_all as decompress_all
     from .errors import CorruptFile as CorruptFile
     from .errors import InrzipError as InrzipError
     from .inspection import codec_list as codec_list
     from .inspection import info as info
+    from .inspection import is_collection as is_collection
     from .inspection import recipe_list as recipe_list
     from .inspection import verify as verify
-    from .members import Collection as Collection
-    from .members import Collection as open_all  # noqa: F401
     from .media import read_signal as read_signal
     from .media import write_signal as write_signal
+    from .members import Collection as Collection
+    from .members import Collection as open_all  # noqa: F401
     from .reader import Reader as Reader
     from .reader import Reader as open  # noqa: F401
     from .signal import Kind as Kind
@@ -35,9 +37,9 @@ if _TYPE_CHECKING:
 # Loaded when first used, so that `inrzip --help` need not wait for JAX.
 _HOMES = {
     "compression": ("CompressReport", "compress"),
-    "decompression": ("DecompressReport", "decompress"),
+    "decompression": ("DecompressReport", "decompress", "decompress_all"),
     "errors": ("CorruptFile", "InrzipError"),
-    "inspection": ("codec_list", "info", "recipe_list", "verify"),
+    "inspection": ("codec_list", "info", "is_collection", "recipe_list", "verify"),
     "members": ("Collection", "open_all"),
     "media": ("read_signal", "write_signal"),
     "reader": ("Reader", "open"),

@@ -10,7 +10,6 @@ from typing import BinaryIO, Self
 from .collection import CollectionFile
 from .errors import CorruptFile
 from .reader import DEFAULT_MAX_MEMORY, Reader
-from .recipes import ARCHITECTURES
 from .video_sequence import Pool
 
 
@@ -49,9 +48,7 @@ class Collection:
         def earlier(before: int) -> Pool:
             return self.pool(self._place(number, before))
 
-        return Reader(
-            file.section(number), self._max_memory, partial=partial, name=file.label(number), earlier=earlier
-        )
+        return Reader(file.section(number), self._max_memory, partial=partial, name=file.label(number), earlier=earlier)
 
     def pool(self, number: int) -> Pool:
         """The weights that videos in sequence use up to a member. Raises CorruptFile.

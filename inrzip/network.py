@@ -225,4 +225,9 @@ def decode_config(architecture: type[Config], cursor: wire.Cursor, grid: Grid) -
 def describe(config: Config) -> str:
     """A configuration on one line, for people."""
     fields = ", ".join(f"{f.name} {getattr(config, f.name)}" for f in dataclasses.fields(config))
-    return f"{type(config).__name__.removesuffix('Config').lower()}: {fields}"
+    return f"{architecture_name(type(config))}: {fields}"
+
+
+def architecture_name(architecture: type[Config]) -> str:
+    """What people call it."""
+    return architecture.__name__.removesuffix("Config").lower()

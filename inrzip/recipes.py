@@ -129,7 +129,7 @@ RECIPES: Mapping[str, Recipe] = {
             64,
             3.5,
         ),
-        Recipe("pfnr", PfnrConfig, (Kind.VIDEO,), "videos in sequence, in one network (PFNR)", 1e-2, 1, 4.5),
+        Recipe("pfnr", PfnrConfig, (Kind.VIDEO,), "videos in sequence, in one network (PFNR)", 1e-2, 1, 3.5),
     )
 }
 

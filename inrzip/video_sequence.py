@@ -38,8 +38,8 @@ Earlier = Callable[[int], "Pool"]
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
-    """The weights that videos use up to one of the configuration `config`: for each parameter array the values, float32,
-    0 where none is used.
+    """The weights that videos use up to one of the configuration `config`: for each parameter array the values,
+    float32, 0 where none is used.
     """
 
     config: PfnrConfig
@@ -112,7 +112,8 @@ def decode_video(
         kept = pool.kept(shapes)
         n_kept = [int(np.count_nonzero(values)) for values in kept]
         own = [(values.size - n,) if n else values.shape for values, n in zip(kept, n_kept, strict=True)]
-        return [(n,) for n in n_kept if n] + [shape for shape in own if 0 not in shape]
+        chosen: Shapes = [(n,) for n in n_kept if n]
+        return chosen + [shape for shape in own if 0 not in shape]
 
     config, tensors = decode_weights(payload, PfnrConfig.number, grid, max_memory, version, arrange)
     assert isinstance(config, PfnrConfig)
@@ -147,4 +148,5 @@ def _choice(tensor: QuantisedTensor) -> Bool[np.ndarray, " n"]:
     integers = tensor.integers
     if tensor.levels != UniformSteps(CHOICE_STEP) or ((integers != 0) & (integers != 1)).any():
         raise CorruptFile("its choice of weights is damaged")
-    return integers == 1
+    chosen: Bool[np.ndarray, " n"] = integers == 1
+    return chosen
