@@ -79,6 +79,8 @@ class PfnrConfig(StemConfig):
 
     def check(self, grid: Grid) -> None:
         self.nerv.check(grid)
+        if not self.strides:
+            raise ValueError("PFNR without a block")
         if not 1 <= self.modes <= MAX_MODES or not 1 <= self.share <= WHOLE:
             raise ValueError(f"PFNR of {self.modes} frequencies, {self.share} percent of the weights")
 

@@ -13,6 +13,7 @@ if (_root / "pyproject.toml").is_file() and (_root / "architectures").is_dir():
 __version__ = "0.1.0"
 
 if _TYPE_CHECKING:
+    from .collection import is_collection as is_collection
     from .compression import CompressReport as CompressReport
     from .compression import compress as compress
     from .decompression import DecompressReport as DecompressReport
@@ -22,7 +23,6 @@ if _TYPE_CHECKING:
     from .errors import InrzipError as InrzipError
     from .inspection import codec_list as codec_list
     from .inspection import info as info
-    from .inspection import is_collection as is_collection
     from .inspection import recipe_list as recipe_list
     from .inspection import verify as verify
     from .media import read_signal as read_signal
@@ -36,10 +36,11 @@ if _TYPE_CHECKING:
 
 # Loaded when first used, so that `inrzip --help` need not wait for JAX.
 _HOMES = {
+    "collection": ("is_collection",),
     "compression": ("CompressReport", "compress"),
     "decompression": ("DecompressReport", "decompress", "decompress_all"),
     "errors": ("CorruptFile", "InrzipError"),
-    "inspection": ("codec_list", "info", "is_collection", "recipe_list", "verify"),
+    "inspection": ("codec_list", "info", "recipe_list", "verify"),
     "members": ("Collection", "open_all"),
     "media": ("read_signal", "write_signal"),
     "reader": ("Reader", "open"),

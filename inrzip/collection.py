@@ -129,6 +129,18 @@ class Section(io.RawIOBase):
 COPY_BYTES = 1 << 20
 
 
+def is_collection(path: Path | str) -> bool:
+    """Whether a file begins as one of several signals does, even if it holds one. A file that cannot be read does
+    not.
+    """
+    try:
+        with open_regular(Path(path)) as file:
+            start = file.read(FIXED_BYTES)
+    except (InrzipError, OSError):
+        return False
+    return len(start) == FIXED_BYTES and start.startswith(MAGIC) and start[3] & KIND_MASK == COLLECTION
+
+
 class CollectionFile:
     """An open file of several signals, or of one. A context manager."""
 

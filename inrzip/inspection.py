@@ -11,7 +11,6 @@ import numpy as np
 from inrzip.architectures.base import Grid
 
 from . import media, wire
-from .collection import CollectionFile
 from .errors import InrzipError
 from .measure import measure
 from .members import Collection
@@ -47,12 +46,6 @@ def recipe_list() -> list[RecipeInfo]:
 def codec_list() -> list[CodecInfo]:
     """All ways to code weights, by name."""
     return [CodecInfo(codec.name, codec.summary) for codec in CODECS.values()]
-
-
-def is_collection(source: Path | str) -> bool:
-    """Whether a file is one of several signals, even if it holds one. Raises InrzipError."""
-    with CollectionFile.open(Path(source)) as file:
-        return file.several
 
 
 def info(source: Path | str, member: int | str | None = None) -> dict[str, object]:

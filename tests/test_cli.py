@@ -113,6 +113,7 @@ def test_decompress_passes_every_option(calls: Calls, photo: Path, capsys: pytes
         "scale": 2.5,
         "max_memory": 2 * 10**9,
         "partial": True,
+        "member": None,
         "overwrite": False,
         "progress": None,
     }
