@@ -16,8 +16,8 @@ from numpy import ndarray
 from tests.page_frames import Image, Shape, Weights, conv, conv_shapes, encode, gelu, head, shuffled, stem
 
 Arrays = list[Float[ndarray, "..."]]
-Read = Callable[[list[Shape]], Arrays]
-"""Reads tensors of these shapes, in order."""
+Read = Callable[[list[Shape]], list[tuple[Float[ndarray, "..."], Float[ndarray, "..."]]]]
+"""Reads tensors of these shapes, in order: their integers and their weights."""
 
 
 def _widths(fields: list[int], strides: list[int]) -> list[int]:
@@ -80,12 +80,12 @@ def weights_of(wanted: list[Shape], store: Arrays | None, read: Read) -> tuple[A
     counts = [int((old != 0).sum()) for old in mine]
     own = [(old.size - m,) if m else old.shape for old, m in zip(mine, counts, strict=True)]
     found = iter(read([(m,) for m in counts if m] + [shape for shape in own if shape != (0,)]))
-    choices = [next(found) if m else None for m in counts]
+    choices = [next(found)[0] if m else None for m in counts]
     used, after = [], []
     for place, (old, choice, shape) in enumerate(zip(mine, choices, own, strict=True)):
         new = np.zeros(old.shape)
         if shape != (0,):
-            new[old == 0] = next(found).ravel()
+            new[old == 0] = next(found)[1].ravel()
         chosen = np.zeros(old.shape)
         if choice is not None:
             assert set(choice.tolist()) <= {0, 1}
