@@ -31,8 +31,8 @@ def clip(path: Path, n_frames: int, height: int, width: int) -> UInt8[ndarray, "
     factor = min(frames.shape[1] // height, frames.shape[2] // width)
     top, left = (frames.shape[1] - factor * height) // 2, (frames.shape[2] - factor * width) // 2
     middle = frames[:, top : top + factor * height, left : left + factor * width].astype(np.float64)
-    squares = middle.reshape(len(frames), height, factor, width, factor, 3)
-    return np.rint(squares.mean((2, 4))).astype(np.uint8)
+    means = middle.reshape(len(frames), height, factor, width, factor, 3).mean((2, 4))
+    return np.asarray(np.rint(means), np.uint8)
 
 
 def reused(members: Collection, number: int) -> float:
@@ -63,7 +63,7 @@ def main() -> None:
     options = parser.parse_args()
     width, height = map(int, options.size.split("x"))
     how: dict[str, Any] = {"kind": "video", "target_size": options.bytes, "effort": options.effort}
-    pfnr = {"recipe": "pfnr", "settings": {"share": options.share} if options.share else {}}
+    pfnr: dict[str, Any] = {"recipe": "pfnr", "settings": {"share": options.share} if options.share else {}}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         out, after, samples, sources = folder / "all.inrz", [], [], []
@@ -71,17 +71,17 @@ def main() -> None:
             sources.append(folder / f"{i}.npy")
             np.save(sources[i], clip(path, options.frames, height, width))
             after.append(inrzip.compress(sources[i], out, member=path.stem, append=i > 0, **pfnr, **how))
-            with inrzip.open_all(out) as members:
+            with Collection(out) as members:
                 samples.append(np.asarray(members[i]))
         print("| clip | bytes | dB when added | dB at the end | same samples | of earlier weights | `pfnr` | `nerv` |")
         print("|---|---|---|---|---|---|---|---|", flush=True)
-        with inrzip.open_all(out) as members:
+        with Collection(out) as members:
             for i, path in enumerate(options.clips):
                 end: Any = inrzip.verify(out, sources[i], member=i)
                 same = "yes" if np.array_equal(np.asarray(members[i]), samples[i]) else "no"
                 cells = [path.stem, after[i].bytes, f"{after[i].quality['psnr_db']:.2f}", f"{end['psnr_db']:.2f}", same]
                 cells.append(f"{100 * reused(members, i):.0f} %" if i else "–")
-                for recipe in (pfnr, {"recipe": "nerv"}):
+                for recipe in (pfnr, {"recipe": "nerv", "settings": {}}):
                     alone = inrzip.compress(sources[i], folder / "alone.inrz", overwrite=True, **recipe, **how)
                     cells.append(f"{alone.bytes} B, {alone.quality['psnr_db']:.2f} dB")
                 print("| " + " | ".join(map(str, cells)) + " |", flush=True)
