@@ -440,24 +440,19 @@ def test_videos_in_sequence(tmp_path: Path, quick: None) -> None:
         assert stored[0] < stored[1] <= stored[2]
 
 
-def test_alone_and_with_other_settings(tmp_path: Path, quick: None) -> None:
-    """A single video is a plain file; a video that cannot use a network gets one of its own."""
-    source, out = write(tmp_path / "v.npy", moving(1)), tmp_path / "v.inrz"
-    inrzip.compress(source, out, recipe="pfnr", kind="video", target_size=1_500, effort=1)
-    with inrzip.open(out) as reader:
-        assert reader.before() == 0 and np.asarray(reader).shape == (3, 12, 14, 3)
-    for name, settings, before in (("w", {"modes": "1"}, 0), ("x", {"modes": "1", "share": "30"}, 1), ("y", {}, 1)):
-        inrzip.compress(
-            source,
-            out,
-            recipe="pfnr",
-            kind="video",
-            target_size=1_500,
-            effort=1,
-            settings=settings,
-            append=True,
-            member=name,
-        )
-        with inrzip.open_all(out) as members:
-            assert members[name].before() == before
-            assert np.asarray(members[name]).std() > 0
+def test_which_videos_share_a_network() -> None:
+    """Those with the same settings, `share` excepted, and frames that it can make; others get one of their own."""
+    pool = Pool(config(), [])
+    for settings, share in (({}, 50), ({"share": 30}, 30), ({"modes": 2}, 50), ({"modes": 2, "share": 9}, 9)):
+        found = pool.following(3, LARGER, settings)
+        assert found is not None and found.config == config(before=3, share=share)
+    for other in ({"modes": 1}, {"channels": 6}, {"stem": 4}):
+        assert pool.following(1, GRID, other) is None
+    assert pool.following(1, Grid((3, 1, 2), 3), {}) is None
+
+
+def test_a_video_alone(tmp_path: Path, quick: None) -> None:
+    """A single video is a plain file."""
+    found = inrzip.fit(moving(1), "pfnr", kind="video", target_size=1_500, effort=1)
+    assert found.n_bytes <= 1_500 and found.reader.before() == 0
+    assert np.asarray(found.reader).shape == (3, 12, 14, 3)
