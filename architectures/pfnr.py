@@ -32,7 +32,7 @@ MODES = 2
 SHARE = 40
 OLD_SCORE = 0.05
 """First scores of weights that earlier videos use, as a part of what they would be by their magnitude: these are far
-larger than those of fresh weights, which fit the video better (measured: 1 to 4 dB in short fits).
+larger than those of fresh weights, which fit the video better (measured: 2 to 3 dB in short fits).
 """
 WHOLE = 100
 FOURIER_BLOCK = 1
