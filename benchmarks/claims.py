@@ -82,7 +82,10 @@ CLAIMS = (
         Protocol("clip", "nirvana", "nerv", "dB", "PSNR at equal bytes", 0.34, CLIP_EFFORT, CLIP_QUALITIES),
     ),
     Claim(
-        "PFNR", "ICLR 2024, notes only", "One network for a sequence of videos, without forgetting the earlier ones."
+        "PFNR",
+        "ICLR 2024, notes only",
+        "One network for a sequence of videos, without forgetting the earlier ones.",
+        Protocol("clip", "pfnr", "nerv", "dB", "PSNR at equal bytes", None, CLIP_EFFORT, CLIP_QUALITIES),
     ),
     Claim("MVC", "Scene Matters, 2023, abstract", "Up to 20 % fewer bits than H.266 on conference and surveillance."),
     Claim(

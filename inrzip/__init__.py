@@ -13,10 +13,12 @@ if (_root / "pyproject.toml").is_file() and (_root / "architectures").is_dir():
 __version__ = "0.1.0"
 
 if _TYPE_CHECKING:
+    from .collection import is_collection as is_collection
     from .compression import CompressReport as CompressReport
     from .compression import compress as compress
     from .decompression import DecompressReport as DecompressReport
     from .decompression import decompress as decompress
+    from .decompression import decompress_all as decompress_all
     from .errors import CorruptFile as CorruptFile
     from .errors import InrzipError as InrzipError
     from .inspection import codec_list as codec_list
@@ -25,6 +27,8 @@ if _TYPE_CHECKING:
     from .inspection import verify as verify
     from .media import read_signal as read_signal
     from .media import write_signal as write_signal
+    from .members import Collection as Collection
+    from .members import Collection as open_all  # noqa: F401
     from .reader import Reader as Reader
     from .reader import Reader as open  # noqa: F401
     from .signal import Kind as Kind
@@ -32,17 +36,19 @@ if _TYPE_CHECKING:
 
 # Loaded when first used, so that `inrzip --help` need not wait for JAX.
 _HOMES = {
+    "collection": ("is_collection",),
     "compression": ("CompressReport", "compress"),
-    "decompression": ("DecompressReport", "decompress"),
+    "decompression": ("DecompressReport", "decompress", "decompress_all"),
     "errors": ("CorruptFile", "InrzipError"),
     "inspection": ("codec_list", "info", "recipe_list", "verify"),
+    "members": ("Collection", "open_all"),
     "media": ("read_signal", "write_signal"),
     "reader": ("Reader", "open"),
     "research": ("Fitted", "fit"),
     "signal": ("Kind", "Spec"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-_RENAMED = {"open": "Reader"}
+_RENAMED = {"open": "Reader", "open_all": "Collection"}
 __all__ = sorted(_HOME_OF)
 
 

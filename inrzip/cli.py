@@ -24,7 +24,8 @@ usage: inrzip COMMAND [OPTION]... [FILE]...
 Compress images, audio, video, 3-D shapes and volumes as small neural networks.
 
 commands:
-  compress     turn media files into .inrz files
+  compress     turn media files into .inrz files, each into one or all into one
+  append       add media files to an .inrz file
   decompress   turn an .inrz file back into a media file, whole or in part
   info         say what is in an .inrz file
   verify       check that an .inrz file is whole, and how close to the original it is
@@ -34,6 +35,7 @@ examples:
   inrzip compress photo.png                        write photo.inrz
   inrzip compress photo.png -o small.inrz -q 40    smaller, and worse
   inrzip compress video.mp4 --target-size 2MB -e 8
+  inrzip compress a.mp4 b.png -o both.inrz         two signals in one file
   inrzip decompress photo.inrz -o copy.png
 
 options:

@@ -16,14 +16,16 @@ import numpy as np
 
 from inrzip.architectures.base import Grid
 from inrzip.architectures.nirvana import NirvanaConfig
+from inrzip.architectures.pfnr import PfnrConfig
 
 from . import __version__, media, plan
 from .checkpoint import Checkpoint
+from .collection import usable_name
 from .compilation import prepare
 from .container import write_container
+from .destination import Destination
 from .errors import InrzipError, TargetMissed
 from .examples import Examples, ScatteredPoints
-from .files import atomic_output, check_writable
 from .goals import encode_segment
 from .group_goals import Groups, encode_groups
 from .header import Header
@@ -33,10 +35,10 @@ from .measure import measure
 from .network import count_parameters
 from .progress import ProgressCallback
 from .psnr_goal import WINDOW_DB
-from .reader import Reader
 from .recipes import Recipe, check_settings, choose_recipe, parse_settings
 from .segment import Task, make_examples
 from .signal import AudioTrack, Kind, ShapeSignal, Signal, Spec
+from .video_sequence import Pool
 from .weight_codecs import WeightCodec, choose_codec
 
 EXTENSION = ".inrz"
@@ -55,7 +57,9 @@ AudioMode = Literal["copy", "inr", "drop"]
 
 @dataclasses.dataclass(frozen=True)
 class CompressReport:
-    """What `compress` did. `bytes` is the size of the file on disk; `quality` is that of what was decoded from it."""
+    """What `compress` did. `bytes` is the size of the file on disk, or of the member of a file of several signals;
+    `quality` is that of what was decoded from it.
+    """
 
     path: Path
     bytes: int
@@ -89,11 +93,17 @@ def compress(
     audio: AudioMode = "copy",
     settings: Mapping[str, str] | None = None,
     kind: str | Kind | None = None,
+    member: str | None = None,
+    append: bool = False,
     overwrite: bool = False,
     progress: ProgressCallback | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> CompressReport:
     """Compresses a media file to `destination` (default: its name with `.inrz`), and measures the file that came of it.
+
+    With a name for `member` the file is one of several signals, of which this is the first. With `append` the signal
+    is added to `destination`, which is there; its name is `member` (default: that of `source`). Targets are for the
+    member alone, without its entry in the index.
 
     `quality` 0 to 100 (default 50), `target_size` in bytes, `target_bpp` in bits for a pixel, voxel or sound sample, or
     `target_psnr` in dB: at most one. `recipe` and `codec`: names that `inrzip recipes` lists. `effort` 1 to 9, or
@@ -103,7 +113,7 @@ def compress(
     """
     source = Path(source)
     output = Path(destination) if destination is not None else source.with_suffix(EXTENSION)
-    check_writable(output, overwrite)
+    target = Destination(output, usable_name(source.stem) if append and member is None else member, append, overwrite)
     prepare()
     if output.exists() and source.exists() and output.samefile(source):
         raise InrzipError(f"{output}: is the input itself; name another output with -o")
@@ -115,35 +125,39 @@ def compress(
     numbers = parse_settings(settings or {})
     check_settings(numbers, chosen)
     weight_codec = choose_codec(codec, chosen)
-    options = (request, chosen, weight_codec.name, numbers, audio, signal.spec)
+    pool = None
+    if chosen.architecture is PfnrConfig:
+        pool = target.pool(Grid(signal.spec.shape, signal.spec.channels), numbers)
+    options = (request, chosen, weight_codec.name, numbers, audio, signal.spec, target.identity())
     checkpoint = Checkpoint(output, _fingerprint(source, options))
     try:
         job = Job(checkpoint, progress, stop)
         job.tell("reading")
         tracks = _sound(source, signal, audio, request, job)
         deadline = None if time_limit is None else time.monotonic() + time_limit - checkpoint.seconds
-        data, n_parameters, notes = encode_signal(signal, request, chosen, weight_codec, numbers, tracks, job, deadline)
-        with atomic_output(output, overwrite) as temporary:
-            temporary.write_bytes(data)
+        data, n_parameters, notes = encode_signal(
+            signal, request, chosen, weight_codec, numbers, tracks, job, deadline, pool
+        )
+        target.write(data)
         checkpoint.remove()
     except KeyboardInterrupt:
         checkpoint.remove()
         raise
     job.share = (FITTING_SHARE[1], 1.0)
     job.tell("measuring")
-    with Reader(output, max_memory=None) as reader:
+    with target.read() as reader:
         measured = measure(signal, reader, job)
     points = None if signal.spec.kind == Kind.SHAPE else float(np.prod(signal.spec.shape, dtype=np.float64))
     return CompressReport(
         path=output,
-        bytes=output.stat().st_size,
+        bytes=len(data),
         source_bytes=signal.source_bytes,
-        bpp=None if points is None else 8 * output.stat().st_size / points,
+        bpp=None if points is None else 8 * len(data) / points,
         quality=measured,
         seconds=checkpoint.seconds,
         recipe=chosen.name,
         n_parameters=n_parameters,
-        note=_note(request, signal.spec, notes, output.stat().st_size, measured),
+        note=_note(request, signal.spec, notes, len(data), measured),
         resumed=checkpoint.resumed,
         stopped_early=job.stopping,
     )
@@ -158,15 +172,19 @@ def encode_signal(
     tracks: list[AudioTrack],
     job: Job,
     deadline: float | None,
+    pool: Pool | None = None,
 ) -> tuple[bytes, int, list[str]]:
-    """The file's bytes, the number of parameters in it, and remarks on segments that missed their goal."""
+    """The file's bytes, the number of parameters in it, and remarks on segments that missed their goal. `pool`: weights
+    of earlier videos that it may use.
+    """
     header = Header(signal.spec, recipe.architecture.number, plan.segment_length(signal.spec, recipe, settings))
     bounds = [header.segment_bounds(i) for i in range(header.n_segments)]
     budget = _segment_budget(header, tracks, plan.total_bytes(request, signal.spec), request)
     grids = [Grid((stop - start, *signal.spec.shape[1:]), signal.spec.channels) for start, stop in bounds]
 
     def task(index: int, until: float | None) -> Task:
-        return segment_task(signal, *bounds[index], index, request, recipe, codec, settings, until)
+        task = segment_task(signal, *bounds[index], index, request, recipe, codec, settings, until)
+        return task if pool is None else dataclasses.replace(task, pool=pool)
 
     if recipe.architecture is NirvanaConfig:
         job.share = FITTING_SHARE

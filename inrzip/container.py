@@ -21,8 +21,10 @@ from typing import BinaryIO, Self
 from . import wire
 from .errors import CorruptFile, InrzipError
 from .header import (
+    COLLECTION,
     FIXED_BYTES,
     INDEXED,
+    KIND_MASK,
     MAGIC,
     VERSION,
     VERSIONS,
@@ -108,9 +110,11 @@ class Container:
             raise InrzipError(
                 f"{name}: cannot be read at random ({error.strerror or error}); save it as a file"
             ) from error
-        with _naming(name):
+        with naming(name):
             start = self._read(0, min(self.size, FIXED_BYTES + wire.MAX_VARINT_BYTES))
-            _check_start(start)
+            check_start(start)
+            if start[3] & KIND_MASK == COLLECTION:
+                raise CorruptFile("is a collection of signals; name one (--member; in Python, inrzip.open_all)")
             self._indexed = bool(start[FIXED_BYTES - 1] & INDEXED)
             if self._indexed:
                 self._open_indexed(start)
@@ -129,7 +133,7 @@ class Container:
             return cls(io.BytesIO(source), name or "<bytes>", owned=True, partial=partial)
         if not isinstance(source, Path | str):
             return cls(source, name or str(getattr(source, "name", "<stream>")), owned=False, partial=partial)
-        file = _open_regular(Path(source))
+        file = open_regular(Path(source))
         try:
             return cls(file, name or str(source), owned=True, partial=partial)
         except BaseException:
@@ -227,7 +231,7 @@ class Container:
 
     def _part(self, index: int) -> bytes:
         length, offset = self._lengths[index], self._offsets[index]
-        with _naming(self._name):
+        with naming(self._name):
             if not self._indexed:
                 return self._plain[offset : offset + length]
             if self.cut and self.size < offset + length + CRC_BYTES:
@@ -251,7 +255,7 @@ class Container:
 
 
 @contextlib.contextmanager
-def _naming(name: str) -> Iterator[None]:
+def naming(name: str) -> Iterator[None]:
     """Puts the file's name before what is wrong with it."""
     try:
         yield
@@ -266,7 +270,8 @@ def _decode(head: bytes) -> tuple[Header, Index | None, int]:
         raise CorruptFile(f"its header is invalid ({error}); get the file again, or update inrzip") from error
 
 
-def _open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a file, and nothing else that has a path. Raises InrzipError."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISREG(mode):  # opening a named pipe would wait for a writer, perhaps for ever
@@ -281,7 +286,7 @@ def _open_regular(path: Path) -> BinaryIO:
     raise InrzipError(f"{path}: {what}")
 
 
-def _check_start(start: bytes) -> None:
+def check_start(start: bytes) -> None:
     """Magic and version, as far as they are there."""
     if not start:
         raise CorruptFile("is empty")

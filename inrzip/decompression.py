@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from jaxtyping import Shaped
 from . import media
 from .errors import CorruptFile, InrzipError
 from .files import atomic_output, check_writable
+from .members import Collection
 from .progress import Progress, ProgressCallback
 from .reader import DEFAULT_MAX_MEMORY, Bounds, Reader
 from .signal import Kind, Spec
@@ -49,6 +51,7 @@ def decompress(
     scale: float = 1.0,
     max_memory: int | None = None,
     partial: bool = False,
+    member: int | str | None = None,
     overwrite: bool = False,
     progress: ProgressCallback | None = None,
 ) -> DecompressReport:
@@ -57,22 +60,75 @@ def decompress(
     The extension of `destination` decides the format; without it, the signal goes beside `source` in the format it once
     had. A part of a video has no sound. Decoding that needs more than `max_memory` bytes (default 4 GiB) is refused.
     `partial`: what is there of a picture whose file was cut short is written, without the details that are missing.
+    `member`: which signal of a file of several, by its name or number; it goes beside `source` under its own name.
     Raises InrzipError.
     """
     source = Path(source)
-    begun = time.monotonic()
-    with Reader(source, DEFAULT_MAX_MEMORY if max_memory is None else max_memory, partial=partial) as reader:
-        spec, notes = reader.spec, [CUT_NOTE] if reader.container.cut else []
-        if reader.is_preview(scale):
-            notes.append(PREVIEW_NOTE)
-        output = Path(destination) if destination is not None else source.with_suffix(media.output_extension(spec))
-        check_writable(output, overwrite)
-        if spec.kind == Kind.SHAPE:
-            if frames is not None:
-                raise InrzipError("a shape has no frames; use a region (--region)")
-            shape = _write_mesh(reader, output, region, scale, overwrite)
+    memory = DEFAULT_MAX_MEMORY if max_memory is None else max_memory
+    output = None if destination is None else Path(destination)
+    if member is None:
+        with Reader(source, memory, partial=partial) as reader:
+            return _write(reader, output, source.with_suffix(""), region, frames, scale, overwrite, progress)
+    with Collection(source, memory) as members, members.open(member, partial=partial) as reader:
+        beside = source.with_name(members.names[members.file.find(member)])
+        return _write(reader, output, beside, region, frames, scale, overwrite, progress)
+
+
+def decompress_all(
+    source: Path | str,
+    folder: Path | str | None = None,
+    *,
+    region: Sequence[Bounds] | None = None,
+    frames: Bounds | None = None,
+    scale: float = 1.0,
+    max_memory: int | None = None,
+    overwrite: bool = False,
+    progress: ProgressCallback | None = None,
+) -> list[DecompressReport]:
+    """Decodes all signals of a file to `folder` (default: beside the file, with its name), each under its own name. A
+    folder that is there gets one file after the other; else all appear at once. Raises InrzipError.
+    """
+    source = Path(source)
+    output = source.with_suffix("") if folder is None else Path(folder)
+    memory = DEFAULT_MAX_MEMORY if max_memory is None else max_memory
+    reports = []
+    with contextlib.ExitStack() as stack:
+        members = stack.enter_context(Collection(source, memory))
+        if not output.is_dir():
+            written = stack.enter_context(atomic_output(output, overwrite))
+            written.mkdir()
         else:
-            shape = _write_samples(reader, output, region, frames, scale, overwrite, progress)
+            written = output
+        for name, reader in zip(members.names, members, strict=True):
+            target = written / (name + media.output_extension(reader.spec))
+            report = _write(reader, target, target, region, frames, scale, overwrite, progress)
+            reports.append(dataclasses.replace(report, path=output / target.name))
+    return reports
+
+
+def _write(
+    reader: Reader,
+    destination: Path | None,
+    beside: Path,
+    region: Sequence[Bounds] | None,
+    frames: Bounds | None,
+    scale: float,
+    overwrite: bool,
+    progress: ProgressCallback | None,
+) -> DecompressReport:
+    """Writes what a reader decodes; without a destination, to the name `beside` and an extension."""
+    begun = time.monotonic()
+    spec, notes = reader.spec, [CUT_NOTE] if reader.container.cut else []
+    if reader.is_preview(scale):
+        notes.append(PREVIEW_NOTE)
+    output = destination or beside.with_name(beside.name + media.output_extension(spec))
+    check_writable(output, overwrite)
+    if spec.kind == Kind.SHAPE:
+        if frames is not None:
+            raise InrzipError("a shape has no frames; use a region (--region)")
+        shape = _write_mesh(reader, output, region, scale, overwrite)
+    else:
+        shape = _write_samples(reader, output, region, frames, scale, overwrite, progress)
     return DecompressReport(output, _size(output), time.monotonic() - begun, shape, "; ".join(notes))
 
 

@@ -34,6 +34,7 @@ FIXED_BYTES = 5  # magic, version and kind, sample type and flags
 # Byte 3: version in the high half, then one flag, then the kind.
 USUAL_FORMAT = 0x08
 KIND_MASK = 0x07
+COLLECTION = 7  # in place of a kind: a file of several signals (see `inrzip.collection`)
 # Byte 4: sample type in the high half, then two flags, then a code for the channels.
 INDEXED = 0x08
 EXTRAS = 0x04

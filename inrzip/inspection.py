@@ -11,8 +11,10 @@ import numpy as np
 from inrzip.architectures.base import Grid
 
 from . import media, wire
+from .errors import InrzipError
 from .measure import measure
-from .network import count_parameters, decode_config, describe
+from .members import Collection
+from .network import architecture_name, count_parameters, decode_config, describe
 from .reader import Reader
 from .recipes import ARCHITECTURES, RECIPES
 from .signal import Kind
@@ -46,27 +48,57 @@ def codec_list() -> list[CodecInfo]:
     return [CodecInfo(codec.name, codec.summary) for codec in CODECS.values()]
 
 
-def info(source: Path | str) -> dict[str, object]:
-    """What the file says of itself, without decoding the signal. Raises CorruptFile."""
-    with Reader(Path(source)) as reader:
-        spec, container = reader.spec, reader.container
+def info(source: Path | str, member: int | str | None = None) -> dict[str, object]:
+    """What the file says of itself, without decoding the signal; `member`: of one signal of several. Raises
+    CorruptFile.
+    """
+    with Collection(Path(source)) as members:
+        if member is None and members.file.several:
+            return {
+                "file": str(source),
+                "bytes": members.file.size,
+                "overhead_bytes": members.file.overhead,
+                "members": [_summary(members, number) for number in range(len(members))],
+            }
+        with members[0 if member is None else member] as reader:
+            return {"file": str(source)} | _facts(reader)
+
+
+def _summary(members: Collection, number: int) -> dict[str, object]:
+    """A line of what a file of several signals holds."""
+    with members[number] as reader:
+        architecture = ARCHITECTURES.get(reader.container.header.architecture)
         facts: dict[str, object] = {
-            "file": str(source),
-            "bytes": container.size,
-            "kind": spec.kind.name.lower(),
-            "shape": list(spec.shape),
-            "channels": spec.channels,
-            "sample_type": spec.sample_type,
-            "range": [spec.low, spec.high],
+            "number": number,
+            "name": members.names[number],
+            "bytes": reader.container.size,
+            "kind": reader.spec.kind.name.lower(),
+            "shape": list(reader.spec.shape),
+            "architecture": "unknown" if architecture is None else architecture_name(architecture),
         }
-        if spec.kind != Kind.SHAPE:
-            facts["bpp"] = 8 * container.size / math.prod(spec.shape)
-            facts["smaller_than_raw"] = spec.n_samples * spec.dtype.itemsize / container.size
-        facts |= _network_facts(reader)
-        facts["segments"] = container.header.n_segments
-        facts["overhead_bytes"] = container.overhead
-        facts |= {f"{track.mode}_sound_bytes": len(track.payload) for track in reader.tracks()}
-        facts |= {key: list(v) if isinstance(v, tuple) else v for key, v in spec.meta.items() if key != "times"}
+        before = reader.before()
+        return facts | ({"uses": members.names[number - before]} if 0 < before <= number else {})
+
+
+def _facts(reader: Reader) -> dict[str, object]:
+    """What `info` tells of one signal."""
+    spec, container = reader.spec, reader.container
+    facts: dict[str, object] = {
+        "bytes": container.size,
+        "kind": spec.kind.name.lower(),
+        "shape": list(spec.shape),
+        "channels": spec.channels,
+        "sample_type": spec.sample_type,
+        "range": [spec.low, spec.high],
+    }
+    if spec.kind != Kind.SHAPE:
+        facts["bpp"] = 8 * container.size / math.prod(spec.shape)
+        facts["smaller_than_raw"] = spec.n_samples * spec.dtype.itemsize / container.size
+    facts |= _network_facts(reader)
+    facts["segments"] = container.header.n_segments
+    facts["overhead_bytes"] = container.overhead
+    facts |= {f"{track.mode}_sound_bytes": len(track.payload) for track in reader.tracks()}
+    facts |= {key: list(v) if isinstance(v, tuple) else v for key, v in spec.meta.items() if key != "times"}
     return facts
 
 
@@ -86,19 +118,30 @@ def _network_facts(reader: Reader) -> dict[str, object]:
     return {"architecture": describe(config), "parameters": n_parameters}
 
 
-def verify(source: Path | str, against: Path | str | None = None) -> dict[str, object]:
-    """Checks every checksum and decodes everything; with `against`, also measures the quality. Raises CorruptFile if
-    damaged.
+def verify(source: Path | str, against: Path | str | None = None, member: int | str | None = None) -> dict[str, object]:
+    """Checks every checksum and decodes everything, or one `member`; with `against`, also measures the quality. Raises
+    CorruptFile if damaged.
     """
-    with Reader(Path(source)) as reader:
-        reader.container.verify()
-        facts: dict[str, object] = {"file": str(source), "bytes": reader.container.size, "intact": True}
+    facts: dict[str, object] = {"file": str(source)}
+    with Collection(Path(source)) as members:
+        if member is not None or not members.file.several:
+            with members[0 if member is None else member] as reader:
+                return facts | _verified(reader, against)
         if against is not None:
-            original = media.read_signal(Path(against), kind=reader.spec.kind)
-            return facts | measure(original, reader)
-        if reader.spec.kind == Kind.SHAPE:
-            reader.segment(0)
-        else:
-            samples = sum(int(np.prod(part.shape)) for part in reader.parts())
-            facts["decoded_samples"] = samples
+            raise InrzipError(f"{source}: holds several signals; name one (--member) to compare with {against}")
+        found = {name: _verified(reader, None) for name, reader in zip(members.names, members, strict=True)}
+        return facts | {"bytes": members.file.size, "intact": True, "members": found}
+
+
+def _verified(reader: Reader, against: Path | str | None) -> dict[str, object]:
+    reader.container.verify()
+    facts: dict[str, object] = {"bytes": reader.container.size, "intact": True}
+    if against is not None:
+        original = media.read_signal(Path(against), kind=reader.spec.kind)
+        return facts | measure(original, reader)
+    if reader.spec.kind == Kind.SHAPE:
+        reader.segment(0)
+    else:
+        samples = sum(int(np.prod(part.shape)) for part in reader.parts())
+        facts["decoded_samples"] = samples
     return facts

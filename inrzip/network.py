@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from inrzip.architectures import motion
 from inrzip.architectures.base import POINT_BLOCKS, Config, Grid, Representation, parameters
 from inrzip.architectures.grid import GridConfig, LatentGrid, decoding_memory
 from inrzip.architectures.motion import Film, MotionConfig
 from inrzip.architectures.nirvana import NirvanaConfig
+from inrzip.architectures.pfnr import PfnrConfig
 from inrzip.codecs.coder import IntegerCoder
 from inrzip.codecs.levels import UniformSteps
 from inrzip.codecs.uniform import quantise
@@ -29,6 +31,7 @@ from .motion_payload import CodedFrames
 from .recipes import ARCHITECTURES
 from .units import format_size
 
+Shapes = list[tuple[int, ...]]
 MAX_TUPLE = 16
 """Entries of a tuple in a configuration."""
 WEIGHTS_PER_BYTE = 4096
@@ -51,8 +54,13 @@ def quantise_network(module: eqx.Module, step_indices: Sequence[int]) -> list[Qu
 
 def dequantise_network(structure: Representation, tensors: Sequence[QuantisedTensor]) -> Representation:
     """`structure` (arrays or shapes) with the parameters that the integers stand for."""
+    return fill_network(structure, [tensor.values() for tensor in tensors])
+
+
+def fill_network(structure: Representation, arrays: Iterable[Float[np.ndarray, "..."]]) -> Representation:
+    """`structure` (arrays or shapes) with these parameters."""
     leaves, treedef = jax.tree.flatten(structure)
-    values = iter(tensor.values() for tensor in tensors)
+    values = iter(arrays)
     filled = [jnp.asarray(next(values)) if _is_parameter(leaf) else leaf for leaf in leaves]
     return cast(Representation, jax.tree.unflatten(treedef, filled)).settled()
 
@@ -91,15 +99,22 @@ def decode_network(
         return Film(grid, CodedFrames(config, cursor, grid, version))
     if isinstance(config, NirvanaConfig) and config.chain:
         raise CorruptFile("it holds changes of the segment before, and cannot be decoded on its own")
+    if isinstance(config, PfnrConfig) and config.before:
+        raise CorruptFile("it uses weights of an earlier video of its file, and cannot be decoded on its own")
     config, tensors = decode_weights(payload, architecture, grid, max_memory, version)
     return evaluable(config, grid, tensors)
 
 
 def decode_weights(
-    payload: bytes, architecture: int, grid: Grid, max_memory: int | None, version: int = TAGGED_FROM
+    payload: bytes,
+    architecture: int,
+    grid: Grid,
+    max_memory: int | None,
+    version: int = TAGGED_FROM,
+    arrange: Callable[[Shapes], Shapes] = list,
 ) -> tuple[Config, list[QuantisedTensor]]:
     """The configuration and tensors of a payload that is no picture of latent grids; `architecture` is a known one.
-    Raises as `decode_network` does.
+    `arrange` makes the shapes of the tensors of those of the network's parameters. Raises as `decode_network` does.
     """
     cursor = wire.Cursor(payload)
     config = decode_config(ARCHITECTURES[architecture], cursor, grid)
@@ -109,7 +124,7 @@ def decode_weights(
     if n_weights > max_weights(len(stream)):
         raise CorruptFile(f"{n_weights} weights in {len(stream)} bytes cannot be")
     _check_memory(n_weights * BYTES_PER_WEIGHT, max_memory)
-    tensors = decode_tensors(stream, [leaf.shape for leaf in parameters(structure)], version)
+    tensors = decode_tensors(stream, arrange([leaf.shape for leaf in parameters(structure)]), version)
     _check_memory(n_weights * BYTES_PER_WEIGHT + _working_bytes(config, grid), max_memory)
     return config, tensors
 
@@ -117,6 +132,11 @@ def decode_weights(
 def evaluable(config: Config, grid: Grid, tensors: Sequence[QuantisedTensor]) -> Representation:
     """The network of that configuration whose parameters the integers stand for."""
     return dequantise_network(_structure(config, grid), tensors)
+
+
+def network_of(config: Config, grid: Grid, arrays: Iterable[Float[np.ndarray, "..."]]) -> Representation:
+    """The network of that configuration with these parameters."""
+    return fill_network(_structure(config, grid), arrays)
 
 
 def _decode_picture(
@@ -211,4 +231,9 @@ def decode_config(architecture: type[Config], cursor: wire.Cursor, grid: Grid) -
 def describe(config: Config) -> str:
     """A configuration on one line, for people."""
     fields = ", ".join(f"{f.name} {getattr(config, f.name)}" for f in dataclasses.fields(config))
-    return f"{type(config).__name__.removesuffix('Config').lower()}: {fields}"
+    return f"{architecture_name(type(config))}: {fields}"
+
+
+def architecture_name(architecture: type[Config]) -> str:
+    """What people call it."""
+    return architecture.__name__.removesuffix("Config").lower()

@@ -18,11 +18,21 @@ _COMPRESS_EXAMPLES = """\
 examples:
   inrzip compress photo.png                    write photo.inrz beside it
   inrzip compress *.png -o packed -e 3         one file each in the folder packed, fast
+  inrzip compress a.png b.wav -o both.inrz     one file of both; see also inrzip append
   inrzip compress video.mp4 --target-psnr 35   as small as 35 dB allows
   inrzip compress song.wav --time 5m           the best that five minutes can do
   cat photo.png | inrzip compress - > photo.inrz
 
 Ctrl-C ends early and keeps the best file so far; a second Ctrl-C gives up and leaves nothing behind.
+"""
+
+_APPEND_EXAMPLES = """\
+examples:
+  inrzip append both.inrz c.png                          a third signal
+  inrzip append clips.inrz d.mp4 --recipe pfnr           a video that may use weights of those before it
+  inrzip append clips.inrz d.mp4 --name evening
+
+What the file holds already stays as it is, byte for byte. Targets are for each signal that is added.
 """
 
 _DECOMPRESS_EXAMPLES = """\
@@ -32,6 +42,8 @@ examples:
   inrzip decompress photo.inrz -o part.png --region 100:200,300:400
   inrzip decompress video.inrz -o part.mp4 --frames 10:20
   inrzip decompress photo.inrz -o - | display
+  inrzip decompress both.inrz                       all signals of a file of several, in the folder both
+  inrzip decompress both.inrz --member a -o a.png   one of them, by its name or number
 
 Ranges count from 0 and leave out their end: 100:200 is 100 to 199, 100: goes to the end, 5 is one alone.
 """
@@ -111,8 +123,29 @@ def _compress_parser() -> _Parser:
     )
     parser.add_argument("inputs", nargs="*", metavar="IN", help="media file, or - for standard input")
     _add_output(
-        parser, "output: a file, a folder, or - for standard output (default: IN with the extension .inrz, beside it)"
+        parser,
+        "output: a file (of several inputs: OUT.inrz), a folder, or - for standard output (default: IN with the "
+        "extension .inrz, beside it)",
     )
+    _add_how_to_compress(parser)
+    return parser
+
+
+def _append_parser() -> _Parser:
+    parser = _Parser(
+        "append",
+        "FILE.inrz IN... [--name NAME] [-q 0-100 | --target-size SIZE | --target-bpp BITS | --target-psnr DB]\n"
+        "                     [-e 1-9 | --time T] [--recipe NAME] [--codec NAME] [--set KEY=VALUE]... [OPTION]...",
+        "Fit a small neural network to each input and add it to an .inrz file.",
+        _APPEND_EXAMPLES,
+    )
+    parser.add_argument("inputs", nargs="*", metavar="FILE.inrz IN", help="the file to add to, and media files")
+    parser.add_argument("--name", metavar="NAME", help="what the input is called in the file (default: its own name)")
+    _add_how_to_compress(parser)
+    return parser
+
+
+def _add_how_to_compress(parser: _Parser) -> None:
     _add_rate(parser.add_argument_group("how good, or how small (one of these)").add_mutually_exclusive_group())
     _add_effort(parser.add_argument_group("how long").add_mutually_exclusive_group())
     how = parser.add_argument_group("how")
@@ -136,7 +169,10 @@ def _compress_parser() -> _Parser:
     how.add_argument("--kind", choices=KINDS, help="what the input is (default: seen from its content and name)")
     _add_machine(parser)
     _add_general(parser)
-    return parser
+
+
+def _add_member(parser: _Parser, text: str) -> None:
+    parser.add_argument("--member", metavar="NAME", help=f"of a file of several signals: {text}, by name or number")
 
 
 def _add_rate(group: argparse._MutuallyExclusiveGroup) -> None:
@@ -182,6 +218,7 @@ def _decompress_parser() -> _Parser:
     )
     parser.add_argument("inputs", nargs="*", metavar="IN.inrz", help="file to read, or - for standard input")
     _add_output(parser, "output, or - for standard output (default: the name of IN with the extension of the original)")
+    _add_member(parser, "the one to write")
     part = parser.add_argument_group("which part, and how large")
     part.add_argument(
         "--region",
@@ -216,6 +253,7 @@ def _decompress_parser() -> _Parser:
 def _info_parser() -> _Parser:
     parser = _Parser("info", "IN [OPTION]...", "Say what is in an .inrz file, without decoding it.")
     parser.add_argument("inputs", nargs="*", metavar="IN", help="file to read, or - for standard input")
+    _add_member(parser, "the one to tell all about")
     _add_general(parser)
     return parser
 
@@ -226,6 +264,7 @@ def _verify_parser() -> _Parser:
     )
     parser.add_argument("inputs", nargs="*", metavar="IN", help="file to check, or - for standard input")
     parser.add_argument("--against", metavar="ORIGINAL", help="also measure its quality against this file")
+    _add_member(parser, "the one to check")
     _add_machine(parser)
     _add_general(parser)
     return parser
@@ -240,6 +279,7 @@ def _recipes_parser() -> _Parser:
 
 _PARSERS: dict[str, Callable[[], _Parser]] = {
     "compress": _compress_parser,
+    "append": _append_parser,
     "decompress": _decompress_parser,
     "info": _info_parser,
     "verify": _verify_parser,
@@ -265,7 +305,9 @@ def _check_inputs(verb: str, inputs: Sequence[str]) -> None:
             raise UsageError(prog, f"takes no file, but was given {inputs[0]!r}")
     elif not inputs:
         raise UsageError(prog, "no input file was given")
-    elif verb != "compress" and len(inputs) > 1:
+    elif verb == "append" and len(inputs) < 2:
+        raise UsageError(prog, "takes a file to add to, and what to add to it")
+    elif verb not in ("compress", "append") and len(inputs) > 1:
         hint = "; name the output with -o" if verb == "decompress" else ""
         raise UsageError(prog, f"takes one file, but was given {len(inputs)}{hint}")
 

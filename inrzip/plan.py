@@ -11,6 +11,7 @@ from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.grid_kernels import library
 from inrzip.architectures.motion import MotionConfig, frames_of_segment
 from inrzip.architectures.nirvana import FRAMES, NirvanaConfig
+from inrzip.architectures.pfnr import PfnrConfig
 
 from .errors import InrzipError
 from .examples import Examples
@@ -104,10 +105,10 @@ def total_bytes(request: Request, spec: Spec) -> int:
 
 def segment_length(spec: Spec, recipe: Recipe, settings: Mapping[str, int] | None = None) -> int:
     """Rows of axis 0 in a segment: all, if they fit in `SEGMENT_BYTES`; a second or so of sound; else equal parts. With
-    NIRVANA, the frames of a group, which are a setting.
+    NIRVANA, the frames of a group, which are a setting; with PFNR, all.
     """
     n = spec.shape[0]
-    if spec.kind in (Kind.SHAPE, Kind.IMAGE):
+    if spec.kind in (Kind.SHAPE, Kind.IMAGE) or recipe.architecture is PfnrConfig:
         return n
     if spec.kind == Kind.AUDIO:
         rate = spec.meta.get("rate", (44100, 1))

@@ -16,15 +16,17 @@ from numpy import ndarray
 from inrzip.architectures.base import Axes, Grid, Representation
 from inrzip.architectures.grid import GridConfig, LatentGrid
 from inrzip.architectures.nirvana import NirvanaConfig
+from inrzip.architectures.pfnr import PfnrConfig
 
 from . import grid_preview, memory
 from .compilation import prepare
-from .container import Container
+from .container import Container, naming
 from .errors import CorruptFile, InrzipError
 from .group_chain import ChainReader
 from .indexing import expand, pick, positions, scaled_size
 from .network import decode_network
 from .signal import AudioTrack, Kind, Mesh, Spec
+from .video_sequence import Earlier, Pool, before_of, decode_video
 
 DEFAULT_MAX_MEMORY = 4 << 30
 MAX_SUPERSAMPLING = 8
@@ -57,6 +59,8 @@ class Reader:
     each once.
 
     `partial`: of a picture of latent grids whose file was cut short, what is there is decoded: `container.cut` tells.
+    `name`: what stands for the file in messages. `earlier`: the weights of members before this one of a file of several
+    signals (see `inrzip.members`).
     """
 
     def __init__(
@@ -65,9 +69,12 @@ class Reader:
         max_memory: int | None = DEFAULT_MAX_MEMORY,
         *,
         partial: bool = False,
+        name: str | None = None,
+        earlier: Earlier | None = None,
     ):
         prepare()
-        self._container = Container.open(source, partial=partial)
+        self._container = Container.open(source, name, partial=partial)
+        self._earlier = earlier or _nothing_earlier
         self._max_memory = max_memory
         self._cached: tuple[int, Representation] | None = None
         container = self._container
@@ -198,11 +205,32 @@ class Reader:
             return self._chain.network(index)
         payload = self._container.segment(index)
         try:
+            if header.architecture == PfnrConfig.number:
+                return decode_video(payload, grid, self._earlier, self._max_memory, header.version)[0]
             return decode_network(
                 payload, header.architecture, grid, self._max_memory, header.version, self._container.cut
             )
         except InrzipError as error:
             raise type(error)(f"{name}: segment {index}: {error}") from error
+
+    def pool(self) -> Pool:
+        """The weights that videos in sequence use up to this one. Raises CorruptFile."""
+        header, name = self._container.header, self._container.name
+        if header.architecture != PfnrConfig.number or header.n_segments != 1:
+            raise CorruptFile(f"{name}: holds no weights that other videos may use")
+        payload, grid = self._container.segment(0), self._grid(0)
+        try:
+            return decode_video(payload, grid, self._earlier, self._max_memory, header.version)[1]
+        except InrzipError as error:
+            raise type(error)(f"{name}: {error}") from error
+
+    def before(self) -> int:
+        """How many members back the video is whose weights this one uses; 0: it uses none."""
+        header = self._container.header
+        if header.architecture != PfnrConfig.number:
+            return 0
+        with naming(self._container.name):
+            return before_of(self._container.segment(0), self._grid(0))
 
     def _plan(
         self,
@@ -320,6 +348,10 @@ class Reader:
                 shape = (*result.shape[:axis], result.shape[axis] // factor, factor, *result.shape[axis + 1 :])
                 result = result.reshape(shape).mean(axis + 1)
         return result
+
+
+def _nothing_earlier(before: int) -> Pool:
+    raise CorruptFile("it uses weights of an earlier video of its file, and cannot be decoded on its own")
 
 
 def _article(kind: Kind) -> str:

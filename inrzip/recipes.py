@@ -26,6 +26,7 @@ from inrzip.architectures.nerv import NervConfig
 from inrzip.architectures.nervpp import NervppConfig
 from inrzip.architectures.neurbf import NeurbfConfig
 from inrzip.architectures.nirvana import NirvanaConfig
+from inrzip.architectures.pfnr import PfnrConfig
 from inrzip.architectures.random_networks import DohConfig, PrancConfig
 from inrzip.architectures.siren import SirenConfig
 from inrzip.architectures.tree import TreeConfig
@@ -54,6 +55,7 @@ ARCHITECTURES: Mapping[int, type[Config]] = {
         BoostConfig,
         HinervConfig,
         NirvanaConfig,
+        PfnrConfig,
     )
 }
 """Every architecture by the number that files hold."""
@@ -131,6 +133,7 @@ RECIPES: Mapping[str, Recipe] = {
             64,
             3.5,
         ),
+        Recipe("pfnr", PfnrConfig, (Kind.VIDEO,), "videos in sequence, in one network (PFNR)", 1e-2, 1, 3.5),
     )
 }
 

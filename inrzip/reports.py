@@ -166,9 +166,19 @@ def facts_text(facts: Mapping[str, object], indent: int = 0) -> str:
         label = " " * indent + one_line(key).replace("_", " ") + ":"
         if isinstance(value, dict):
             lines.append(label + ("\n" + facts_text(value, indent + 2) if value else " none"))
+        elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            lines.append(label + "\n" + _table(value, indent))
         else:
             lines.append(f"{label:<{width + indent}} {_value_text(key, value)}")
     return "\n".join(lines)
+
+
+def _table(rows: Sequence[Mapping[str, object]], indent: int) -> str:
+    """Facts of several things, one line each, under their names."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [tuple(_value_text("shape" if key == "shape" else "", row.get(key, "")) for key in keys) for row in rows]
+    text = _aligned([tuple(one_line(key) for key in keys), *cells])
+    return "\n".join(" " * indent + line for line in text.split("\n"))
 
 
 def recipe_facts(recipe: RecipeInfo) -> dict[str, object]:

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from inrzip.architectures.base import Config, Grid, Representation, predict
+from inrzip.architectures.pfnr import PfnrConfig, Subnetwork
 from inrzip.codecs.weights import QuantisedTensor
 
 from .constraints import Quantising
@@ -27,6 +28,7 @@ from .metrics import psnr
 from .network import dequantise_network, encode_network, max_weights
 from .recipes import Recipe
 from .signal import Kind, Spec
+from .video_sequence import Pool, encode_video
 from .weight_codecs import Sensitivity, WeightCodec
 
 TUNE_SHARE = 0.3
@@ -63,7 +65,9 @@ class Goal:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A segment to be coded: where its examples come from, and how long to fit."""
+    """A segment to be coded: where its examples come from, how long to fit, and the weights of earlier videos that it
+    may use.
+    """
 
     name: str
     spec: Spec
@@ -75,6 +79,7 @@ class Task:
     samples: Shaped[np.ndarray, "part ..."] | None
     schedule: Schedule
     deadline: float | None
+    pool: Pool | None = None
 
     def db(self, loss: float) -> float:
         """PSNR in dB of a mean squared error in normalised units, with the rounding to whole samples."""
@@ -132,6 +137,8 @@ def sensible(task: Task, n_parameters: float) -> int:
 
 def configure(task: Task, n_parameters: int) -> Config:
     """The network of about that size, with the user's settings. Raises InrzipError where these make no sense."""
+    if task.pool is not None:
+        return task.pool.config
     try:
         config = task.recipe.architecture.solve(task.grid, n_parameters, **task.settings)
         config.check(task.grid)
@@ -154,7 +161,7 @@ def fit_network(
 ) -> FittedNetwork:
     """A fit in floating point. Shares are of the task's schedule and of what is left of its time."""
     config = configure(task, n_parameters)
-    built = config.build(task.grid, jax.random.key(0))
+    built = config.build(task.grid, jax.random.key(0)) if task.pool is None else task.pool.begin(task.grid)
     module = built.placed(task.samples, task.spec.low, task.spec.high)
     loss = math.inf if module is built else module_loss(task, module)
     training = module.training_module(jax.random.key(1))
@@ -169,7 +176,10 @@ def fit_network(
         within=(0.0, FIT_SHARE),
     )
     finished = fitted.finish(task.samples, task.spec.low, task.spec.high)
-    return FittedNetwork(config, finished, task.codec.survey(finished, task.examples))
+    sensitivity = task.codec.survey(finished, task.examples)
+    if isinstance(finished, Subnetwork):
+        sensitivity = finished.per_weight(sensitivity)
+    return FittedNetwork(config, finished, sensitivity)
 
 
 def quantised(
@@ -213,6 +223,9 @@ def as_it_is(task: Task, fitted: FittedNetwork, module: Representation, level: f
 
 def payload(task: Task, fitted: FittedNetwork, result: Quantised) -> bytes:
     """What a file holds of a network that has the configuration of `fitted`."""
+    if isinstance(result.module, Subnetwork):
+        assert isinstance(fitted.config, PfnrConfig)
+        return encode_video(fitted.config, result.module, result.tensors, task.codec.coders)
     return encode_network(fitted.config, result.tensors, task.codec.coders(result.tensors))
 
 

@@ -90,6 +90,25 @@ def _default_name(source: str) -> Path:
     return Path(source).parent / ((Path(source).stem or "signal") + EXTENSION)
 
 
+def collects(inputs: Sequence[str], output: str | None) -> bool:
+    """Whether all inputs go into one file."""
+    one_file = output is not None and output.endswith(EXTENSION) and not Path(output).is_dir()
+    return one_file and len(inputs) > 1
+
+
+def member_names(inputs: Sequence[str], prog: str) -> list[str]:
+    """What inputs are called in a file of several. Raises `UsageError` where two would have one name."""
+    from .collection import usable_name
+
+    taken: dict[str, str] = {}
+    for source in inputs:
+        name = usable_name(_default_name(source).stem)
+        if name in taken:
+            raise UsageError(prog, f"{taken[name]} and {source} would both be called {name}; add one with --name")
+        taken[name] = source
+    return list(taken)
+
+
 def destinations(inputs: Sequence[str], output: str | None) -> list[Path | None]:
     """Where the `.inrz` file of each input goes, `output` being what -o says; None is standard output.
 
@@ -102,6 +121,9 @@ def destinations(inputs: Sequence[str], output: str | None) -> list[Path | None]
         return [None]
     if len(inputs) > 1 and inputs[-1].endswith(EXTENSION) and not Path(inputs[-1]).exists():
         raise usage(f"{inputs[-1]} does not exist; if it is the output, name it with -o")
+    if collects(inputs, output):
+        member_names(inputs, "inrzip compress")
+        return [Path(str(output))] * len(inputs)
     if output is None:
         paths = [_default_name(source) for source in inputs]
     elif Path(output).is_dir():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import importlib
 import os
@@ -73,10 +74,10 @@ def _attempt(opts: argparse.Namespace, name: str, job: Callable[[], object]) -> 
         return False, {"source": streams.shown_name(name), "error": line}
 
 
-def _finish(opts: argparse.Namespace, outcomes: Sequence[Outcome]) -> int:
+def _finish(opts: argparse.Namespace, outcomes: Sequence[Outcome], several: bool = False) -> int:
     if opts.json:
         results = [result for _, result in outcomes]
-        print(reports.json_text(results if len(opts.inputs) > 1 else results[0]))
+        print(reports.json_text(results if several else results[0]))
     return DONE if all(done for done, _ in outcomes) else FAILED
 
 
@@ -98,10 +99,19 @@ def _refuse_mixture(opts: argparse.Namespace, to_stdout: bool) -> None:
 # --- compress --------------------------------------------------------------------------------------------------------
 
 
+@dataclasses.dataclass(frozen=True)
+class _Target:
+    """Where a file goes: None is standard output. `how`: arguments of `compress` that say so."""
+
+    path: Path | None
+    label: str
+    how: dict[str, object]
+
+
 def _call_compress(
-    opts: argparse.Namespace, path: Path, target: Path, label: str, stop: Callable[[], bool]
+    opts: argparse.Namespace, path: Path, target: Path, to: _Target, stop: Callable[[], bool]
 ) -> reports.CompressReport:
-    with console.progress_display(label, shown=_says(opts)) as progress:
+    with console.progress_display(to.label, shown=_says(opts)) as progress:
         report: reports.CompressReport = _api().compress(
             path,
             target,
@@ -116,18 +126,16 @@ def _call_compress(
             audio=opts.audio,
             settings=dict(opts.settings),
             kind=opts.kind,
-            overwrite=opts.force,
             progress=progress,
             stop=stop,
+            **to.how,
         )
     return report
 
 
-def _compress_one(
-    opts: argparse.Namespace, source: str, destination: Path | None, label: str, stop: Callable[[], bool]
-) -> object:
+def _compress_one(opts: argparse.Namespace, source: str, to: _Target, stop: Callable[[], bool]) -> object:
     """Compresses one input and prints its summary."""
-    to_stdout = destination is None
+    destination, to_stdout = to.path, to.path is None
     with contextlib.ExitStack() as stack:
         if destination is None:
             streams.refuse_terminal()
@@ -136,10 +144,12 @@ def _compress_one(
         if source == streams.STREAM and stop():
             # Ctrl-C ends the process at the other end of the pipe, too: what has come is not the whole signal.
             raise KeyboardInterrupt
-        report = _call_compress(opts, path, destination, label, stop)
+        report = _call_compress(opts, path, destination, to, stop)
         if to_stdout:
             streams.send(destination)
     name = streams.STDOUT if to_stdout else str(report.path)
+    if "member" in to.how:
+        name += f" {to.how['member']}"
     _say(opts, reports.compress_text(report, name, opts.verbose), to_stdout)
     if report.note and _says(opts):
         console.print_error(f"{name}: {report.note}")
@@ -149,16 +159,40 @@ def _compress_one(
 def _compress(opts: argparse.Namespace) -> int:
     destinations = streams.destinations(opts.inputs, opts.output)
     _refuse_mixture(opts, None in destinations)
+    if not streams.collects(opts.inputs, opts.output):
+        return _compress_all(opts, opts.inputs, destinations, [{"overwrite": opts.force}] * len(opts.inputs))
+    names = streams.member_names(opts.inputs, "inrzip compress")
+    ways = [{"member": name, "overwrite": opts.force} for name in names]
+    return _compress_all(opts, opts.inputs, destinations, ways)
+
+
+def _append(opts: argparse.Namespace) -> int:
+    path, *inputs = opts.inputs
+    if opts.name is not None and len(inputs) > 1:
+        raise UsageError("inrzip append", "--name is for one input")
+    names = streams.member_names(inputs, "inrzip append") if opts.name is None else [opts.name]
+    ways: list[dict[str, object]] = [{"member": name, "append": True} for name in names]
+    return _compress_all(opts, inputs, [Path(path)] * len(inputs), ways)
+
+
+def _compress_all(
+    opts: argparse.Namespace,
+    inputs: Sequence[str],
+    destinations: Sequence[Path | None],
+    ways: Sequence[dict[str, object]],
+) -> int:
+    """Compresses each input in its way. Where all go into one file, those after the first that is there are added."""
     outcomes: list[Outcome] = []
-    n = len(opts.inputs)
+    n = len(inputs)
     with console.stop_on_interrupt() as stop:
-        for source, destination in zip(opts.inputs, destinations, strict=True):
+        for source, destination, how in zip(inputs, destinations, ways, strict=True):
             if stop():
                 break
             label = f"{len(outcomes) + 1}/{n} {Path(source).name}" if n > 1 else ""
-            job = functools.partial(_compress_one, opts, source, destination, label, stop)
-            outcomes.append(_attempt(opts, source, job))
-    status = _finish(opts, outcomes)
+            begun = "member" in how and any(done for done, _ in outcomes)
+            to = _Target(destination, label, {"member": how["member"], "append": True} if begun else how)
+            outcomes.append(_attempt(opts, source, functools.partial(_compress_one, opts, source, to, stop)))
+    status = _finish(opts, outcomes, several=n > 1)
     if len(outcomes) < n:
         console.print_error(f"interrupted; {n - len(outcomes)} of {n} files were not compressed")
         return INTERRUPTED
@@ -174,6 +208,8 @@ def _decompress_one(opts: argparse.Namespace, to_stdout: bool) -> object:
     # Given no output, decompression writes beside its input, in the format of the original. With a copy of the input
     # in a temporary folder, that is a file to pass on to standard output.
     with streams.input_file(opts.inputs[0], as_copy=to_stdout, suffix=streams.EXTENSION) as path:
+        if opts.member is None and not to_stdout and _api().is_collection(path):
+            return _decompress_members(opts, path)
         with console.progress_display("", shown=_says(opts)) as progress:
             report: reports.DecompressReport = _api().decompress(
                 path,
@@ -183,6 +219,7 @@ def _decompress_one(opts: argparse.Namespace, to_stdout: bool) -> object:
                 scale=opts.scale,
                 max_memory=opts.max_memory,
                 partial=opts.partial,
+                member=opts.member,
                 overwrite=opts.force,
                 progress=progress,
             )
@@ -192,6 +229,24 @@ def _decompress_one(opts: argparse.Namespace, to_stdout: bool) -> object:
         console.print_error(f"{opts.inputs[0]}: {report.note}")
     _say(opts, reports.decompress_text(report, streams.STDOUT if to_stdout else str(report.path)), to_stdout)
     return report.to_json()
+
+
+def _decompress_members(opts: argparse.Namespace, path: Path) -> object:
+    """All signals of a file of several."""
+    with console.progress_display("", shown=_says(opts)) as progress:
+        written: list[reports.DecompressReport] = _api().decompress_all(
+            path,
+            opts.output and Path(opts.output),
+            region=opts.region,
+            frames=opts.frames,
+            scale=opts.scale,
+            max_memory=opts.max_memory,
+            overwrite=opts.force,
+            progress=progress,
+        )
+    for report in written:
+        _say(opts, reports.decompress_text(report, str(report.path)))
+    return [report.to_json() for report in written]
 
 
 def _decompress(opts: argparse.Namespace) -> int:
@@ -211,7 +266,7 @@ def _named(facts: dict[str, object], name: str) -> dict[str, object]:
 def _info(opts: argparse.Namespace) -> int:
     def job() -> object:
         with streams.input_file(opts.inputs[0], suffix=streams.EXTENSION) as path:
-            facts = _named(_api().info(path), opts.inputs[0])
+            facts = _named(_api().info(path, opts.member), opts.inputs[0])
         _say(opts, reports.facts_text(facts))
         return facts
 
@@ -222,7 +277,7 @@ def _verify(opts: argparse.Namespace) -> int:
     def job() -> object:
         against = None if opts.against is None else Path(opts.against)
         with streams.input_file(opts.inputs[0], suffix=streams.EXTENSION) as path:
-            facts = _named(_api().verify(path, against), opts.inputs[0])
+            facts = _named(_api().verify(path, against, opts.member), opts.inputs[0])
         name = console.one_line(streams.shown_name(opts.inputs[0]))
         _say(opts, f"{name}: OK\n{reports.facts_text(facts, indent=2)}".rstrip())
         return facts
@@ -244,6 +299,7 @@ def _recipes(opts: argparse.Namespace) -> int:
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compress": _compress,
+    "append": _append,
     "decompress": _decompress,
     "info": _info,
     "verify": _verify,

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from inrzip.architectures.base import Representation, parameters
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.motion import MotionConfig
+from inrzip.architectures.pfnr import PfnrConfig
 from inrzip.codecs.cabac import Cabac
 from inrzip.codecs.coder import IntegerCoder
 from inrzip.codecs.huffman import HuffmanCoder
@@ -285,4 +286,12 @@ def choose_codec(name: str | None, recipe: Recipe | None = None) -> WeightCodec:
     chosen = "auto" if name is None else name
     if chosen not in CODECS:
         raise InrzipError(f"codec {chosen!r} does not exist; there are {', '.join(CODECS)}")
-    return CODECS[chosen]
+    codec = CODECS[chosen]
+    if recipe is not None and recipe.architecture is PfnrConfig and not _keeps_zeros(codec):
+        raise InrzipError(f"recipe {recipe.name} needs one step for each tensor, and zeros that stay; not {chosen}")
+    return codec
+
+
+def _keeps_zeros(codec: WeightCodec) -> bool:
+    """Whether tensors have one step each, and weights that are 0 remain so."""
+    return codec.quantise in (_uniform, _by_price) and codec.polish is None

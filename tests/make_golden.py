@@ -158,6 +158,7 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         "video_boost": (short, {"target_size": 1_800, "recipe": "boost"}),
         "video_nirvana": (groups, {"target_size": 1_200, "recipe": "nirvana", "settings": {"frames": "2"}}),
         "video_motion": (groups, {"quality": 60, "recipe": "motion", "settings": {"interval": "3"}}),
+        "video_pfnr": (short, {"target_size": 1_500, "recipe": "pfnr"}),
         "video_hnerv_copied_sound": (film, film_size),
         "video_hnerv_coded_sound": (film, film_size | {"audio": "inr"}),
     } | {f"image_{recipe}": (image, {"target_size": 400, "recipe": recipe}) for recipe in PLANAR}

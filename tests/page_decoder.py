@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
-from tests import page_backbones, page_finr, page_frames, page_nirvana, page_tree
+from tests import page_backbones, page_finr, page_frames, page_nirvana, page_pfnr, page_tree
 from tests.page_frames import conv_shapes as _conv
 from tests.page_frames import stem as _stem
 from tests.page_hash import hash_shapes, neurbf_shapes
@@ -64,7 +64,7 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-SINGLE_FIELDS = {2: 5, 3: 7, 11: 7, 12: 3, 13: 3, 15: 10, 16: 4, 17: 8, 18: 7, 19: 2, 20: 7, 21: 8}
+SINGLE_FIELDS = {2: 5, 3: 7, 11: 7, 12: 3, 13: 3, 15: 10, 16: 4, 17: 8, 18: 7, 19: 2, 20: 7, 21: 8, 22: 8}
 """How many fields of an architecture are single numbers, if not 2."""
 WITHOUT_LIST = (11, 15)
 
@@ -134,7 +134,7 @@ SHAPES |= {"Doh": (12, _doh_shapes), "Pranc": (13, _pranc_shapes)}
 SHAPES |= {"Hash": (11, hash_shapes), "Neurbf": (15, neurbf_shapes), "Tree": (16, page_tree.shapes)}
 SHAPES |= {"Enerv": (17, page_frames.enerv_shapes), "Nervpp": (18, page_frames.nervpp_shapes)}
 SHAPES |= {"Boost": (19, page_frames.boost_shapes), "Hinerv": (20, page_frames.hinerv_shapes)}
-SHAPES |= {"Nirvana": (21, page_nirvana.shapes)}
+SHAPES |= {"Nirvana": (21, page_nirvana.shapes), "Pfnr": (22, page_pfnr.shapes)}
 
 
 def polynomial_sine(x: Float[ndarray, "..."]) -> Float[ndarray, "..."]:

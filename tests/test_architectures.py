@@ -29,6 +29,7 @@ from inrzip.architectures.nerv import NervConfig
 from inrzip.architectures.nervpp import NervppConfig
 from inrzip.architectures.neurbf import NeurbfConfig
 from inrzip.architectures.nirvana import NirvanaConfig
+from inrzip.architectures.pfnr import PfnrConfig
 from inrzip.architectures.random_networks import DohConfig, PrancConfig
 from inrzip.architectures.siren import SirenConfig, sine
 from inrzip.architectures.tree import TreeConfig
@@ -146,6 +147,7 @@ def test_the_lists_name_every_architecture():
     tested_apart |= {TreeConfig}  # tests/test_tree.py
     tested_apart |= {NirvanaConfig}  # tests/test_nirvana.py
     tested_apart |= {MotionConfig}  # tests/test_motion.py
+    tested_apart |= {PfnrConfig}  # tests/test_pfnr.py
     assert set(ARCHITECTURES.values()) - tested_apart == {architecture for architecture, _ in CASES} == set(SIZES)
     assert all(ARCHITECTURES[architecture.number] is architecture for architecture in SIZES)
 

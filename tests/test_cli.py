@@ -113,6 +113,7 @@ def test_decompress_passes_every_option(calls: Calls, photo: Path, capsys: pytes
         "scale": 2.5,
         "max_memory": 2 * 10**9,
         "partial": True,
+        "member": None,
         "overwrite": False,
         "progress": None,
     }
@@ -192,8 +193,8 @@ def test_json_is_one_object_and_quiet_is_quiet(calls: Calls, photo: Path, capsys
 def test_info_verify_recipes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     facts = {"kind": "image", "shape": (512, 768), "n_bytes": 48_912, "rate": 1 / 3, "meta": {"bits": 8, "a": ()}}
     info = dataclasses.make_dataclass("Info", ["name", "kinds", "summary"])
-    monkeypatch.setattr(inrzip, "info", lambda source: facts, raising=False)
-    monkeypatch.setattr(inrzip, "verify", lambda source, against: {"against": against}, raising=False)
+    monkeypatch.setattr(inrzip, "info", lambda source, member: facts, raising=False)
+    monkeypatch.setattr(inrzip, "verify", lambda source, against, member: {"against": against}, raising=False)
     known = [info("g", ("image", "video"), "fast"), info("siren", (), "old")]
     monkeypatch.setattr(inrzip, "recipe_list", lambda: known, raising=False)
     codecs = [dataclasses.make_dataclass("Codec", ["name", "summary"])("auto", "small")]

@@ -64,7 +64,7 @@ def test_every_architecture_is_on_the_page() -> None:
 
 
 def test_limits() -> None:
-    from inrzip import group_chain, network
+    from inrzip import collection, group_chain, network, video_sequence
     from inrzip.architectures import (
         enerv,
         frames,
@@ -76,6 +76,7 @@ def test_limits() -> None:
         nervpp,
         neurbf,
         nirvana,
+        pfnr,
         pointwise,
     )
 
@@ -103,6 +104,9 @@ def test_limits() -> None:
         f"1 to {frames.MAX_CHANNELS}; 1 to {nirvana.MAX_DEPTH} |",
         f"2 to {frames.MAX_STAGES} numbers, shuffle included, each 1 to {frames.MAX_STRIDE} |",
         f"step\nindex {group_chain.CHANGE_STEP}, which means nothing",
+        f"1 to {pfnr.MAX_MODES}; 1 to {pfnr.WHOLE}; as NeRV",
+        f"step index is {video_sequence.CHOICE_STEP}, which means nothing",
+        f"in bytes, a varint, 1 to {collection.MAX_NAME_BYTES} |",
     ):
         assert text in PAGE
 

@@ -1,0 +1,269 @@
+"""A file of several signals: an index of names and lengths, then files of one signal each. See docs/format.md,
+"Collections".
+
+Nothing here looks into a member. A file of one signal is read as a collection of one, named after the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self, cast
+
+from . import wire
+from .container import CRC_BYTES, MAX_HEAD_BYTES, check_start, checksum, naming, open_regular
+from .errors import CorruptFile, InrzipError
+from .header import COLLECTION, FIXED_BYTES, KIND_MASK, MAGIC, VERSION
+
+MAX_MEMBERS = 1 << 20
+MAX_NAME_BYTES = 255
+LEAST_BYTES = 2
+"""What a member takes in the index: the lengths of its name and of itself."""
+_BARRED = frozenset("/\\")
+UNNAMED = "signal"
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A member's `name`, and its `length` in bytes."""
+
+    name: str
+    length: int
+
+
+def usable_name(text: str) -> str:
+    """A member's name made of a file's: what a name cannot hold becomes `_`."""
+    kept = "".join(c if c.isprintable() and c not in _BARRED else "_" for c in text)
+    while len(kept.encode()) > MAX_NAME_BYTES:
+        kept = kept[:-1]
+    return kept or UNNAMED
+
+
+def check_name(name: str) -> None:
+    """Raises InrzipError for a name that the format has no place for."""
+    fault = _fault(name)
+    if fault:
+        raise InrzipError(f"a member cannot be named {name[:40]!r}: {fault}")
+
+
+def _fault(name: str) -> str | None:
+    if not name.isprintable() or not _BARRED.isdisjoint(name):  # lone surrogates are not printable either
+        return "it has characters that a file's name should not have"
+    if not 1 <= len(name.encode()) <= MAX_NAME_BYTES:
+        return f"it takes {len(name.encode())} bytes; 1 to {MAX_NAME_BYTES} are possible"
+    return None
+
+
+def encode_index(entries: Sequence[Entry]) -> bytes:
+    """All bytes before the first member. Raises InrzipError for what the format has no room for."""
+    if not 1 <= len(entries) <= MAX_MEMBERS:
+        raise InrzipError(f"{len(entries)} signals; one file holds 1 to {MAX_MEMBERS}")
+    body = wire.varint(len(entries))
+    for entry in entries:
+        check_name(entry.name)
+        name = entry.name.encode()
+        body += wire.varint(len(name)) + name + wire.varint(entry.length)
+    if len(body) > MAX_HEAD_BYTES:
+        raise InrzipError(f"an index of {len(body)} bytes; one file holds {MAX_HEAD_BYTES}")
+    head = MAGIC + bytes([VERSION << 4 | COLLECTION, 0]) + wire.varint(len(body)) + body
+    return head + checksum(head)
+
+
+def decode_index(head: bytes, position: int) -> list[Entry]:
+    """The entries from `position` to the end of `head`. Raises CorruptFile."""
+    cursor = wire.Cursor(head, position)
+    n = cursor.count(LEAST_BYTES)
+    if not 1 <= n <= MAX_MEMBERS:
+        raise CorruptFile(f"it lists {n} signals; 1 to {MAX_MEMBERS} are possible")
+    entries = [Entry(wire.decode_text(cursor.take(cursor.varint())), cursor.varint()) for _ in range(n)]
+    if cursor.remaining:
+        raise CorruptFile(f"its index has {cursor.remaining} bytes too many")
+    if any(_fault(entry.name) for entry in entries) or len({entry.name for entry in entries}) < n:
+        raise CorruptFile("its index has names that cannot be, or that come twice")
+    return entries
+
+
+def write_collection(path: Path, members: Iterable[tuple[str, bytes]], before: CollectionFile | None = None) -> None:
+    """Writes a file of the members of `before`, as they are, and of more."""
+    added = list(members)
+    kept = [] if before is None else before.entries
+    entries = [*kept, *(Entry(name, len(data)) for name, data in added)]
+    with open(path, "wb") as out:
+        out.write(encode_index(entries))
+        if before is not None:
+            for number in range(len(kept)):
+                before.copy(number, out)
+        for _, data in added:
+            out.write(data)
+
+
+class Section(io.RawIOBase):
+    """A part of an open file, to be read as a file of its own."""
+
+    def __init__(self, file: BinaryIO, start: int, length: int):
+        self._file, self._start, self._length, self._at = file, start, length, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._length}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        self._file.seek(self._start + self._at)
+        data = self._file.read(max(0, min(len(buffer), self._length - self._at)))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+COPY_BYTES = 1 << 20
+
+
+def is_collection(path: Path | str) -> bool:
+    """Whether a file begins as one of several signals does, even if it holds one. A file that cannot be read does
+    not.
+    """
+    try:
+        with open_regular(Path(path)) as file:
+            start = file.read(FIXED_BYTES)
+    except (InrzipError, OSError):
+        return False
+    return len(start) == FIXED_BYTES and start.startswith(MAGIC) and start[3] & KIND_MASK == COLLECTION
+
+
+class CollectionFile:
+    """An open file of several signals, or of one. A context manager."""
+
+    entries: list[Entry]
+    size: int  # of the whole file, in bytes
+    several: bool  # whether it is a collection, even of one, and no file of one signal
+
+    def __init__(self, file: BinaryIO, name: str, owned: bool):
+        """Reads the index of `file`; use `CollectionFile.open`."""
+        self.name = name
+        self._file, self._owned = file, owned
+        try:
+            self.size = file.seek(0, os.SEEK_END)
+        except OSError as error:
+            raise InrzipError(
+                f"{name}: cannot be read at random ({error.strerror or error}); save it as a file"
+            ) from error
+        with naming(name):
+            start = self._read(0, min(self.size, FIXED_BYTES + wire.MAX_VARINT_BYTES))
+            check_start(start)
+            self.several = start[3] & KIND_MASK == COLLECTION
+            if not self.several:
+                self.entries, self._starts = [Entry(usable_name(Path(name).stem), self.size)], [0]
+                return
+            self._open_index(start)
+
+    @classmethod
+    def open(cls, source: Path | str | bytes | BinaryIO, name: str | None = None) -> Self:
+        """Opens a file by its path, its bytes or an open seekable binary file. Raises as `Container.open` does."""
+        if isinstance(source, bytes):
+            return cls(io.BytesIO(source), name or "<bytes>", owned=True)
+        if not isinstance(source, Path | str):
+            return cls(source, name or str(getattr(source, "name", "<stream>")), owned=False)
+        file = open_regular(Path(source))
+        try:
+            return cls(file, name or str(source), owned=True)
+        except BaseException:
+            file.close()
+            raise
+
+    @property
+    def names(self) -> list[str]:
+        """Of the members, in order."""
+        return [entry.name for entry in self.entries]
+
+    @property
+    def overhead(self) -> int:
+        """Bytes of the file that belong to no member."""
+        return self.size - sum(entry.length for entry in self.entries)
+
+    def find(self, key: int | str) -> int:
+        """The number of a member, by its name or its number (from 0; as text, too). Raises InrzipError."""
+        if isinstance(key, str) and key in self.names:
+            return self.names.index(key)
+        n = len(self.entries)
+        if isinstance(key, str) and not (key.isdecimal() and key.isascii() and len(key) < 10):
+            raise InrzipError(f"{self.name}: has no member {key!r}; `inrzip info` lists what it has")
+        number = int(key)
+        if not -n <= number < n or (isinstance(key, str) and number < 0):
+            raise InrzipError(f"{self.name}: has no member number {number}, only 0 to {n - 1}")
+        return number % n
+
+    def section(self, number: int) -> BinaryIO:
+        """A member, to be read as a file."""
+        return cast(BinaryIO, Section(self._file, self._starts[number], self.entries[number].length))
+
+    def label(self, number: int) -> str:
+        """What stands for a member in messages."""
+        return f"{self.name}: member {self.entries[number].name}" if self.several else self.name
+
+    def copy(self, number: int, out: BinaryIO) -> None:
+        """Writes a member's bytes to `out`."""
+        start, left = self._starts[number], self.entries[number].length
+        while left:
+            with naming(self.name):
+                piece = self._read(start, min(left, COPY_BYTES))
+            out.write(piece)
+            start, left = start + len(piece), left - len(piece)
+
+    def close(self) -> None:
+        """Closes the file, if `open` opened it."""
+        if self._owned:
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open_index(self, start: bytes) -> None:
+        if start[FIXED_BYTES - 1] or start[3] != VERSION << 4 | COLLECTION:
+            raise CorruptFile("is a collection of a form that this version does not know; update inrzip")
+        cursor = wire.Cursor(start, FIXED_BYTES)
+        length = cursor.varint()
+        if length > MAX_HEAD_BYTES:
+            raise CorruptFile(f"its index claims {length} bytes; at most {MAX_HEAD_BYTES} are possible: it is damaged")
+        end = cursor.position + length
+        self._check_length(end + CRC_BYTES)
+        head = self._read(0, end + CRC_BYTES)
+        if checksum(head[:end]) != head[end:]:
+            raise CorruptFile("its index is damaged (checksum mismatch); get the file again")
+        self.entries = decode_index(head[:end], cursor.position)
+        self._starts, position = [], end + CRC_BYTES
+        for entry in self.entries:
+            self._starts.append(position)
+            position += entry.length
+        self._check_length(position)
+        if self.size > position:
+            raise CorruptFile(f"{self.size - position} bytes follow its end; cut them off, or get the file again")
+
+    def _check_length(self, needed: int) -> None:
+        if self.size < needed:
+            raise CorruptFile(f"is cut short: at least {needed - self.size} bytes are missing; get the file again")
+
+    def _read(self, offset: int, count: int) -> bytes:
+        try:
+            self._file.seek(offset)
+            data = self._file.read(count)
+        except OSError as error:
+            raise InrzipError(f"{self.name}: cannot be read: {error.strerror or error}") from error
+        if len(data) != count:
+            raise CorruptFile("became shorter while it was read; get the file again")
+        return data
