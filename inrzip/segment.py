@@ -133,7 +133,9 @@ def sensible(task: Task, n_parameters: float) -> int:
 def configure(task: Task, n_parameters: int) -> Config:
     """The network of about that size, with the user's settings. Raises InrzipError where these make no sense."""
     try:
-        config = task.recipe.architecture.solve(task.grid, n_parameters, **task.settings)
+        config = task.recipe.architecture.solve_for(
+            task.grid, n_parameters, task.samples, task.spec.low, task.spec.high, **task.settings
+        )
         config.check(task.grid)
     except (ValueError, ZeroDivisionError) as error:
         chosen = " ".join(f"--set {key}={value}" for key, value in task.settings.items())
@@ -157,7 +159,7 @@ def fit_network(
     built = config.build(task.grid, jax.random.key(0))
     module = built.placed(task.samples, task.spec.low, task.spec.high)
     loss = math.inf if module is built else module_loss(task, module)
-    training = module.training_module(jax.random.key(1))
+    training = module.training_module(jax.random.key(1)).shown(task.samples, task.spec.low, task.spec.high)
     n_steps = max(1, round(task.schedule.n_steps * share_of_steps))
     fitted = job.fit(
         f"{task.name}/{n_parameters}/{n_steps}",
