@@ -40,7 +40,7 @@ MAX_SCENES = 16
 LEAST_PARAMETERS = 1500
 """Of a scene's network: with fewer for each, scenes share one."""
 EMBEDDING_CHANNELS = 16
-EMBEDDING_SHARE = 0.3
+EMBEDDING_SHARE = 0.2
 """At most this part of the parameters goes to embeddings."""
 TERMS = Terms()
 """What is fitted besides the squared error: nothing pays at the sizes that were tried (docs/video.md)."""
@@ -163,7 +163,9 @@ class Mvc(FrameRepresentation):
         n_frames, height, width = grid.shape
         rows, columns = stem_shape(height, width, (*config.strides, config.shuffle))
         self.embeddings = jnp.zeros((n_frames, rows, columns, config.embedding), jnp.float32)
-        self.scenes = [Scene(config, grid, k) for k in jax.random.split(key, len(config.scenes))]
+        keys = jax.random.split(key, len(config.scenes))
+        drawn = eqx.filter_vmap(lambda key: Scene(config, grid, key))(keys)  # traced once for all
+        self.scenes = [jax.tree.map(lambda each, i=i: each[i], drawn) for i in range(len(keys))]
         self.config = config
         self.grid = grid
 
