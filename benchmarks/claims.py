@@ -84,7 +84,12 @@ CLAIMS = (
     Claim(
         "PFNR", "ICLR 2024, notes only", "One network for a sequence of videos, without forgetting the earlier ones."
     ),
-    Claim("MVC", "Scene Matters, 2023, abstract", "Up to 20 % fewer bits than H.266 on conference and surveillance."),
+    Claim(
+        "MVC",
+        "Scene Matters, 2023, abstract",
+        "Up to 20 % fewer bits than H.266 on conference and surveillance.",
+        Protocol("clip", "mvc", "hnerv", "dB", "PSNR at equal bytes", None, CLIP_EFFORT, CLIP_QUALITIES),
+    ),
     Claim(
         "COMBINER",
         "Guo et al. 2023, notes only",

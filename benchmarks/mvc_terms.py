@@ -27,10 +27,8 @@ VARIANTS = (
     Terms(),
     Terms(frequency=1e-3),
     Terms(frequency=1e-2),
-    Terms(flow=1e-5),
-    Terms(flow=1e-3),
-    Terms(contrast=1e-5),
-    Terms(contrast=1e-3),
+    Terms(flow=3e-4),
+    Terms(contrast=3e-4),
 )
 
 
