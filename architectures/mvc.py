@@ -43,7 +43,7 @@ EMBEDDING_CHANNELS = 16
 EMBEDDING_SHARE = 0.2
 """At most this part of the parameters goes to embeddings."""
 TERMS = Terms()
-"""What is fitted besides the squared error: nothing pays at the sizes that were tried (docs/video.md)."""
+"""What is fitted besides the squared error: nothing, as no term was seen to pay (docs/video.md)."""
 
 
 @dataclasses.dataclass(frozen=True)
