@@ -67,6 +67,21 @@ class Config(abc.ABC):
     def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
         """The configuration for `grid` of nearly `n_parameters` parameters; `settings` fixes fields."""
 
+    @classmethod
+    def solve_for(
+        cls,
+        grid: Grid,
+        n_parameters: int,
+        samples: Shaped[np.ndarray, "part ..."] | None,
+        low: float,
+        high: float,
+        **settings: int,
+    ) -> Self:
+        """The same for `samples`, from `low` to `high` (None: they do not lie on a grid): for architectures whose
+        fields follow from them.
+        """
+        return cls.solve(grid, n_parameters, **settings)
+
     @abc.abstractmethod
     def check(self, grid: Grid) -> None:
         """Raises ValueError if a field is out of its range: `Config`s are read from files that may be hostile."""
@@ -108,6 +123,16 @@ class Trainable(eqx.Module):
     @abc.abstractmethod
     def predict_training(self, inputs: Array, targets: Array) -> Array:
         """Predictions of `targets`, which only a training-only part may look at."""
+
+    def training_loss(self, inputs: Array, targets: Array) -> Float[Array, ""]:
+        """What a step makes smaller: the mean squared error, to which an architecture may add terms."""
+        return jnp.mean((self.predict_training(inputs, targets) - targets) ** 2)
+
+    def shown(self, samples: Shaped[np.ndarray, "part ..."] | None, low: float, high: float) -> Trainable:
+        """The same, once it has seen what it will be fitted to, as `finish` is given it: for terms of the loss that
+        need more than the frames of a step.
+        """
+        return self
 
     @abc.abstractmethod
     def finish(self, samples: Shaped[np.ndarray, "part ..."] | None, low: float, high: float) -> Representation:

@@ -137,8 +137,8 @@ class Transformer(eqx.Module):
         asked, known, told = jnp.moveaxis((x @ self.attend).reshape(b, tokens, 3, self.heads, each), 2, 0)
         likeness = jnp.einsum("bihe,bjhe->bhij", asked, known) / math.sqrt(each)
         heard = jnp.einsum("bhij,bjhe->bihe", jax.nn.softmax(likeness, -1), told).reshape(b, tokens, self.heads * each)
-        x = x + _apply(self.gather, heard)
-        return x + _apply(self.widen, jax.nn.gelu(_apply(self.narrow, x)))
+        x = x + apply_dense(self.gather, heard)
+        return x + apply_dense(self.widen, jax.nn.gelu(apply_dense(self.narrow, x)))
 
 
 class FactorisedBlock(eqx.Module):
@@ -190,18 +190,20 @@ class EnervStem(Stem):
         """What the time branch says."""
         z = encode_time(times, self.n_frames, self.config.frequencies)
         for layer in self.time:
-            z = jax.nn.gelu(_apply(layer, z))
+            z = jax.nn.gelu(apply_dense(layer, z))
         return z
 
     def __call__(self, times: Float[Array, " batch"]) -> Float[Array, "batch rows columns channels"]:
         return self.place(self.tell(times))
 
-    def place(self, told: Float[Array, "batch hidden"]) -> Float[Array, "batch rows columns channels"]:
-        """Features, from what the time branch says."""
-        when = jax.nn.gelu(_apply(self.when, told))
-        where = jax.nn.gelu(_apply(self.where, _encode_places(self.rows, self.columns, self.config.places)))
-        x = self.mixers[0](where[None]) * when[:, None]
-        return _apply(self.widen, self.mixers[1](x)).reshape(len(told), self.rows, self.columns, -1)
+    def place(
+        self, told: Float[Array, "batch hidden"], context: Float[Array, "batch tokens width"] | None = None
+    ) -> Float[Array, "batch rows columns channels"]:
+        """Features, from what the time branch says, and from what is added to the positions' tokens, if anything."""
+        when = jax.nn.gelu(apply_dense(self.when, told))
+        where = apply_dense(self.where, _encode_places(self.rows, self.columns, self.config.places))[None]
+        x = self.mixers[0](jax.nn.gelu(where if context is None else where + context)) * when[:, None]
+        return apply_dense(self.widen, self.mixers[1](x)).reshape(len(told), self.rows, self.columns, -1)
 
 
 class Enerv(FrameRepresentation):
@@ -231,11 +233,16 @@ class Enerv(FrameRepresentation):
 
     def predict(self, times: Float[Array, " batch"]) -> Float[Array, "batch height width channels"]:
         z = self.stem.tell(times)
-        x = self.stem.place(z)
+        return self.head(self.refine(self.stem.place(z), z), *self.grid.shape[1:])
+
+    def refine(
+        self, x: Float[Array, "batch rows columns channels"], told: Float[Array, "batch hidden"]
+    ) -> Float[Array, "batch h w last"]:
+        """What the blocks make of features at the lowest resolution and of what the time branch says."""
         for style, block in zip(self.styles, self.blocks, strict=True):
-            scale, shift = jnp.split(_apply(style, z)[:, None, None], 2, -1)
+            scale, shift = jnp.split(apply_dense(style, told)[:, None, None], 2, -1)
             x = block(_standardise(x) * (1 + scale) + shift)
-        return self.head(x, *self.grid.shape[1:])
+        return x
 
 
 def _encode_places(rows: int, columns: int, n_frequencies: int) -> Float[Array, "tokens features"]:
@@ -245,7 +252,8 @@ def _encode_places(rows: int, columns: int, n_frequencies: int) -> Float[Array, 
     return jnp.concatenate([jnp.repeat(down, columns, 0), jnp.tile(across, (rows, 1))], -1)
 
 
-def _apply(layer: Layer, x: Float[Array, "... in"]) -> Float[Array, "... out"]:
+def apply_dense(layer: Layer, x: Float[Array, "... in"]) -> Float[Array, "... out"]:
+    """A dense layer."""
     return x @ layer[0] + layer[1]
 
 

@@ -21,6 +21,7 @@ from .base import Grid, Trainable, solve_width
 from .frames import (
     MAX_CHANNELS,
     Conv,
+    FrameConfig,
     Head,
     Rising,
     RisingT,
@@ -173,7 +174,7 @@ class HnervTraining(Trainable, Generic[RisingT]):
 
     def __init__(self, config: HnervConfig, decoder: RisingT, key: PRNGKeyArray):
         """`decoder`: a network with the stem of `config`."""
-        self.encoder = Encoder(config, decoder.grid, key)
+        self.encoder = Encoder(config, config.embedding, decoder.grid, key)
         self.decoder = decoder
 
     def predict_training(self, inputs: Array, targets: Array) -> Array:
@@ -186,10 +187,8 @@ class HnervTraining(Trainable, Generic[RisingT]):
         """The decoder, with the embeddings that the encoder gives each frame."""
         if samples is None:
             raise ValueError("`samples` is None; HNeRV makes its embeddings from frames")
-        span = (high - low) or 1
-        encode = eqx.filter_jit(lambda encoder, frames: encoder((frames.astype(jnp.float32) - low) / span))
-        embeddings = [encode(self.encoder, samples[i : i + 1]) for i in range(len(samples))]
-        decoder: RisingT = eqx.tree_at(lambda m: m.stem.embeddings, self.decoder, jnp.concatenate(embeddings))
+        embeddings = self.encoder.embed(samples, low, high)
+        decoder: RisingT = eqx.tree_at(lambda m: m.stem.embeddings, self.decoder, embeddings)
         return decoder
 
 
@@ -205,10 +204,11 @@ class Encoder(eqx.Module):
     strides: tuple[int, ...] = eqx.field(static=True)
     shuffle: int = eqx.field(static=True)
 
-    def __init__(self, config: HnervConfig, grid: Grid, key: PRNGKeyArray):
+    def __init__(self, config: FrameConfig, embedding: int, grid: Grid, key: PRNGKeyArray):
+        """To `embedding` channels at the lowest resolution of `config`."""
         n = len(config.strides)
         keys = jax.random.split(key, 2 * n)
-        widths = [grid.channels, *[ENCODER_WIDTH] * (n - 1), config.embedding]
+        widths = [grid.channels, *[ENCODER_WIDTH] * (n - 1), embedding]
         self.downs = [
             Conv(a, b, s, k) for a, b, s, k in zip(widths[:-1], widths[1:], config.strides, keys[:n], strict=True)
         ]
@@ -228,6 +228,14 @@ class Encoder(eqx.Module):
             x = down(normalise(x) if i else x, stride)
             x = x if mixer is None else mixer(x)
         return x
+
+    def embed(
+        self, samples: Shaped[np.ndarray, "frames height width channels"], low: float, high: float
+    ) -> Float[Array, "frames rows columns embedding"]:
+        """The embeddings of all frames, from `low` to `high`, one after the other."""
+        span = (high - low) or 1
+        encode = eqx.filter_jit(lambda encoder, frames: encoder((frames.astype(jnp.float32) - low) / span))
+        return jnp.concatenate([encode(self, samples[i : i + 1]) for i in range(len(samples))])
 
 
 def _average(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h2 w2 c"]:

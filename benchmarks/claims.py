@@ -87,7 +87,12 @@ CLAIMS = (
         "One network for a sequence of videos, without forgetting the earlier ones.",
         Protocol("clip", "pfnr", "nerv", "dB", "PSNR at equal bytes", None, CLIP_EFFORT, CLIP_QUALITIES),
     ),
-    Claim("MVC", "Scene Matters, 2023, abstract", "Up to 20 % fewer bits than H.266 on conference and surveillance."),
+    Claim(
+        "MVC",
+        "Scene Matters, 2023, abstract",
+        "Up to 20 % fewer bits than H.266 on conference and surveillance.",
+        Protocol("clip", "mvc", "hnerv", "dB", "PSNR at equal bytes", None, CLIP_EFFORT, CLIP_QUALITIES),
+    ),
     Claim(
         "COMBINER",
         "Guo et al. 2023, notes only",

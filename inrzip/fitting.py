@@ -86,7 +86,7 @@ def start(module: eqx.Module, loss: float = math.inf) -> FitState:
 
 def _loss(arrays: PyTree[Array], static: PyTree[Any], inputs: Array, targets: Array) -> Float[Array, ""]:
     module: Trainable = eqx.combine(arrays, static)
-    return jnp.mean((module.predict_training(inputs, targets) - targets) ** 2)
+    return module.training_loss(inputs, targets)
 
 
 _LossAndGradient = tuple[Float[Array, ""], PyTree[Array]]

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from inrzip.architectures.nirvana import MAX_CHAIN
+from inrzip.architectures.scenes import begins_scene
 from inrzip.codecs.uniform import bit_price
 from inrzip.codecs.weights import QuantisedTensor
 
@@ -28,10 +29,6 @@ CHANGE_STEPS = 0.25
 """Steps of a group that starts from the one before, as a part of those of a first one."""
 CHANGE_PEAK = 0.25
 """Its largest learning rate, as a part of a first fit's."""
-CUT_SHARE, CUT_LOSS = 0.5, 1e-3
-"""A scene begins where the network before leaves more than this part of the frames' variance, and more than this
-error.
-"""
 MOSTLY_CHANGED = 0.4
 """A group of which this part of the integers changed is also coded whole, to see which is shorter."""
 THINNING_ROUNDS = 10
@@ -51,7 +48,7 @@ def starts_afresh(task: Task, before: Group, anyhow: bool = True) -> bool:
     assert task.samples is not None
     span = (task.spec.high - task.spec.low) or 1.0
     variance = float(np.mean(np.var(task.samples.astype(np.float64) / span, axis=(0, 1, 2))))
-    return anyhow and module_loss(task, before.network(task.grid)) > CUT_SHARE * variance + CUT_LOSS
+    return anyhow and begins_scene(module_loss(task, before.network(task.grid)), variance)
 
 
 class ChangeTask:

@@ -22,6 +22,7 @@ from inrzip.architectures.hash_grid import HashConfig
 from inrzip.architectures.hinerv import HinervConfig
 from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.motion import MotionConfig
+from inrzip.architectures.mvc import MvcConfig
 from inrzip.architectures.nerv import NervConfig
 from inrzip.architectures.nervpp import NervppConfig
 from inrzip.architectures.neurbf import NeurbfConfig
@@ -56,6 +57,7 @@ ARCHITECTURES: Mapping[int, type[Config]] = {
         HinervConfig,
         NirvanaConfig,
         PfnrConfig,
+        MvcConfig,
     )
 }
 """Every architecture by the number that files hold."""
@@ -123,6 +125,7 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe("hinerv", HinervConfig, (Kind.VIDEO,), "frames from grids of features (HiNeRV)", 1e-2, 1, 4.3),
         Recipe("nerv", NervConfig, (Kind.VIDEO,), "frames from their time (NeRV)", 1e-2, 1, 3.5),
         Recipe("enerv", EnervConfig, (Kind.VIDEO,), "frames from time and place (E-NeRV)", 1e-2, 1, 3.5),
+        Recipe("mvc", MvcConfig, (Kind.VIDEO,), "an E-NeRV for each scene, told the content (MVC)", 1e-2, 1, 4.3),
         Recipe("nerv++", NervppConfig, (Kind.VIDEO,), "NeRV with blocks that look around (NeRV++)", 1e-2, 1, 3.5),
         Recipe(
             "nirvana",

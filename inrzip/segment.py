@@ -140,7 +140,9 @@ def configure(task: Task, n_parameters: int) -> Config:
     if task.pool is not None:
         return task.pool.config
     try:
-        config = task.recipe.architecture.solve(task.grid, n_parameters, **task.settings)
+        config = task.recipe.architecture.solve_for(
+            task.grid, n_parameters, task.samples, task.spec.low, task.spec.high, **task.settings
+        )
         config.check(task.grid)
     except (ValueError, ZeroDivisionError) as error:
         chosen = " ".join(f"--set {key}={value}" for key, value in task.settings.items())
@@ -164,7 +166,7 @@ def fit_network(
     built = config.build(task.grid, jax.random.key(0)) if task.pool is None else task.pool.begin(task.grid)
     module = built.placed(task.samples, task.spec.low, task.spec.high)
     loss = math.inf if module is built else module_loss(task, module)
-    training = module.training_module(jax.random.key(1))
+    training = module.training_module(jax.random.key(1)).shown(task.samples, task.spec.low, task.spec.high)
     n_steps = max(1, round(task.schedule.n_steps * share_of_steps))
     fitted = job.fit(
         f"{task.name}/{n_parameters}/{n_steps}",

@@ -187,9 +187,10 @@ def write_film(
     rate: Fraction = Fraction(12),
     sound: bool = True,
     speed: float = 2,
+    cut: int | None = None,
 ) -> Path:
     """A video with a moving blob, `speed` samples a frame, in lossless H.264 and, on request, AAC sound of the same
-    length.
+    length. From frame `cut` on it is another scene.
     """
     import av
 
@@ -202,7 +203,8 @@ def write_film(
         for i in range(n_frames):
             blob = np.exp(-((x - 4 - speed * i) ** 2 + (y - 8) ** 2) / 20)
             frame = np.stack([40 + 180 * blob, 60 + 4.0 * y, 200 - 5.0 * x], -1).clip(0, 255).astype("u1")
-            file.mux(picture.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+            frame = frame if cut is None or i < cut else 255 - frame[:, ::-1]
+            file.mux(picture.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), "rgb24")))
         file.mux(picture.encode())
         if speech is not None:
             samples = tone(int(16000 * n_frames / rate), rate=16000).T.astype("f4")

@@ -132,6 +132,7 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
     film = common.write_film(folder / "film.mp4", 4, (16, 20))
     short = common.write_film(folder / "short.mp4", 3, (12, 14), sound=False)
     groups = common.write_film(folder / "groups.mp4", 5, (12, 14), sound=False, speed=0.25)
+    cut = common.write_film(folder / "cut.mp4", 9, (12, 14), sound=False, cut=5)
     ball = common.write_ball(folder / "ball.obj")
     waves = np.sin(sum(np.meshgrid(*[np.linspace(0, 2, n) for n in (5, 4, 6, 3)], indexing="ij")))
     np.save(folder / "floats.npy", waves.astype("f4"))
@@ -155,6 +156,7 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         "video_enerv": (short, {"target_size": 1_500, "recipe": "enerv"}),
         "video_nerv++": (short, {"target_size": 1_500, "recipe": "nerv++"}),
         "video_hinerv": (short, {"target_size": 1_500, "recipe": "hinerv"}),
+        "video_mvc": (cut, {"target_size": 1_900, "recipe": "mvc", "settings": {"scenes": "2"}}),
         "video_boost": (short, {"target_size": 1_800, "recipe": "boost"}),
         "video_nirvana": (groups, {"target_size": 1_200, "recipe": "nirvana", "settings": {"frames": "2"}}),
         "video_motion": (groups, {"quality": 60, "recipe": "motion", "settings": {"interval": "3"}}),

@@ -64,13 +64,14 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-SINGLE_FIELDS = {2: 5, 3: 7, 11: 7, 12: 3, 13: 3, 15: 10, 16: 4, 17: 8, 18: 7, 19: 2, 20: 7, 21: 8, 22: 8}
+SINGLE_FIELDS = {2: 5, 3: 7, 11: 7, 12: 3, 13: 3, 15: 10, 16: 4, 17: 8, 18: 7, 19: 2, 20: 7, 21: 8, 22: 8, 23: 9}
 """How many fields of an architecture are single numbers, if not 2."""
 WITHOUT_LIST = (11, 15)
+WITH_TWO = (23,)
 
 
 def read_config(data: bytes, number: int) -> tuple[list[int], list[int], int]:
-    """Single fields, the list, and where the weight stream begins."""
+    """Single fields, the list, and where the weight stream begins. Of two lists, the first one's length comes first."""
     fields, at = [], 0
     for _ in range(SINGLE_FIELDS.get(number, 2)):
         value, at = read_varint(data, at)
@@ -82,6 +83,12 @@ def read_config(data: bytes, number: int) -> tuple[list[int], list[int], int]:
     for _ in range(length):
         value, at = read_varint(data, at)
         entries.append(value)
+    if number in WITH_TWO:
+        length, at = read_varint(data, at)
+        entries = [len(entries), *entries]
+        for _ in range(length):
+            value, at = read_varint(data, at)
+            entries.append(value)
     return fields, entries, at
 
 
@@ -135,6 +142,7 @@ SHAPES |= {"Hash": (11, hash_shapes), "Neurbf": (15, neurbf_shapes), "Tree": (16
 SHAPES |= {"Enerv": (17, page_frames.enerv_shapes), "Nervpp": (18, page_frames.nervpp_shapes)}
 SHAPES |= {"Boost": (19, page_frames.boost_shapes), "Hinerv": (20, page_frames.hinerv_shapes)}
 SHAPES |= {"Nirvana": (21, page_nirvana.shapes), "Pfnr": (22, page_pfnr.shapes)}
+SHAPES |= {"Mvc": (23, page_frames.mvc_shapes)}
 
 
 def polynomial_sine(x: Float[ndarray, "..."]) -> Float[ndarray, "..."]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -55,6 +56,15 @@ def enerv_shapes(fields: list[int], strides: list[int], grid: Shape, channels: i
     for (a, b), stride in zip(pairwise(widths[1:]), strides[1:], strict=True):
         shapes += conv_shapes(3, a, b * stride**2)
     return shapes + conv_shapes(1, widths[-1], channels * shuffle**2)
+
+
+def mvc_shapes(fields: list[int], lists: list[int], grid: Shape, channels: int) -> list[Shape]:
+    """`lists`: the number of scenes, the scenes, the strides."""
+    embedding, *inner = fields
+    n_scenes, strides = lists[0], lists[1 + lists[0] :]
+    assert sum(lists[1 : 1 + n_scenes]) == grid[0]
+    each = _dense_shapes(embedding, inner[1]) + enerv_shapes(inner, strides, grid, channels)
+    return [(grid[0], *stem(strides, inner[-1], grid), embedding)] + n_scenes * each
 
 
 def nervpp_shapes(fields: list[int], strides: list[int], grid: Shape, channels: int) -> list[Shape]:
@@ -207,25 +217,30 @@ def _transformer(x: Rows, weights: Weights, heads: int) -> Rows:
 
 
 def enerv_stem(
-    fields: list[int], strides: list[int], weights: Weights, time: float, grid: Shape
+    fields: list[int], strides: list[int], weights: Weights, time: float, grid: Shape, context: Rows | float = 0.0
 ) -> tuple[Image, Float[ndarray, " hidden"]]:
-    """Before the first stage, and z."""
+    """Before the first stage, and z. `context`: what MVC adds to positions."""
     first, _, heads, _, frequencies, places, _, shuffle = fields
     rows, columns = stem(strides, shuffle, grid)
     z = gelu(_dense(gelu(_dense(encode(time, grid[0], frequencies), weights)), weights))
     when = gelu(_dense(z, weights))
     pairs = [(i, j) for i in range(rows) for j in range(columns)]
     places_of = np.array([[*encode(i, rows, places), *encode(j, columns, places)] for i, j in pairs])
-    where = gelu(_dense(places_of, weights))
+    where = gelu(_dense(places_of, weights) + context)
     tokens = _transformer(_transformer(where, weights, 1) * when, weights, heads)
     return _dense(tokens, weights).reshape(rows, columns, first), z
 
 
 def enerv_frame(
-    fields: list[int], strides: list[int], arrays: list[Float[ndarray, "..."]], time: float, grid: Shape
+    fields: list[int],
+    strides: list[int],
+    arrays: list[Float[ndarray, "..."]],
+    time: float,
+    grid: Shape,
+    context: Rows | float = 0.0,
 ) -> Image:
     weights = iter(arrays)
-    x, z = enerv_stem(fields, strides, weights, time, grid)
+    x, z = enerv_stem(fields, strides, weights, time, grid, context)
     styles = [_dense(z, weights) for _ in strides]
     for number, (style, stride) in enumerate(zip(styles, strides, strict=True)):
         c = x.shape[2]
@@ -234,6 +249,24 @@ def enerv_frame(
         x = shuffled(conv(x, weights), stride)
         x = gelu(x if number else conv(x, weights))
     return head(x, weights, fields[-1], grid)
+
+
+def mvc_frame(
+    fields: list[Any], strides: list[int], arrays: list[Float[ndarray, "..."]], time: float, grid: Shape
+) -> Image:
+    """The last of `fields` is the list of scenes."""
+    *fields, scenes = fields
+    embeddings, each = arrays[0], (len(arrays) - 1) // len(scenes)
+    number, first = 0, 0
+    while number + 1 < len(scenes) and time >= first + scenes[number]:
+        number, first = number + 1, first + scenes[number]
+    time = min(max(time, first), first + scenes[number] - 1)
+    low = math.floor(time)
+    high = min(low + 1, len(embeddings) - 1)
+    told = embeddings[low] * (low + 1 - time) + embeddings[high] * (time - low)
+    own = arrays[1 + number * each : 1 + (number + 1) * each]
+    context = told.reshape(-1, told.shape[-1]) @ own[0] + own[1]
+    return enerv_frame(fields[1:], strides, own[2:], time - first, (scenes[number], *grid[1:]), context)
 
 
 def nervpp_frame(

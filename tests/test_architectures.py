@@ -25,6 +25,7 @@ from inrzip.architectures.hash_grid import HashConfig
 from inrzip.architectures.hinerv import HinervConfig
 from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.motion import MotionConfig
+from inrzip.architectures.mvc import MvcConfig
 from inrzip.architectures.nerv import NervConfig
 from inrzip.architectures.nervpp import NervppConfig
 from inrzip.architectures.neurbf import NeurbfConfig
@@ -44,7 +45,7 @@ FILMS = [(1, 1, 1), (1, 7, 5), (3, 1, 7), (2, 11, 1), (3, 17, 13), (2, 24, 30)]
 
 BACKBONES = [ReluConfig, FinerConfig, GaussConfig, WireConfig, BaconConfig, PolyConfig]
 POINTWISE = [SirenConfig, *BACKBONES, FinrConfig]
-FRAMEWISE = [NervConfig, HnervConfig, EnervConfig, NervppConfig, HinervConfig, BoostConfig]
+FRAMEWISE = [NervConfig, HnervConfig, EnervConfig, NervppConfig, HinervConfig, MvcConfig, BoostConfig]
 MIXTURES = [DohConfig, PrancConfig]
 
 SOME = [(1,), (13,), (7, 1), (11, 13), (5, 7, 3), (3, 5, 2, 3)]
@@ -58,7 +59,7 @@ FILM = (4, 40, 60)
 """A grid on which all architectures for videos can have few or many parameters."""
 SIZES = dict.fromkeys(POINTWISE + MIXTURES, (150, 1_000, 20_000))
 SIZES |= {NervConfig: (15_000, 60_000), HnervConfig: (40_000, 100_000)}
-SIZES |= dict.fromkeys((EnervConfig, NervppConfig, HinervConfig), (15_000, 200_000))
+SIZES |= dict.fromkeys((EnervConfig, NervppConfig, HinervConfig, MvcConfig), (15_000, 200_000))
 SIZES |= {BoostConfig: (50_000, 200_000)}
 
 VAST = 2**40
@@ -115,6 +116,15 @@ HOSTILE_FILM += [
     for value in (0, VAST, 4097)
 ]
 HOSTILE_FILM += [(EnervConfig, {"strides": (1,), "shuffle": 1})]
+HOSTILE_FILM += [
+    (MvcConfig, {name: value})
+    for name in ("embedding", "width", "heads", "hidden", "frequencies", "places")
+    for value in (0, VAST, 4097)
+]
+HOSTILE_FILM += [(MvcConfig, {"strides": (1,), "shuffle": 1})]
+HOSTILE_FILM += [
+    (MvcConfig, {"scenes": scenes}) for scenes in ((), (3,), (5,), (0, 4), (2, VAST), (4, 0), (1,) * 16, (1,) * 17)
+]
 HOSTILE_FILM += [
     (NervppConfig, {name: value})
     for name in ("hidden", "frequencies", "expansion", "feed")

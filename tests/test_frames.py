@@ -15,6 +15,7 @@ from inrzip.architectures.base import Config, Grid, Representation, parameters, 
 from inrzip.architectures.boost import BoostConfig
 from inrzip.architectures.enerv import MAX_TOKENS, EnervConfig
 from inrzip.architectures.hinerv import HinervConfig
+from inrzip.architectures.mvc import MvcConfig
 from inrzip.architectures.nervpp import NervppConfig
 from inrzip.weight_codecs import CODECS
 from tests import page_frames
@@ -25,6 +26,7 @@ PAGE: dict[type[Config], Any] = {
     NervppConfig: page_frames.nervpp_frame,
     BoostConfig: page_frames.boost_frame,
     HinervConfig: page_frames.hinerv_frame,
+    MvcConfig: page_frames.mvc_frame,
 }
 
 CONFIGS = [
@@ -34,13 +36,15 @@ CONFIGS = [
     NervppConfig(3, 2, 3, 1, 2, 12, 1, (1, 5)),
     HinervConfig(2, 1, 6, 3, 2, 2, 2, (3, 2)),
     HinervConfig(1, 2, 3, 12, 1, 3, 1, (1, 5)),
+    MvcConfig(2, 6, 8, 4, 5, 3, 2, 3, 2, (3,), (3, 2)),
+    MvcConfig(1, 5, 3, 1, 4, 2, 1, 12, 1, (1, 2), (4,)),
     BoostConfig(2, 3, (2, 4, 5, 3, 2, 2, 2, 3, 2)),
     BoostConfig(3, 2, (3, 2, 5, 12, 5, 2, 3, 1, 2, 3, 2)),
     BoostConfig(1, 1, (17, 6, 8, 4, 5, 3, 2, 3, 2, 2, 3, 2)),
 ]
 
 
-RECIPES = ("enerv", "nerv++", "hinerv", "boost")
+RECIPES = ("enerv", "nerv++", "hinerv", "mvc", "boost")
 
 
 def noisy(config: Config, grid: Grid) -> Representation:
@@ -109,7 +113,7 @@ def film() -> np.ndarray:
     ("recipe", "codec"),
     [
         ("boost", "auto"),
-        *(slow(recipe, "auto") for recipe in RECIPES[:3]),
+        *(slow(recipe, "auto") for recipe in RECIPES[:-1]),
         *(slow(recipe, name) for recipe in RECIPES for name in CODECS if name != "auto"),
     ],
 )
