@@ -150,6 +150,9 @@ class Quiet:
     def watch(self, *given: object) -> None:
         pass
 
+    def interrupted(self, name: str, begin: object) -> object:
+        return begin
+
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
@@ -162,9 +165,6 @@ class Clip:
 
     def db(self, error: float) -> float:
         return float(-10 * np.log10(error))
-
-    def interrupted(self, name: str, begin: object) -> object:
-        return begin
 
 
 def moving(shape: Shape, channels: int) -> ndarray:
