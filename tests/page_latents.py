@@ -117,10 +117,9 @@ def means(prior: int, tone: int, k: int) -> Arrays:
     return found
 
 
-def read_arrays(
-    stream: Stream, prior: int, tone: int, step: int, spread: int, k: int, added: Arrays | None = None
-) -> Arrays:
+def read_arrays(stream: Stream, config: list[int], k: int, added: Arrays | None = None) -> Arrays:
     """A plane's parameters, whole numbers. `added`: to the prior's."""
+    prior, tone, step, spread = config
     _, spreads, steps = stored_arrays(prior)
     arrays = means(prior, tone, k)
     if added is not None:
@@ -240,7 +239,8 @@ def correlated(u: ndarray, kernel: ndarray) -> ndarray:
         for i in range(3)
         for j in range(3)
     ]
-    return np.sum(parts, 0)
+    total: ndarray = np.sum(parts, 0)
+    return total
 
 
 def n_streams(height: int, width: int, side: int) -> int:
@@ -283,7 +283,7 @@ def decode_planes(
     else:
         streams = [Stream(data)]
     for k in sizes:
-        arrays = read_arrays(streams[0], *config, k, None if added is None else added.get(k))
+        arrays = read_arrays(streams[0], config, k, None if added is None else added.get(k))
         latents = read_grids(streams, arrays, height, width, side if tiled else None)
         planes.append(Plane(k, arrays, latents, synthesise(arrays, latents, config[1])))
     return planes

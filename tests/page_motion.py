@@ -193,7 +193,8 @@ def field_of(start: Field, pyramid: list[list[ndarray]]) -> Field:
         for i, plane in enumerate(planes):
             unit = 8 if i == 4 else 16
             total[..., i] += unit * (64 // spacing) ** 2 * interpolated(plane, spacing, height, width)
-    return np.clip(start + halves_up(total, 64**2), -(1 << 18), 1 << 18)
+    field: Field = np.clip(start + halves_up(total, 64**2), -(1 << 18), 1 << 18)
+    return field
 
 
 def _taps() -> ndarray:
@@ -225,7 +226,8 @@ def predicted(field: Field, references: list[Frame]) -> Frame:
     if len(references) == 1:
         return first
     second = moved(references[1], field[..., 2], field[..., 3])
-    return first + np.clip(field[..., 4:], 0, 64) / 64 * (second - first)
+    mixed: Frame = first + np.clip(field[..., 4:], 0, 64) / 64 * (second - first)
+    return mixed
 
 
 class Pictures:
