@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -54,8 +56,7 @@ class Curve:
         middle = (centre + 16) >> 5
         fraction = centre - 32 * middle
         n = 2 * self.reach + 3
-        starts = [self._start(symbol, n, fraction) for symbol in range(n + 1)]
-        symbol = stream.symbol(starts, 16)
+        symbol = stream.symbol(Starts(self, n, fraction), 16)
         number = middle + symbol - self.reach - 1
         if symbol in (0, n - 1):
             number += stream.exp_golomb(3) * (-1 if symbol == 0 else 1)
@@ -63,13 +64,26 @@ class Curve:
             raise Damaged("number")
         return number
 
-    def _start(self, symbol: int, n: int, fraction: int) -> int:
+    def start(self, symbol: int, n: int, fraction: int) -> int:
         if symbol in (0, n):
             return 0 if symbol == 0 else 1 << 16
         edge = 16 * (2 * (symbol - self.reach) - 3) - fraction
         tail = exponential(min(abs(edge) * self.inverse >> 16, 3072))
         mass = tail if edge < 0 else (1 << 16) - tail
         return symbol + (mass * ((1 << 16) - n) >> 16)
+
+
+class Starts(Sequence[int]):
+    """All of a curve, worked out where they are looked at."""
+
+    def __init__(self, curve: Curve, n: int, fraction: int):
+        self.curve, self.n, self.fraction = curve, n, fraction
+
+    def __len__(self) -> int:
+        return self.n + 1
+
+    def __getitem__(self, symbol: Any) -> Any:
+        return self.curve.start(symbol, self.n, self.fraction)
 
 
 CURVES = [Curve(scale) for scale in range(128)]
@@ -85,34 +99,53 @@ def split(flat: ndarray, k: int) -> Arrays:
     return found
 
 
-def read_arrays(stream: Stream, prior: int, tone: int, step: int, spread: int, k: int) -> Arrays:
-    """A plane's parameters, whole numbers."""
+@functools.cache
+def stored_arrays(prior: int) -> tuple[list[Arrays], Arrays, list[int]]:
+    """Means, in three parts, spreads and steps."""
     with np.load(PRIORS[prior]) as stored:
-        a, b, c = (split(row.astype(np.int64), 3) for row in stored["mean"])
-        spreads, steps = split(stored["spread"].astype(np.int64), 3), stored["steps"].tolist()
+        parts = [split(row.astype(np.int64), 3) for row in stored["mean"]]
+        return parts, split(stored["spread"].astype(np.int64), 3), stored["steps"].tolist()
+
+
+def means(prior: int, tone: int, k: int) -> Arrays:
+    """The prior's parameters of a plane of `k` channels."""
     t = clip(tone - 256, -80, 96)
-    means = [x + ((64 * y * t + z * t * t) >> 12) for x, y, z in zip(a, b, c, strict=True)]
+    found = [x + ((64 * y * t + z * t * t) >> 12) for x, y, z in zip(*stored_arrays(prior)[0], strict=True)]
     if k == 1:
-        for i in range(-5, 0):
-            if means[i].ndim == 4:
-                means[i] = means[i].sum(1, keepdims=True)
-                spreads[i] = spreads[i][:, :1]
-            means[i] = means[i].sum(0, keepdims=True) // 3
-            spreads[i] = spreads[i][:1]
-    arrays = []
-    for mean, wide, s in zip(means, spreads, steps, strict=True):
+        found[-2] = found[-2].sum(1, keepdims=True)
+        found[-5:] = [array.sum(0, keepdims=True) // 3 for array in found[-5:]]
+    return found
+
+
+def read_arrays(stream: Stream, config: list[int], k: int, added: Arrays | None = None) -> Arrays:
+    """A plane's parameters, whole numbers. `added`: to the prior's."""
+    prior, tone, step, spread = config
+    _, spreads, steps = stored_arrays(prior)
+    arrays = means(prior, tone, k)
+    if added is not None:
+        arrays = [mean + more for mean, more in zip(arrays, added, strict=True)]
+    for i, (mean, wide, s) in enumerate(zip(arrays, spreads, steps, strict=True)):
         size = max(1, min(root(1, 2 * (s + step - 64)), 1 << 17))
-        scales = [clip(int(w) - 2 * s + 2 * (spread - step) + 64, 0, 127) for w in wide.ravel()]
-        changes = np.array([CURVES[scale].read(stream, 0) for scale in scales]).reshape(mean.shape)
-        arrays.append(mean + changes * size)
+        own = wide[tuple(slice(n) for n in mean.shape)]
+        scales = [clip(int(w) - 2 * s + 2 * (spread - step) + 64, 0, 127) for w in own.ravel()]
+        arrays[i] = mean + size * np.array([CURVES[scale].read(stream, 0) for scale in scales]).reshape(mean.shape)
     return arrays
+
+
+def limited(arrays: Arrays) -> Arrays:
+    """As the context model takes them."""
+    whole = [arrays[0] + 16384 * np.eye(24, dtype=np.int64), *arrays[1:15]]
+    return [np.clip(array, -(1 << 17), 1 << 17) for array in whole]
 
 
 def predict(
     arrays: Arrays, grids: list[ndarray], number: int, y: int, x: int, side: int | None = None
 ) -> tuple[int, int]:
-    """Centre and scale of the latent at (y, x) of grid `number`; later latents are not looked at. `side`: of tiles."""
-    hidden, hidden_bias, output, linear, output_bias = (np.clip(a, -(1 << 17), 1 << 17).tolist() for a in arrays[:5])
+    """Centre and scale of the latent at (y, x) of grid `number`; later latents are not looked at. `side`: of tiles.
+
+    The arrays are `limited`.
+    """
+    hidden, hidden_bias, output, linear, output_bias = arrays[:5]
     level, hyper = GRIDS[number]
     height, width = grids[number].shape
     inputs = []
@@ -126,22 +159,16 @@ def predict(
         for wanted in (False, True):
             if (m, wanted) in GRIDS:
                 known.append(int(grids[GRIDS.index((m, wanted))][y >> (m - level), x >> (m - level)]))
-    for f in range(8):
-        total = int(np.clip(arrays[14][number, f], -(1 << 17), 1 << 17))
-        for i, v in enumerate(known):
-            total += int(np.clip(arrays[5 + level][f, i], -(1 << 17), 1 << 17)) * v
-        if level >= 4 and not hyper:
-            total += int(np.clip(arrays[11 + level - 4][f], -(1 << 17), 1 << 17)) * int(grids[number - 1][y, x])
-        inputs.append(clip((total + 32) >> 6, -(1 << 23), 1 << 23))
-    state = inputs
+    features = arrays[14][number]
+    if known:
+        features = features + arrays[5 + level] @ np.array(known, np.int64)
+    if level >= 4 and not hyper:
+        features = features + arrays[11 + level - 4] * grids[number - 1][y, x]
+    state = z = np.array([*inputs, *np.clip((features + 32) >> 6, -(1 << 23), 1 << 23)], np.int64)
     for w, b in zip(hidden, hidden_bias, strict=True):
-        sums = [sum((w[o][i] + (16384 if i == o else 0)) * state[i] for i in range(24)) + 256 * b[o] for o in range(24)]
-        state = [clip((s + 8192) >> 14, 0, 1 << 23) for s in sums]
-    out = []
-    for o in range(2):
-        total = 256 * output_bias[o] + 8192
-        total += sum(output[o][i] * state[i] + linear[o][i] * inputs[i] for i in range(24))
-        out.append(clip(total >> 14, -(1 << 23), 1 << 23))
+        state = np.clip((w @ state + 256 * b + 8192) >> 14, 0, 1 << 23)
+    sums = (output @ state + linear @ z + 256 * output_bias + 8192) >> 14
+    out = [clip(int(total), -(1 << 23), 1 << 23) for total in sums]
     return (out[0] + 4) >> 3, clip((8 * out[1] >> 8) + 64, 0, 127)
 
 
@@ -149,6 +176,7 @@ def read_grids(
     streams: list[Stream], arrays: Arrays, height: int, width: int, side: int | None = None
 ) -> list[ndarray]:
     """All latents of a plane, from the streams that are its; `side`: of tiles, if there are any."""
+    arrays = limited(arrays)
     grids: list[ndarray] = []
     first = streams.pop(0) if side is not None else streams[0]
     for number, (level, _) in enumerate(GRIDS):
@@ -211,7 +239,8 @@ def correlated(u: ndarray, kernel: ndarray) -> ndarray:
         for i in range(3)
         for j in range(3)
     ]
-    return np.sum(parts, 0)
+    total: ndarray = np.sum(parts, 0)
+    return total
 
 
 def n_streams(height: int, width: int, side: int) -> int:
@@ -220,16 +249,32 @@ def n_streams(height: int, width: int, side: int) -> int:
     return 1 + sum(-(-rows // side) * -(-columns // side) for rows, columns in sizes if max(rows, columns) > side)
 
 
-def decode_grids(
-    config: list[int], data: bytes, height: int, width: int, channels: int, untiled: int = 1 << 20, side: int = 256
-) -> tuple[list[list[ndarray]], Float[ndarray, "rows columns channels"]]:
-    """Latents and values of all planes of a payload after its configuration."""
-    values, latents = [], []
-    planes = ([3] if channels >= 3 else []) + [1] * (channels - 3 if channels >= 3 else channels)
+class Plane(NamedTuple):
+    """All that is told of one."""
+
+    n_channels: int
+    arrays: Arrays
+    latents: list[ndarray]
+    values: Float[ndarray, "rows columns channels"]
+
+
+def decode_planes(
+    config: list[int],
+    data: bytes,
+    height: int,
+    width: int,
+    channels: int,
+    untiled: int = 1 << 20,
+    side: int = 256,
+    added: dict[int, Arrays] | None = None,
+) -> list[Plane]:
+    """Of a payload after its configuration. `added`: to the prior's parameters, for a number of channels of a plane."""
+    planes = []
+    sizes = ([3] if channels >= 3 else []) + [1] * (channels - 3 if channels >= 3 else channels)
     tiled = height * width > untiled
     if tiled:
         lengths = []
-        for _ in range(len(planes) * n_streams(height, width, side)):
+        for _ in range(len(sizes) * n_streams(height, width, side)):
             length, data = varint(data)
             lengths.append(length)
         ends = np.cumsum(lengths).tolist()
@@ -237,11 +282,19 @@ def decode_grids(
         streams = [Stream(data[end - length : end]) for end, length in zip(ends, lengths, strict=True)]
     else:
         streams = [Stream(data)]
-    for k in planes:
-        arrays = read_arrays(streams[0], *config, k)
-        latents.append(read_grids(streams, arrays, height, width, side if tiled else None))
-        values.append(synthesise(arrays, latents[-1], config[1]))
-    return latents, np.concatenate(values, -1)
+    for k in sizes:
+        arrays = read_arrays(streams[0], config, k, None if added is None else added.get(k))
+        latents = read_grids(streams, arrays, height, width, side if tiled else None)
+        planes.append(Plane(k, arrays, latents, synthesise(arrays, latents, config[1])))
+    return planes
+
+
+def decode_grids(
+    config: list[int], data: bytes, height: int, width: int, channels: int, untiled: int = 1 << 20, side: int = 256
+) -> tuple[list[list[ndarray]], Float[ndarray, "rows columns channels"]]:
+    """Latents and values of all planes of a payload after its configuration."""
+    planes = decode_planes(config, data, height, width, channels, untiled, side)
+    return [plane.latents for plane in planes], np.concatenate([plane.values for plane in planes], -1)
 
 
 def varint(data: bytes) -> tuple[int, bytes]:

@@ -6,6 +6,7 @@ import functools
 import math
 import re
 from bisect import bisect_right
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -55,7 +56,7 @@ class Stream:
         self.data, self.length = data + bytes(8), len(data)
         self.code, self.range, self.position = int.from_bytes(self.data[:4], "big"), (1 << 32) - 1, 4
 
-    def symbol(self, starts: list[int], bits: int) -> int:
+    def symbol(self, starts: Sequence[int], bits: int) -> int:
         point = self._point(bits)
         symbol = bisect_right(starts, point) - 1
         self._narrow(starts[symbol], starts[symbol + 1] - starts[symbol], bits)

@@ -30,9 +30,11 @@ from tests.common import check_hostile_config, slow
 from tests.test_latents import random_grids, random_networks
 
 
-def random_payload(shape: tuple[int, int], channels: int, seed: int = 0) -> tuple[GridConfig, bytes, list[CodedPlane]]:
+def random_payload(
+    shape: tuple[int, int], channels: int, seed: int = 0, step: int = 60
+) -> tuple[GridConfig, bytes, list[CodedPlane]]:
     rng = np.random.default_rng(seed)
-    config, prior = GridConfig(1, 230, 60, 70), grid_prior.load(1)
+    config, prior = GridConfig(1, 230, step, 70), grid_prior.load(1)
     planes = []
     for group in channel_groups(channels):
         n = len(flat(prior.networks(0, group.stop - group.start)))
@@ -57,6 +59,13 @@ def test_payloads_are_as_the_page_says(shape: tuple[int, int], channels: int) ->
         assert all(np.array_equal(a, b) for a, b in zip(read, plane.grids, strict=True))
     assert values.shape == wanted.shape == (*shape, channels)
     np.testing.assert_allclose(values, wanted, atol=1e-4 * max(1, np.abs(wanted).max()))
+
+
+def test_weights_are_limited_as_the_page_says() -> None:
+    config, stream, planes = random_payload((4, 5), 1, step=100)
+    fields = [config.prior, config.tone, config.step, config.spread]
+    latents, _ = page_latents.decode_grids(fields, stream, 4, 5, 1)
+    assert all(np.array_equal(a, b) for a, b in zip(latents[0], planes[0].grids, strict=True))
 
 
 @pytest.fixture

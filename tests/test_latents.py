@@ -58,7 +58,7 @@ def test_predictions_are_those_of_the_page(shape: tuple[int, int], monkeypatch: 
 
     monkeypatch.setattr("inrzip.codecs.latents.predict", spy)
     encode_grids(RangeEncoder(), as_model(networks), order, grids)
-    arrays = jax.tree.leaves(networks)
+    arrays = page_latents.limited(jax.tree.leaves(networks))
     for number, (place, (centres, scales)) in enumerate(zip(order, seen, strict=True)):
         for i in range(math.prod(place.shape)):
             y, x = divmod(i, place.shape[1])
