@@ -127,9 +127,9 @@ class Encoder:
 
     def _coded(self, stage: Stage, fits: list[State]) -> tuple[GridConfig, list[CodedPlane]]:
         """Fits in whole numbers. Networks are fitted on with these, which mostly helps."""
-        offsets = PILOT_OFFSETS if stage.pilot else STEP_OFFSETS
+        offsets = PILOT_OFFSETS if stage.pilot or self.hurried else STEP_OFFSETS
         best = coded_fits(self.planes, self.prior, stage.tone, fits, offsets)
-        if not stage.pilot:
+        if not stage.pilot and not self.hurried:
             settled = [self._settle(stage, i, fit, best.config) for i, fit in enumerate(fits)]
             again = coded_fits(self.planes, self.prior, stage.tone, settled, (best.config.step - NEUTRAL_OFFSET,))
             best = min(best, again, key=lambda coding: coding.cost)
@@ -256,8 +256,6 @@ class Encoder:
 
     def _settle(self, stage: Stage, number: int, fit: State, config: GridConfig) -> State:
         """Networks fitted on, rounded as the configuration says, to latents that are rounded for good."""
-        if self.hurried:
-            return fit
         plane, n_steps = self.planes[number], grid_fit.last_steps(stage.n_steps)
         name = f"{plane.name}/{stage.name}/{stage.tone}/settle{config.step}/{n_steps}"
         known = self.job.finished(name, fit.change)

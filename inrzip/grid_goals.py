@@ -50,6 +50,8 @@ RESCUES, RESCUE_TONES = 5, 8
 """Whole fits where that has not helped: in small pictures the networks' changes are most of the file, and a later fit
 hardly undoes what an earlier one did. Each is at least so many tones coarser (or finer) than the last.
 """
+HURRIED_TONES = 6
+"""Where time is up, a correcting fit is at least so much coarser (or finer): there shall not be another."""
 REFIT_FROM = 0.2
 """Where in the schedule a correcting fit begins. Late in it, rounding is too hard for latents to find their places on a
 new scale: files stayed as large while they got worse.
@@ -146,9 +148,9 @@ def search(encoder: Encodes, goal: Goal, n_steps: int, tone: int, pilots: int = 
     for i in range(pilots):
         within = i * PILOT_SHARE * MAIN_SHARE, (i + 1) * PILOT_SHARE * MAIN_SHARE
         found = encoder.encode(Stage(f"pilot{i}", tone, fits, n_pilot, 0.0, within, pilot=True))
+        tone, fits = _moved_on(found, goal, pilot=True)
         if encoder.hurried:
             break
-        tone, fits = _moved_on(found, goal, pilot=True)
     n_main, n_refit = round((1 - share) * n_steps), max(grid_fit.STEPS_AT_ONCE, round(REFIT_SHARE * n_steps))
     best: Result | None = None
     for i in range(1 + REFITS + RESCUES):
@@ -165,7 +167,8 @@ def search(encoder: Encodes, goal: Goal, n_steps: int, tone: int, pilots: int = 
             break
         if i == 0 or i > REFITS:
             last_whole = found
-        tone, fits = _moved_on(found, goal) if i < REFITS else _moved_on(last_whole, goal, RESCUE_TONES)
+        least = HURRIED_TONES if encoder.hurried else 0
+        tone, fits = _moved_on(found, goal, least) if i < REFITS else _moved_on(last_whole, goal, RESCUE_TONES)
     if best is None:
         return _missed(found, goal)
     return Coded(best.payload)
