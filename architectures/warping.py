@@ -87,14 +87,14 @@ def _moved(reference: Frame, field: Field, table: ndarray, out: Frame, begin: in
             top, left = down // FRACTIONS, right // FRACTIONS
             down, right = down - top * FRACTIONS, right - left * FRACTIONS
             for c in range(channels):
-                out[y, x, c] = 0
-            for i in range(TAPS):
-                row = min(max(top + i - BEFORE, 0), height - 1)
-                for j in range(TAPS):
-                    column = min(max(left + j - BEFORE, 0), width - 1)
-                    weight = table[down, i] * table[right, j]
-                    for c in range(channels):
-                        out[y, x, c] += weight * reference[row, column, c]
+                value = np.float32(0)
+                for i in range(TAPS):
+                    row = min(max(top + i - BEFORE, 0), height - 1)
+                    along = np.float32(0)
+                    for j in range(TAPS):
+                        along += table[right, j] * reference[row, min(max(left + j - BEFORE, 0), width - 1), c]
+                    value += table[down, i] * along
+                out[y, x, c] = value
 
 
 @kernel("void(float32[:,::1], float32[:,:,::1], float32[:,::1], float32[:,::1], float32[:,:,::1], int64, int64)")
