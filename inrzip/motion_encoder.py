@@ -46,6 +46,8 @@ TRIAL, HOPELESS = 0.25, 1.2
 """Between anchors, a fit of that part of the steps shows first what a picture would bring: if it costs so many times
 what none costs, none is coded.
 """
+HURRIED = 8.0
+"""By how much searches for motion are shorter once time is up."""
 BLOCK = 8
 MOTION_PRICE = 4.0
 """A bit of motion must save so many times what a bit of a picture saves: what motion leaves will be coded again."""
@@ -153,10 +155,13 @@ class _Coding:
         return np.zeros_like(target) if made is None else made - np.float32(MIDDLE)
 
     def _searched(self, step: Step, references: list[Frame], base: Field, price: float) -> list[Planes]:
-        film = self._film
+        film, (low, high) = self._film, self._stage.within
+        done = low + (high - low) * self._done / len(film.frames)
+        film.job.tell("fitting", done, f"motion of frame {step.frame + 1}/{len(film.frames)}")
+        haste = max(film.haste, HURRIED) if film.hurried else film.haste
         seen = [motion_fit.brightness(frame) for frame in (film.frames[step.frame], *references)]
         begin = motion_fit.guess(seen[0], seen[1]) if len(references) == 1 else None
-        return motion_fit.fit(seen[0], seen[1:], base, MOTION_PRICE * price, begin, film.haste)
+        return motion_fit.fit(seen[0], seen[1:], base, MOTION_PRICE * price, begin, haste)
 
     def _coded(self, stage: Stage, rest: Frame, steps: Layer) -> _Picture:
         """A picture of what motion leaves of frames; none, if that is cheaper."""
