@@ -201,6 +201,7 @@ def test_audio(tmp_path, channels, subtype, bits):
     same_psnr(report, original, got, 2.0**bits - 1 if bits else 2.0)
 
 
+@pytest.mark.slow
 def test_audio_in_segments(tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "AUDIO_SEGMENT_SECONDS", 0.05)
     source = write_wav(tmp_path / "a.wav", tone(1117))

@@ -112,7 +112,7 @@ def film() -> np.ndarray:
 @pytest.mark.parametrize(
     ("recipe", "codec"),
     [
-        ("boost", "auto"),
+        slow("boost", "auto"),
         *(slow(recipe, "auto") for recipe in RECIPES[:-1]),
         *(slow(recipe, name) for recipe in RECIPES for name in CODECS if name != "auto"),
     ],

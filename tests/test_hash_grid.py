@@ -275,7 +275,7 @@ def test_decoded_kernels_are_found_anew():
     [
         ("hash", None),
         slow("hash", "half"),
-        ("neurbf", None),
+        slow("neurbf", None),
         ("neurbf", "outputs"),
         *(slow("hash", codec) for codec in ("trellis", "huffman", "outputs", "codebook")),
         *(slow("neurbf", codec) for codec in ("trellis", "half", "huffman", "codebook")),

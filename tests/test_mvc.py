@@ -52,6 +52,7 @@ def test_what_is_no_scene() -> None:
     assert begins_scene(0.1, 0.1) and not begins_scene(0.04, 0.1) and not begins_scene(1e-4, 0.0)
 
 
+@pytest.mark.slow
 def test_as_many_scenes_as_parameters_allow() -> None:
     film = two_scenes()
     grid = Grid(film.shape[:3], 3)
@@ -70,6 +71,7 @@ def test_as_many_scenes_as_parameters_allow() -> None:
     assert MvcConfig.solve(grid, 20_000, scenes=2, channels=5).channels == 5
 
 
+@pytest.mark.slow
 def test_a_cut_parts_frames() -> None:
     """What belongs to one scene leaves the other as it was; between them, the earlier one's last frame stands."""
     grid = Grid((5, 9, 10), 1)
@@ -89,7 +91,7 @@ def test_a_cut_parts_frames() -> None:
 ALL = Terms(frequency=1e-2, flow=1e-3, contrast=1e-3)
 
 
-@pytest.mark.parametrize("terms", [Terms(), slow(ALL)])
+@pytest.mark.parametrize("terms", [slow(Terms()), slow(ALL)])
 def test_fits_and_leaves_only_the_network(terms: Terms) -> None:
     film = two_scenes()
     grid = Grid(film.shape[:3], 3)
@@ -109,7 +111,7 @@ def test_fits_and_leaves_only_the_network(terms: Terms) -> None:
         fitted.finish(None, 0, 255)
 
 
-@pytest.mark.parametrize("terms", [Terms(frequency=1e-2), Terms(flow=1e-3), Terms(contrast=1e-3)])
+@pytest.mark.parametrize("terms", [slow(Terms(frequency=1e-2)), Terms(flow=1e-3), Terms(contrast=1e-3)])
 def test_each_term_counts(terms: Terms) -> None:
     """A term adds to the loss, and its gradients are numbers; without frames, terms that need them are left out."""
     film = two_scenes()

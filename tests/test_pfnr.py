@@ -451,6 +451,7 @@ def test_which_videos_share_a_network() -> None:
     assert pool.following(1, Grid((3, 1, 2), 3), {}) is None
 
 
+@pytest.mark.slow
 def test_a_video_alone(tmp_path: Path, quick: None) -> None:
     """A single video is a plain file."""
     found = inrzip.fit(moving(1), "pfnr", kind="video", target_size=1_500, effort=1)

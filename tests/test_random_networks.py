@@ -184,7 +184,7 @@ def test_many_channels_and_odd_grids(architecture: Any) -> None:
     ("settings", "codec"),
     [
         ({}, "auto"),
-        ({"own": 1}, "half"),
+        slow({"own": 1}, "half"),
         slow({"form": 2}, "auto"),
         slow({}, "half"),
         slow({"own": 1}, "auto"),

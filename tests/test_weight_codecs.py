@@ -63,6 +63,7 @@ LIKE_OTHERS = {
     "huffman",
     "pruned",
     "learned",
+    "few-bits",
 }
 """What is new in these is tested elsewhere; they take as long as all others together."""
 
