@@ -49,6 +49,7 @@ what none costs, none is coded.
 HURRIED = 8.0
 """By how much searches for motion are shorter once time is up."""
 BLOCK = 8
+"""Rows and columns of what counts as one colour, when a frame and what motion leaves of it are compared."""
 MOTION_PRICE = 4.0
 """A bit of motion must save so many times what a bit of a picture saves: what motion leaves will be coded again."""
 

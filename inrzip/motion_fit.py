@@ -24,7 +24,7 @@ from .motion_payload import PER_PIXEL, PER_UNIT_OF_MIX, Field
 
 STEPS, REFINING = 50, 8
 """Steps of the first descent, and of each that follows when a level was rounded. (40 at half the resolution and 20 more
-are quicker by a fourth, and files 3 % larger.)
+are quicker by a fourth, and not as good: docs/design.md.)
 """
 PEAK, PEAK_REFINING, PEAK_OF_MIXES = 1.0, 0.35, 0.6
 """Of the learning rate, in steps of the coded numbers; that of mixes is a part of it."""
