@@ -172,6 +172,10 @@ class Representation(Trainable):
     def finish(self, samples: Shaped[np.ndarray, "part ..."] | None, low: float, high: float) -> Representation:
         return self
 
+    def held_bytes(self) -> int:
+        """Memory that it takes as long as it is kept, about."""
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(self) if isinstance(leaf, np.ndarray | jax.Array))
+
     @abc.abstractmethod
     def render(self, axes: Axes) -> Float[np.ndarray, "*grid channels"]:
         """Evaluates on the outer product of `axes`, in normalised units (0 to 1). Memory is bounded by the result and

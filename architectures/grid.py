@@ -25,6 +25,8 @@ DECODING_BYTES, DECODING_BYTES_PER_PLANE = 100, 60
 """Memory that decoding takes for a pixel (measured at 4 megapixels: 150 bytes for one plane, 204 for two)."""
 TILED_BYTES_PER_PLANE = 3
 """What of it stays while a large picture is decoded in parts: latents as 16-bit numbers."""
+UNTILED_BYTES_PER_PLANE = 40
+"""What of it stays of a small one: latents as 64-bit numbers, and what the entropy coder knew of the last grid."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +102,10 @@ class LatentGrid(Representation):
     grid: Grid = eqx.field(static=True)
     picture: Picture = eqx.field(static=True)
     preview: LatentGrid | None = eqx.field(static=True, default=None)
+
+    def held_bytes(self) -> int:
+        each = TILED_BYTES_PER_PLANE if self.preview is not None else UNTILED_BYTES_PER_PLANE
+        return self.grid.n_points * each * len(channel_groups(self.grid.channels))
 
     def predict(self, inputs: Float[Array, "points 2"]) -> Float[Array, "points channels"]:
         height, width = self.grid.shape

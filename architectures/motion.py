@@ -100,13 +100,18 @@ class MotionConfig(Config):
         return math.prod(grid.shape) * len(channel_groups(grid.channels))
 
 
+def kept_memory(grid: Grid) -> int:
+    """What of it stays: frames, motion and latents."""
+    n_planes = len(channel_groups(grid.channels))
+    return math.prod(grid.shape) * (grid.channels * 4 + 4 * 4 + n_planes * 3)
+
+
 def decoding_memory(grid: Grid) -> int:
     """Bytes that decoding takes, about."""
     _, height, width = grid.shape
     at_once = max(height * width, min(MOST_SAMPLES, math.prod(grid.shape)))
     n_planes = len(channel_groups(grid.channels))
-    kept = math.prod(grid.shape) * (grid.channels * 4 + 4 * 4 + n_planes * 3)
-    return kept + at_once * (DECODING_BYTES + DECODING_BYTES_PER_PLANE * n_planes)
+    return kept_memory(grid) + at_once * (DECODING_BYTES + DECODING_BYTES_PER_PLANE * n_planes)
 
 
 def frames_of_segment(grid: Grid) -> int:
@@ -129,6 +134,9 @@ class Film(Representation):
 
     grid: Grid = eqx.field(static=True)
     frames: Frames = eqx.field(static=True)
+
+    def held_bytes(self) -> int:
+        return kept_memory(self.grid)
 
     def predict(self, inputs: Float[Array, "points 3"]) -> Float[Array, "points channels"]:
         places = np.asarray(inputs)

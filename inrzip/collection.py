@@ -11,13 +11,13 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Self, cast
 
 from . import wire
-from .container import CRC_BYTES, MAX_HEAD_BYTES, check_start, checksum, naming, open_regular
+from .container import CRC_BYTES, MAX_HEAD_BYTES, check_start, checksum, naming
 from .errors import CorruptFile, InrzipError
 from .header import COLLECTION, FIXED_BYTES, KIND_MASK, MAGIC, VERSION
+from .open_file import OpenFile, Source, open_regular, opened
 
 MAX_MEMBERS = 1 << 20
 MAX_NAME_BYTES = 255
@@ -104,7 +104,7 @@ def write_collection(path: Path, members: Iterable[tuple[str, bytes]], before: C
 class Section(io.RawIOBase):
     """A part of an open file, to be read as a file of its own."""
 
-    def __init__(self, file: BinaryIO, start: int, length: int):
+    def __init__(self, file: OpenFile, start: int, length: int):
         self._file, self._start, self._length, self._at = file, start, length, 0
 
     def readable(self) -> bool:
@@ -119,8 +119,7 @@ class Section(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        self._file.seek(self._start + self._at)
-        data = self._file.read(max(0, min(len(buffer), self._length - self._at)))
+        data = self._file.read_at(self._start + self._at, max(0, min(len(buffer), self._length - self._at)))
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
@@ -141,25 +140,17 @@ def is_collection(path: Path | str) -> bool:
     return len(start) == FIXED_BYTES and start.startswith(MAGIC) and start[3] & KIND_MASK == COLLECTION
 
 
-class CollectionFile:
+class CollectionFile(OpenFile):
     """An open file of several signals, or of one. A context manager."""
 
     entries: list[Entry]
-    size: int  # of the whole file, in bytes
     several: bool  # whether it is a collection, even of one, and no file of one signal
 
     def __init__(self, file: BinaryIO, name: str, owned: bool):
         """Reads the index of `file`; use `CollectionFile.open`."""
-        self.name = name
-        self._file, self._owned = file, owned
-        try:
-            self.size = file.seek(0, os.SEEK_END)
-        except OSError as error:
-            raise InrzipError(
-                f"{name}: cannot be read at random ({error.strerror or error}); save it as a file"
-            ) from error
+        super().__init__(file, name, owned)
         with naming(name):
-            start = self._read(0, min(self.size, FIXED_BYTES + wire.MAX_VARINT_BYTES))
+            start = self.read_at(0, min(self.size, FIXED_BYTES + wire.MAX_VARINT_BYTES))
             check_start(start)
             self.several = start[3] & KIND_MASK == COLLECTION
             if not self.several:
@@ -168,18 +159,11 @@ class CollectionFile:
             self._open_index(start)
 
     @classmethod
-    def open(cls, source: Path | str | bytes | BinaryIO, name: str | None = None) -> Self:
-        """Opens a file by its path, its bytes or an open seekable binary file. Raises as `Container.open` does."""
-        if isinstance(source, bytes):
-            return cls(io.BytesIO(source), name or "<bytes>", owned=True)
-        if not isinstance(source, Path | str):
-            return cls(source, name or str(getattr(source, "name", "<stream>")), owned=False)
-        file = open_regular(Path(source))
-        try:
-            return cls(file, name or str(source), owned=True)
-        except BaseException:
-            file.close()
-            raise
+    def open(cls, source: Source, name: str | None = None) -> Self:
+        """Opens a file by its path, its URL, its bytes or an open seekable binary file. Raises as `Container.open`
+        does.
+        """
+        return opened(source, name, cls)
 
     @property
     def names(self) -> list[str]:
@@ -205,7 +189,7 @@ class CollectionFile:
 
     def section(self, number: int) -> BinaryIO:
         """A member, to be read as a file."""
-        return cast(BinaryIO, Section(self._file, self._starts[number], self.entries[number].length))
+        return cast(BinaryIO, Section(self, self._starts[number], self.entries[number].length))
 
     def label(self, number: int) -> str:
         """What stands for a member in messages."""
@@ -216,22 +200,9 @@ class CollectionFile:
         start, left = self._starts[number], self.entries[number].length
         while left:
             with naming(self.name):
-                piece = self._read(start, min(left, COPY_BYTES))
+                piece = self.read_at(start, min(left, COPY_BYTES))
             out.write(piece)
             start, left = start + len(piece), left - len(piece)
-
-    def close(self) -> None:
-        """Closes the file, if `open` opened it."""
-        if self._owned:
-            self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _open_index(self, start: bytes) -> None:
         if start[FIXED_BYTES - 1] or start[3] != VERSION << 4 | COLLECTION:
@@ -241,8 +212,8 @@ class CollectionFile:
         if length > MAX_HEAD_BYTES:
             raise CorruptFile(f"its index claims {length} bytes; at most {MAX_HEAD_BYTES} are possible: it is damaged")
         end = cursor.position + length
-        self._check_length(end + CRC_BYTES)
-        head = self._read(0, end + CRC_BYTES)
+        self.check_length(end + CRC_BYTES)
+        head = self.read_at(0, end + CRC_BYTES)
         if checksum(head[:end]) != head[end:]:
             raise CorruptFile("its index is damaged (checksum mismatch); get the file again")
         self.entries = decode_index(head[:end], cursor.position)
@@ -250,20 +221,6 @@ class CollectionFile:
         for entry in self.entries:
             self._starts.append(position)
             position += entry.length
-        self._check_length(position)
+        self.check_length(position)
         if self.size > position:
             raise CorruptFile(f"{self.size - position} bytes follow its end; cut them off, or get the file again")
-
-    def _check_length(self, needed: int) -> None:
-        if self.size < needed:
-            raise CorruptFile(f"is cut short: at least {needed - self.size} bytes are missing; get the file again")
-
-    def _read(self, offset: int, count: int) -> bytes:
-        try:
-            self._file.seek(offset)
-            data = self._file.read(count)
-        except OSError as error:
-            raise InrzipError(f"{self.name}: cannot be read: {error.strerror or error}") from error
-        if len(data) != count:
-            raise CorruptFile("became shorter while it was read; get the file again")
-        return data

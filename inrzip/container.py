@@ -7,19 +7,15 @@ believes has passed a CRC-32, and whatever is wrong with a file ends in `Corrupt
 from __future__ import annotations
 
 import contextlib
-import io
-import os
+import functools
 import shutil
-import stat
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Self
 
 from . import wire
-from .errors import CorruptFile, InrzipError
+from .errors import CorruptFile
 from .header import (
     COLLECTION,
     FIXED_BYTES,
@@ -34,6 +30,7 @@ from .header import (
     decode_header,
     encode_header,
 )
+from .open_file import OpenFile, Source, opened
 from .signal import AudioTrack
 
 MAX_PLAIN_BYTES = 2**20  # a longer file has an index, so that a reader may read a plain one whole and check it first
@@ -91,27 +88,18 @@ def _encode_head(header: Header, lengths: Sequence[int], tracks: Sequence[AudioT
     return head + checksum(head)
 
 
-class Container:
-    """An open `.inrz` file. Made by `Container.open`; a context manager. Not for use by several threads at once."""
+class Container(OpenFile):
+    """An open `.inrz` file. Made by `Container.open`; a context manager. Several threads may read from it."""
 
     header: Header
-    size: int  # of the whole file, in bytes
     cut: bool  # whether it is known to have been cut short, and is read all the same
 
     def __init__(self, file: BinaryIO, name: str, owned: bool, partial: bool = False):
         """Reads the head of `file`; use `Container.open`. `owned`: `close` closes it."""
+        super().__init__(file, name, owned)
         self._partial = partial
-        self._file = file
-        self._name = name
-        self._owned = owned
-        try:
-            self.size = file.seek(0, os.SEEK_END)
-        except OSError as error:
-            raise InrzipError(
-                f"{name}: cannot be read at random ({error.strerror or error}); save it as a file"
-            ) from error
         with naming(name):
-            start = self._read(0, min(self.size, FIXED_BYTES + wire.MAX_VARINT_BYTES))
+            start = self.read_at(0, min(self.size, FIXED_BYTES + wire.MAX_VARINT_BYTES))
             check_start(start)
             if start[3] & KIND_MASK == COLLECTION:
                 raise CorruptFile("is a collection of signals; name one (--member; in Python, inrzip.open_all)")
@@ -122,28 +110,15 @@ class Container:
                 self._open_plain()
 
     @classmethod
-    def open(cls, source: Path | str | bytes | BinaryIO, name: str | None = None, partial: bool = False) -> Self:
-        """Opens a file by its path, its bytes or an open seekable binary file, and reads its header and index only.
+    def open(cls, source: Source, name: str | None = None, partial: bool = False) -> Self:
+        """Opens a file by its path, its URL, its bytes or an open seekable binary file, and reads its header and index
+        only.
 
         `name` stands for the file in messages. Raises `CorruptFile` for what is no valid `.inrz` file, `InrzipError`
         for what cannot be opened at all. `close` closes the file of a path; one given open stays the caller's.
 
         `partial`: a file that was cut short is read as far as it goes, unchecked; `cut` then is true."""
-        if isinstance(source, bytes):
-            return cls(io.BytesIO(source), name or "<bytes>", owned=True, partial=partial)
-        if not isinstance(source, Path | str):
-            return cls(source, name or str(getattr(source, "name", "<stream>")), owned=False, partial=partial)
-        file = open_regular(Path(source))
-        try:
-            return cls(file, name or str(source), owned=True, partial=partial)
-        except BaseException:
-            file.close()
-            raise
-
-    @property
-    def name(self) -> str:
-        """What stands for the file in messages."""
-        return self._name
+        return opened(source, name, functools.partial(cls, partial=partial))
 
     @property
     def n_tracks(self) -> int:
@@ -171,23 +146,10 @@ class Container:
         for index in range(len(self._lengths)):
             self._part(index)
 
-    def close(self) -> None:
-        """Closes the file, if `open` opened it."""
-        if self._owned:
-            self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _open_plain(self) -> None:
         if self.size > MAX_PLAIN_BYTES:
             raise CorruptFile(f"is {self.size} bytes long, but a file without index has at most 2^20: it is damaged")
-        data = self._read(0, self.size)
+        data = self.read_at(0, self.size)
         self.cut = self._partial and checksum(data[:-CRC_BYTES]) != data[-CRC_BYTES:]
         if not self.cut:
             _check_plain(data)
@@ -204,8 +166,8 @@ class Container:
         if length > MAX_HEAD_BYTES:
             raise CorruptFile(f"its head claims {length} bytes; at most {MAX_HEAD_BYTES} are possible: it is damaged")
         end = cursor.position + length
-        self._check_length(end + CRC_BYTES)
-        data = self._read(0, end + CRC_BYTES)
+        self.check_length(end + CRC_BYTES)
+        data = self.read_at(0, end + CRC_BYTES)
         if checksum(data[:end]) != data[end:]:
             raise CorruptFile("its head is damaged (checksum mismatch); get the file again")
         self.header, index, position = _decode(data[:end])
@@ -221,37 +183,24 @@ class Container:
             position += length + CRC_BYTES
         self.cut = self._partial and self.size < position
         if not self.cut:
-            self._check_length(position)
+            self.check_length(position)
         if self.size > position:
             raise CorruptFile(f"{self.size - position} bytes follow its end; cut them off, or get the file again")
 
-    def _check_length(self, needed: int) -> None:
-        if self.size < needed:
-            raise CorruptFile(f"is cut short: at least {needed - self.size} bytes are missing; get the file again")
-
     def _part(self, index: int) -> bytes:
         length, offset = self._lengths[index], self._offsets[index]
-        with naming(self._name):
+        with naming(self.name):
             if not self._indexed:
                 return self._plain[offset : offset + length]
             if self.cut and self.size < offset + length + CRC_BYTES:
-                return self._read(min(offset, self.size), max(0, min(length, self.size - offset)))
-            part = self._read(offset, length)
-            if checksum(part) != self._read(offset + length, CRC_BYTES):
+                return self.read_at(min(offset, self.size), max(0, min(length, self.size - offset)))
+            both = self.read_at(offset, length + CRC_BYTES)
+            part = both[:length]
+            if checksum(part) != both[length:]:
                 first_track = self.header.n_segments
                 what = f"segment {index}" if index < first_track else f"audio track {index - first_track}"
                 raise CorruptFile(f"{what} is damaged (checksum mismatch); get the file again")
             return part
-
-    def _read(self, offset: int, count: int) -> bytes:
-        try:
-            self._file.seek(offset)
-            data = self._file.read(count)
-        except OSError as error:
-            raise InrzipError(f"{self._name}: cannot be read: {error.strerror or error}") from error
-        if len(data) != count:
-            raise CorruptFile("became shorter while it was read; get the file again")
-        return data
 
 
 @contextlib.contextmanager
@@ -268,22 +217,6 @@ def _decode(head: bytes) -> tuple[Header, Index | None, int]:
         return decode_header(head)
     except CorruptFile as error:
         raise CorruptFile(f"its header is invalid ({error}); get the file again, or update inrzip") from error
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Opens a file, and nothing else that has a path. Raises InrzipError."""
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISREG(mode):  # opening a named pipe would wait for a writer, perhaps for ever
-            return open(path, "rb")
-    except FileNotFoundError as error:
-        raise InrzipError(f"{path}: does not exist") from error
-    except OSError as error:
-        raise InrzipError(f"{path}: cannot be opened: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InrzipError(f"{str(path)!r}: is no file's name: {error}") from error
-    what = "is a directory; name a file" if stat.S_ISDIR(mode) else "is not a regular file; save its content as one"
-    raise InrzipError(f"{path}: {what}")
 
 
 def check_start(start: bytes) -> None:

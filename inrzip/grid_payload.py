@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import threading
 from collections.abc import Callable, Mapping
 
 import jax
@@ -133,6 +134,7 @@ class Picture:
         self._order, self._partial = places(shape), partial
         self._step = np.float32(grid_prior.latent_step(config.tone))
         self._planes: dict[int, _Plane] = {}
+        self._turn = threading.RLock()
         self._parts: list[list[bytes]] | None = None
         if is_tiled(shape, version):
             n = 1 + n_tiles(self._order)
@@ -160,7 +162,8 @@ class Picture:
             return self._render_corrected(self.preview, rows, columns)
         values = self._render(rows, columns)
         if self._parts is None and not self._partial and self._all_read():
-            self._decoder.finish()
+            with self._turn:
+                self._decoder.finish()
         return values
 
     def _render(self, rows: Span, columns: Span) -> Float[ndarray, "rows columns channels"]:
@@ -204,16 +207,17 @@ class Picture:
 
     def _plane(self, number: int) -> _Plane | None:
         """A plane that can be looked at; None if it is missing."""
-        if number not in self._planes:
-            if self._parts is None and number > 0:  # it comes after all others in the same stream
-                before = self._plane(number - 1)
-                if before is None or not before.read_whole():
+        with self._turn:
+            if number not in self._planes:
+                if self._parts is None and number > 0:  # it comes after all others in the same stream
+                    before = self._plane(number - 1)
+                    if before is None or not before.read_whole():
+                        return None
+                found = self._begin(number)
+                if found is None:
                     return None
-            found = self._begin(number)
-            if found is None:
-                return None
-            self._planes[number] = found
-        return self._planes[number]
+                self._planes[number] = found
+            return self._planes[number]
 
     def _begin(self, number: int) -> _Plane | None:
         streams = None if self._parts is None else self._parts[number]
@@ -239,7 +243,7 @@ class Picture:
                 if head.ended:
                     return None
             grids = TiledGrids(head, model, self._order, streams[1:])
-        return _Plane(networks, grid_prior.as_floats(networks), grids, self._step, self._partial)
+        return _Plane(networks, grid_prior.as_floats(networks), grids, self._step, self._partial, self._turn)
 
 
 @dataclasses.dataclass
@@ -249,6 +253,8 @@ class _Plane:
     grids: GridDecoder | TiledGrids
     step: np.float32
     partial: bool
+    turn: threading.RLock
+    """Latents are read by one thread at a time; samples are made of them side by side."""
 
     def read_whole(self) -> bool:
         """Reads to the end of a plane that is not tiled; False if the data end before."""
@@ -259,9 +265,10 @@ class _Plane:
 
     def window(self, level: int, rows: Span, columns: Span) -> Float[ndarray, "rows columns"]:
         """Latents of a level, times their step."""
-        part = self.grids.window(MAIN_GRIDS[level], rows, columns)
-        self._check()
-        scaled: Float[ndarray, "rows columns"] = part.astype(np.float32) * self.step
+        with self.turn:
+            part = self.grids.window(MAIN_GRIDS[level], rows, columns)
+            self._check()
+            scaled: Float[ndarray, "rows columns"] = part.astype(np.float32) * self.step
         return scaled
 
     def _check(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -115,10 +116,12 @@ class ChainReader:
         self._name = name
         self._limits = max_memory, version
         self._kept: tuple[int, Group] | None = None
+        self._turn = threading.Lock()
 
     def network(self, index: int) -> Representation:
         """The network of a segment. Raises InrzipError."""
-        group = self._group(index)
+        with self._turn:
+            group = self._group(index)
         with self._naming(index):
             return group.network(self._grid(index))
 

@@ -1,17 +1,29 @@
-"""Which positions an index, or a range at some scale, means."""
+"""Which positions an index, a time, or a range at some scale, means."""
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import EllipsisType
 from typing import Any, SupportsIndex
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
+from .errors import InrzipError
 from .limits import MAX_DIMENSION
+from .signal import Kind, Spec
+
+Seconds = tuple[float, float | None]
+"""From a moment until before another, None: the end."""
+TICKS = 90_000
+"""Of a second, in `Spec.meta["times"]`."""
+SLACK = 1e-6
+"""Of a frame: what is so near to a whole number is one."""
 
 
 def scaled_size(start: int, stop: int, scale: float) -> int:
@@ -26,22 +38,100 @@ def positions(start: int, stop: int, n: int, factor: int) -> Float[ndarray, " n"
     return fine
 
 
-def pick(key: int | slice, n: int) -> range:
-    """The positions that an index means, without listing them. Raises IndexError."""
-    if isinstance(key, slice):
-        return range(n)[key]
-    position = range(n)[key]
-    return range(position, position + 1)
+def samples_in(time: Seconds, spec: Spec) -> tuple[int, int | None]:
+    """The frames that are shown, or the samples of a sound that lie, in a time. Raises InrzipError."""
+    rate = spec.meta.get("rate")
+    if spec.kind not in (Kind.VIDEO, Kind.AUDIO) or not isinstance(rate, tuple):
+        raise InrzipError(f"a signal of kind {spec.kind.name.lower()} has no time")
+    start, stop = time
+    if not all(math.isfinite(moment) for moment in (start, 0.0 if stop is None else stop)):
+        raise InrzipError(f"a time from {start} to {stop} s is none")
+    stamps = spec.meta.get("times")
+    if isinstance(stamps, tuple):
+        seconds = np.asarray(stamps, np.float64) / TICKS
+        first = max(int(np.searchsorted(seconds, start + SLACK, "right")) - 1, 0 if start >= 0 else -1)
+        return first, None if stop is None else int(np.searchsorted(seconds, stop - SLACK))
+    hertz = rate[0] / rate[1]
+    begin, end = start * hertz, None if stop is None else math.ceil(stop * hertz - SLACK)
+    return math.floor(begin + SLACK) if spec.kind == Kind.VIDEO else math.ceil(begin - SLACK), end
 
 
-def expand(keys: Sequence[Any], ndim: int) -> list[int | slice]:
-    """An index tuple with its ellipsis spelled out. Raises IndexError for what is not an int, slice or ellipsis."""
-    if not all(isinstance(k, slice | EllipsisType | SupportsIndex) and not isinstance(k, bool) for k in keys):
-        raise IndexError("only whole numbers, slices and one ellipsis index a compressed signal")
-    dots = [i for i, k in enumerate(keys) if k is Ellipsis]
-    if len(dots) > 1 or len(keys) - len(dots) > ndim:
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """`places`: positions along each axis whose outer product holds all that is wanted. `within`: the index that then
+    picks it out of this.
+    """
+
+    places: list[range | Int[ndarray, " n"]]
+    within: tuple[Any, ...]
+
+
+def listed(places: range | Int[ndarray, " n"]) -> Int[ndarray, " n"]:
+    """Positions as an array."""
+    return np.arange(places.start, places.stop, places.step) if isinstance(places, range) else places
+
+
+def parse(key: Any, shape: Sequence[int]) -> Index:
+    """What a NumPy index of an array of `shape` wants, without listing what slices stand for. Raises IndexError."""
+    axes = iter(shape)
+    places: list[range | Int[ndarray, " n"]] = []
+    within: list[Any] = []
+    for item in _spelled_out([_atom(k) for k in (key if isinstance(key, tuple) else (key,))], len(shape)):
+        if item is None:
+            within.append(None)
+        elif isinstance(item, slice):
+            places.append(range(next(axes))[item])
+            within.append(slice(None))
+        elif isinstance(item, int):
+            position = range(next(axes))[item]
+            places.append(range(position, position + 1))
+            within.append(0)
+        else:
+            for numbers in _numbers(item, axes):
+                chosen, inverse = np.unique(numbers, return_inverse=True)
+                places.append(chosen)
+                within.append(inverse.reshape(numbers.shape))
+    return Index(places, tuple(within))
+
+
+def _atom(key: Any) -> Any:
+    """A part of an index as None, an ellipsis, a slice, an int, or an array of whole numbers or truth values."""
+    if key is None or isinstance(key, slice | EllipsisType):
+        return key
+    if not isinstance(key, ndarray | list | tuple | bool) and isinstance(key, SupportsIndex):
+        return operator.index(key)
+    array = np.asarray(key)
+    if array.size == 0 and array.ndim == 1 and array.dtype == np.float64:  # an empty list
+        array = array.astype(np.intp)
+    if array.dtype.kind not in "iub" or (array.ndim == 0 and array.dtype.kind == "b"):
+        raise IndexError("only whole numbers, slices, an ellipsis, new axes and arrays of numbers or truths index it")
+    return array if array.ndim else int(array)
+
+
+def _spelled_out(atoms: Sequence[Any], ndim: int) -> list[Any]:
+    """An index without an ellipsis, for all axes. Raises IndexError."""
+    dots = [i for i, atom in enumerate(atoms) if atom is Ellipsis]
+    taken = sum(_axes_of(atom) for atom in atoms)
+    if len(dots) > 1 or taken > ndim:
         raise IndexError(f"too many indices for a signal of {ndim} axes")
-    at = dots[0] if dots else len(keys)
-    fill = [slice(None)] * (ndim - (len(keys) - len(dots)))
-    spelled = [*keys[:at], *fill, *keys[at + 1 :]]
-    return [k if isinstance(k, slice) else operator.index(k) for k in spelled]
+    at = dots[0] if dots else len(atoms)
+    return [*atoms[:at], *[slice(None)] * (ndim - taken), *atoms[at + 1 :]]
+
+
+def _axes_of(atom: Any) -> int:
+    if atom is None or atom is Ellipsis:
+        return 0
+    return atom.ndim if isinstance(atom, ndarray) and atom.dtype.kind == "b" else 1
+
+
+def _numbers(array: Shaped[ndarray, "..."], axes: Iterator[int]) -> list[Int[ndarray, "..."]]:
+    """The positions that an array of numbers, or of truth values, names along each axis that it is for."""
+    if array.dtype.kind == "b":
+        sizes = tuple(itertools.islice(axes, array.ndim))
+        if array.shape != sizes:
+            raise IndexError(f"truth values of shape {array.shape} for axes of {sizes} samples")
+        return list(array.nonzero())
+    n = next(axes)
+    if array.size and not (-n <= array.min() and array.max() < n):
+        raise IndexError(f"index {array.min()} or {array.max()} is out of bounds for an axis of {n} samples")
+    return [np.where(array < 0, array + n, array).astype(np.int64)]

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
 
 from .collection import CollectionFile
 from .errors import CorruptFile
+from .open_file import Closing, Source
 from .reader import DEFAULT_MAX_MEMORY, Reader
 from .video_sequence import Pool
 
 
-class Collection:
+class Collection(Closing):
     """All signals of an `.inrz` file, in order: `collection["name"]` or `collection[0]` opens one; nothing is decoded
     before it is looked at. A context manager. A file of one signal is a collection of one.
     """
 
-    def __init__(self, source: Path | str | bytes | BinaryIO, max_memory: int | None = DEFAULT_MAX_MEMORY):
+    def __init__(self, source: Source, max_memory: int | None = DEFAULT_MAX_MEMORY):
         self.file = CollectionFile.open(source)
         self._max_memory = max_memory
         self._pool: tuple[int, Pool] | None = None
+        self._turn = threading.RLock()
 
     @property
     def names(self) -> list[str]:
@@ -55,17 +55,18 @@ class Collection:
 
         Those of the member asked for last are kept: going forward decodes each once.
         """
-        chain = [number]
-        while self._pool is None or chain[-1] != self._pool[0]:
-            before = self[chain[-1]].before()
-            if not before:
-                break
-            chain.append(self._place(chain[-1], before))
-        for place in reversed(chain):
-            if self._pool is None or self._pool[0] != place:
-                self._pool = place, self[place].pool()
-        assert self._pool is not None
-        return self._pool[1]
+        with self._turn:
+            chain = [number]
+            while self._pool is None or chain[-1] != self._pool[0]:
+                before = self[chain[-1]].before()
+                if not before:
+                    break
+                chain.append(self._place(chain[-1], before))
+            for place in reversed(chain):
+                if self._pool is None or self._pool[0] != place:
+                    self._pool = place, self[place].pool()
+            assert self._pool is not None
+            return self._pool[1]
 
     def last_video(self, architecture: int) -> int | None:
         """The number of the last member of that architecture."""
@@ -77,14 +78,6 @@ class Collection:
     def close(self) -> None:
         """Closes the file."""
         self.file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<inrzip.Collection of {len(self)}: {', '.join(self.names[:4])}{', ...' if len(self) > 4 else ''}>"

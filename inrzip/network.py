@@ -22,11 +22,12 @@ from inrzip.architectures.pfnr import PfnrConfig
 from inrzip.codecs.coder import IntegerCoder
 from inrzip.codecs.levels import UniformSteps
 from inrzip.codecs.uniform import quantise
-from inrzip.codecs.weights import TAGGED_FROM, QuantisedTensor, decode_tensors, encode_tensors
+from inrzip.codecs.weights import QuantisedTensor, decode_tensors, encode_tensors
 
 from . import grid_preview, wire
 from .errors import CorruptFile, LimitExceeded
 from .grid_payload import Picture, has_preview, is_tiled
+from .header import VERSION
 from .motion_payload import CodedFrames
 from .recipes import ARCHITECTURES
 from .units import format_size
@@ -81,7 +82,7 @@ def decode_network(
     architecture: int,
     grid: Grid,
     max_memory: int | None = None,
-    version: int = TAGGED_FROM,
+    version: int = VERSION,
     partial: bool = False,
 ) -> Representation:
     """The network of a payload from a file of that format version. Raises CorruptFile, or LimitExceeded if decoding its
@@ -110,7 +111,7 @@ def decode_weights(
     architecture: int,
     grid: Grid,
     max_memory: int | None,
-    version: int = TAGGED_FROM,
+    version: int = VERSION,
     arrange: Callable[[Shapes], Shapes] = list,
 ) -> tuple[Config, list[QuantisedTensor]]:
     """The configuration and tensors of a payload that is no picture of latent grids; `architecture` is a known one.

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -22,15 +20,19 @@ from . import grid_preview, memory
 from .compilation import prepare
 from .container import Container, naming
 from .errors import CorruptFile, InrzipError
+from .grid_payload import has_preview
 from .group_chain import ChainReader
-from .indexing import expand, pick, positions, scaled_size
+from .indexing import Seconds, listed, parse, positions, samples_in, scaled_size
 from .network import decode_network
-from .signal import AudioTrack, Kind, Mesh, Spec
+from .open_file import Closing, Source
+from .segment_cache import Cache
+from .signal import AudioTrack, Kind, Mesh, MetaValue, Spec
 from .video_sequence import Earlier, Pool, before_of, decode_video
 
 DEFAULT_MAX_MEMORY = 4 << 30
-MAX_SUPERSAMPLING = 8
-"""Points along an axis that are averaged for one sample when minifying."""
+DEFAULT_CACHE_BYTES = 256 << 20
+MAX_SUPERSAMPLING = 64
+"""Points along an axis that are averaged for one sample when minifying: all there are, down to this part of a scale."""
 
 Bounds = tuple[int, int | None]
 
@@ -51,23 +53,26 @@ class _Plan:
         return tuple(len(axis) // factor for axis, factor in zip(self.axes, self.factors, strict=True))
 
 
-class Reader:
-    """A signal in an `.inrz` file, decoded when and where it is looked at.
+class Reader(Closing):
+    """A signal in an `.inrz` file, decoded when and where it is looked at. Several threads may share one.
 
     `reader[100:200, 300:400]` decodes that region (a video by frame, a sound by sample), `np.asarray(reader)` all of
-    it, `render` any region at any scale. The last segment decoded is kept, so going through a file in order decodes
-    each once.
+    it, `render` any region at any scale.
 
-    `partial`: of a picture of latent grids whose file was cut short, what is there is decoded: `container.cut` tells.
-    `name`: what stands for the file in messages. `earlier`: the weights of members before this one of a file of several
-    signals (see `inrzip.members`).
+    `source`: a path, a URL (`https://` and what else fsspec, if it is installed, opens), the file's bytes, or anything
+    with `read` and `seek`; only the parts that are needed are read. `max_memory`: bytes that decoding may take, None
+    for any number. `cache_bytes`: decoded segments are kept up to that many bytes, those used last, and always the very
+    last, so that going through a file in order decodes each once. `partial`: of a picture of latent grids whose file
+    was cut short, what is there is decoded: `container.cut` tells. `name`: what stands for the file in messages.
+    `earlier`: the weights of members before this one of a file of several signals (see `inrzip.members`).
     """
 
     def __init__(
         self,
-        source: Path | str | bytes | BinaryIO,
+        source: Source,
         max_memory: int | None = DEFAULT_MAX_MEMORY,
         *,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
         partial: bool = False,
         name: str | None = None,
         earlier: Earlier | None = None,
@@ -76,7 +81,7 @@ class Reader:
         self._container = Container.open(source, name, partial=partial)
         self._earlier = earlier or _nothing_earlier
         self._max_memory = max_memory
-        self._cached: tuple[int, Representation] | None = None
+        self._kept = Cache(cache_bytes)
         container = self._container
         self._chain = ChainReader(container.segment, self._grid, container.name, max_memory, container.header.version)
 
@@ -99,6 +104,11 @@ class Reader:
         return len(self.shape)
 
     @property
+    def meta(self) -> Mapping[str, MetaValue]:
+        """Facts of the signal, such as `rate`; see `Spec`."""
+        return self.spec.meta
+
+    @property
     def container(self) -> Container:
         """The parsed file."""
         return self._container
@@ -109,14 +119,6 @@ class Reader:
 
     def close(self) -> None:
         self._container.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -131,48 +133,59 @@ class Reader:
         return samples if dtype is None else samples.astype(dtype)
 
     def __getitem__(self, key: Any) -> Shaped[ndarray, "..."]:
-        """NumPy indexing with ints, slices (also with steps, or from the end) and an ellipsis; decodes nothing else."""
-        keys = expand(key if isinstance(key, tuple) else (key,), self.ndim)
+        """NumPy indexing. Ints, slices (also with steps, or from the end), an ellipsis and new axes decode nothing
+        else; lists and arrays, of numbers or truth values, decode the rows and columns that they name. Raises
+        IndexError.
+        """
+        index = parse(key, self.shape)
         rank = len(self.spec.shape)
-        picked = [pick(k, n) for k, n in zip(keys, self.shape, strict=True)]
-        samples = self._samples(picked[:rank])
-        samples = samples[..., list(picked[-1])] if self.spec.channels > 1 else samples[..., 0]
-        whole = tuple(0 if isinstance(k, int) else slice(None) for k in keys)
-        return samples[whole]
+        samples = self._samples(index.places[:rank])
+        samples = samples[..., listed(index.places[-1])] if self.spec.channels > 1 else samples[..., 0]
+        wanted: Shaped[ndarray, "..."] = samples[index.within]
+        return wanted
 
     def render(
         self,
         region: Sequence[Bounds] | None = None,
         frames: Bounds | None = None,
         scale: float = 1.0,
+        time: Seconds | None = None,
     ) -> Shaped[ndarray, "*grid channels"]:
         """Samples of a region at any scale, in the signal's sample type, with a channel axis.
 
         `region`: (start, stop) along each axis, in samples, time excepted for videos; stop None is the end. `frames`:
-        (start, stop) of a video, or samples of a sound. `scale`: samples for each original one along the axes of
-        `region` (time stays as it is in videos): above 1 the function is evaluated in between, below 1 it is averaged,
-        so that nothing aliases. Small scales of large pictures are made of the preview in the file (`is_preview`).
+        (start, stop) of a video, or samples of a sound. `time`: the same in seconds: the frames that are shown, or the
+        samples that lie, from the first moment until before the second. `scale`: samples for each original one along
+        the axes of `region` (time stays as it is in videos): above 1 the function is evaluated in between, below 1 it
+        is averaged over the area of each sample, so that what is finer does not alias (down to 1/64; smaller scales
+        average 64 points along each axis). Small scales of large pictures are made of the preview in the file
+        (`is_preview`). Raises InrzipError.
         """
-        return np.concatenate(list(self._parts(self._plan(region, frames, scale, whole=True))))
+        return np.concatenate(list(self._parts(self._plan(region, frames, scale, time, whole=True))))
 
     def parts(
         self,
         region: Sequence[Bounds] | None = None,
         frames: Bounds | None = None,
         scale: float = 1.0,
+        time: Seconds | None = None,
     ) -> Iterator[Shaped[ndarray, "part *rest channels"]]:
         """What `render` returns, in consecutive pieces along the first axis: frames of a video, parts of a segment."""
-        return self._parts(self._plan(region, frames, scale))
+        return self._parts(self._plan(region, frames, scale, time))
 
     def output_shape(
-        self, region: Sequence[Bounds] | None = None, frames: Bounds | None = None, scale: float = 1.0
+        self,
+        region: Sequence[Bounds] | None = None,
+        frames: Bounds | None = None,
+        scale: float = 1.0,
+        time: Seconds | None = None,
     ) -> tuple[int, ...]:
         """The grid shape of what `render` would return, without decoding."""
-        return self._plan(region, frames, scale).sizes
+        return self._plan(region, frames, scale, time).sizes
 
     def is_preview(self, scale: float) -> bool:
         """Whether a scale shows the preview in the file of a large picture: quickly, but not as well as could be."""
-        return self._preview(scale)[0] is not None
+        return self._reduction(scale) > 1
 
     def mesh(self, region: Sequence[Bounds] | None = None, scale: float = 1.0) -> Mesh:
         """The surface of a shape by marching cubes, on its grid scaled by `scale`."""
@@ -180,7 +193,7 @@ class Reader:
 
         if self.spec.kind != Kind.SHAPE:
             raise InrzipError(f"{_article(self.spec.kind)} has no mesh")
-        plan = self._plan(region, None, scale, supersample=False, whole=True)
+        plan = self._plan(region, None, scale, None, supersample=False, whole=True)
         axes = plan.axes
         values = self._values(plan)[..., 0] * (self.spec.high - self.spec.low) + self.spec.low
         memory.check(count_crossings(values) * memory.BYTES_PER_VERTEX, self._max_memory, self._container.name)
@@ -190,9 +203,7 @@ class Reader:
 
     def segment(self, index: int) -> Representation:
         """The network of one segment, its weights decoded; raises CorruptFile or LimitExceeded."""
-        if self._cached is None or self._cached[0] != index:
-            self._cached = index, self._decode(index)
-        return self._cached[1]
+        return self._kept.get(index, lambda: self._decode(index))
 
     def _grid(self, index: int) -> Grid:
         """That of one segment."""
@@ -237,6 +248,7 @@ class Reader:
         region: Sequence[Bounds] | None,
         frames: Bounds | None,
         scale: float,
+        time: Seconds | None,
         *,
         supersample: bool = True,
         whole: bool = False,
@@ -246,31 +258,37 @@ class Reader:
             raise InrzipError(f"scale {scale} is no positive number")
         spec = self.spec
         scaled = [not (spec.kind == Kind.VIDEO and i == 0) for i in range(len(spec.shape))]
+        if time is not None:
+            if frames is not None:
+                raise InrzipError("give frames or a time, not both")
+            frames = samples_in(time, spec)
         bounds = self._bounds(region, frames)
-        preview, reduction = self._preview(scale)
+        reduction = self._reduction(scale)
         factor = min(math.ceil(1 / (scale * reduction)), MAX_SUPERSAMPLING) if supersample else 1
         factors = [factor if s else 1 for s in scaled]
         scales = [scale if s else 1.0 for s in scaled]
         sizes = [scaled_size(*b, s) for b, s in zip(bounds, scales, strict=True)]
         self._check_memory(sizes, factors, whole)
         axes = [positions(*b, n, f) for b, n, f in zip(bounds, sizes, factors, strict=True)]
-        if preview is not None:
+        preview = None
+        if reduction > 1:
+            picture = self.segment(0)
+            assert isinstance(picture, LatentGrid)
+            preview = picture.preview
             axes = [(axis + 0.5) / reduction - 0.5 for axis in axes]
         return _Plan(axes, factors, preview)
 
-    def _preview(self, scale: float) -> tuple[LatentGrid | None, int]:
-        """The preview of a large picture, if there is one and it has samples enough, and for how many along an axis one
-        of its samples stands.
+    def _reduction(self, scale: float) -> int:
+        """Of a picture whose preview has samples enough for a scale, for how many along an axis one of them stands;
+        else 1.
         """
-        if self._container.header.architecture == GridConfig.number and self._container.header.n_segments == 1:
-            picture = self.segment(0)
-            assert isinstance(picture, LatentGrid)
-            if picture.preview is not None:
-                height, width = self.spec.shape
-                reduction = 1 << grid_preview.halvings((height, width))
-                if scale * reduction <= 1:
-                    return picture.preview, reduction
-        return None, 1
+        header = self._container.header
+        if header.architecture == GridConfig.number and len(self.spec.shape) == 2:
+            height, width = self.spec.shape
+            reduction = 1 << grid_preview.halvings((height, width))
+            if has_preview((height, width), header.version) and scale * reduction <= 1:
+                return reduction
+        return 1
 
     def _bounds(self, region: Sequence[Bounds] | None, frames: Bounds | None) -> list[tuple[int, int]]:
         spec = self.spec
@@ -324,12 +342,12 @@ class Reader:
         nearest: Int[ndarray, " n"] = np.clip(np.rint(positions), 0, self.spec.shape[0] - 1).astype(np.int64)
         return nearest // header.segment_length
 
-    def _samples(self, picked: Sequence[range]) -> Shaped[ndarray, "*grid channels"]:
-        sizes, factors = [len(positions) for positions in picked], [1] * len(picked)
+    def _samples(self, places: Sequence[range | Int[ndarray, " n"]]) -> Shaped[ndarray, "*grid channels"]:
+        sizes, factors = [len(axis) for axis in places], [1] * len(places)
         self._check_memory(sizes, factors, whole=True)
         if not all(sizes):
             return np.empty((*sizes, self.spec.channels), self.dtype)
-        axes = [np.arange(p.start, p.stop, p.step, dtype=np.float64) for p in picked]
+        axes = [listed(axis).astype(np.float64) for axis in places]
         return np.concatenate(list(self._parts(_Plan(axes, factors))))
 
     def _values(self, plan: _Plan) -> Float[ndarray, "*grid channels"]:

@@ -27,6 +27,7 @@ from inrzip.collection import (
 from inrzip.container import checksum
 from inrzip.errors import CorruptFile, InrzipError
 from inrzip.members import Collection
+from inrzip.open_file import OpenFile
 from tests import common, page_pfnr
 from tests.page_stream import PAGE
 
@@ -104,7 +105,7 @@ def test_only_what_is_needed_is_read(several: Path) -> None:
 
 
 def test_a_section_is_a_file() -> None:
-    section = Section(io.BytesIO(b"0123456789"), 3, 4)
+    section = Section(OpenFile(io.BytesIO(b"0123456789"), "digits", False), 3, 4)
     assert section.seek(0, 2) == 4 and section.read(5) == b""
     assert section.seek(1) == 1 and section.read(2) == b"45" and section.read() == b"6"
     assert section.seek(-2, 1) == 2 and section.readable() and section.seekable()

@@ -88,6 +88,10 @@ KEYS = [
     np.s_[-3:],
     np.s_[np.int64(1)],
     np.s_[:99],
+    None,
+    np.s_[[2, 0, -1, 2]],
+    np.s_[np.array([[1, 0], [2, 2]])],
+    np.s_[..., None],
 ]
 
 
@@ -104,10 +108,34 @@ def test_indices_along_several_axes(files, whole, key):
     close(np.asarray(inrzip.open(files["image"])[key]), np.asarray(whole["image"][key]))
 
 
-@pytest.mark.parametrize("key", [1.5, "a", None, True, [1, 2], np.s_[..., ...], np.s_[0, 0, 0, 0], 13, -14, (0, 99)])
+@pytest.mark.parametrize(
+    "key",
+    [
+        1.5, "a", True, [1.0, 2], np.s_[..., ...], np.s_[0, 0, 0, 0], 13, -14, (0, 99), [0, 13], [[-14]],
+        np.zeros((13, 16), bool), np.s_[0, np.zeros((17, 3, 1), bool)],
+    ],
+    ids=str,
+)  # fmt: skip
 def test_wrong_indices(files, key):
     with pytest.raises(IndexError):
         inrzip.open(files["image"])[key]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        np.s_[[3, -1], [5, 5], 1],
+        np.s_[[[3], [1]], 2:9:2, [0, 2]],
+        np.s_[None, ..., [2, 2]],
+        np.s_[np.arange(13) % 3 == 1, :, None, 0],
+        np.arange(221).reshape(13, 17) % 7 == 0,
+        np.s_[1, np.arange(51).reshape(17, 3) % 5 == 0],
+        np.s_[[], 3],
+        np.s_[np.array(4), np.zeros(17, bool)],
+    ],
+)
+def test_arrays_as_indices(files, whole, key):
+    close(inrzip.open(files["image"])[key], whole["image"][key])
 
 
 @pytest.mark.parametrize("name", FILES)
