@@ -49,10 +49,8 @@ class OpenFile(Closing):
         self._turn = threading.Lock()
         try:
             self.size = file.seek(0, os.SEEK_END)
-        except OSError as error:
-            raise InrzipError(
-                f"{name}: cannot be read at random ({error.strerror or error}); save it as a file"
-            ) from error
+        except (OSError, ValueError) as error:
+            raise InrzipError(f"{name}: cannot be read at random ({_reason(error)}); save it as a file") from error
 
     def close(self) -> None:
         """Closes the file, unless it was given open."""
@@ -60,7 +58,7 @@ class OpenFile(Closing):
             self._file.close()
 
     def read_at(self, offset: int, count: int) -> bytes:
-        """Bytes of the file. Raises CorruptFile, without its name, if it has fewer, InrzipError if it cannot be read."""
+        """Bytes of the file. Raises CorruptFile, without its name, if it has fewer; InrzipError if reading fails."""
         pieces, left = [], count
         try:
             with self._turn:
@@ -68,8 +66,8 @@ class OpenFile(Closing):
                 while left and (piece := self._file.read(left)):
                     pieces.append(piece)
                     left -= len(piece)
-        except OSError as error:
-            raise InrzipError(f"{self.name}: cannot be read: {error.strerror or error}") from error
+        except Exception as error:  # files of servers have errors of their own
+            raise InrzipError(f"{self.name}: cannot be read: {_reason(error)}") from error
         if left:
             raise CorruptFile("became shorter while it was read; get the file again")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -106,11 +104,12 @@ def open_url(url: str) -> BinaryIO:
     except FileNotFoundError as error:
         raise InrzipError(f"{url}: does not exist") from error
     except Exception as error:  # each protocol has errors of its own
-        raise InrzipError(f"{url}: cannot be opened: {str(error) or type(error).__name__}") from error
-    if not file.seekable():
-        file.close()
-        raise InrzipError(f"{url}: its server sends whole files only; download it")
+        raise InrzipError(f"{url}: cannot be opened: {_reason(error)}") from error
     return file
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
 
 
 def open_regular(path: Path) -> BinaryIO:
