@@ -33,6 +33,8 @@ if _TYPE_CHECKING:
     from .reader import Reader as open  # noqa: F401
     from .signal import Kind as Kind
     from .signal import Spec as Spec
+    from .virtual import pyramid as pyramid
+    from .virtual import tensorstore as tensorstore
 
 # Loaded when first used, so that `inrzip --help` need not wait for JAX.
 _HOMES = {
@@ -46,6 +48,7 @@ _HOMES = {
     "reader": ("Reader", "open"),
     "research": ("Fitted", "fit"),
     "signal": ("Kind", "Spec"),
+    "virtual": ("pyramid", "tensorstore"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 _RENAMED = {"open": "Reader", "open_all": "Collection"}

@@ -33,8 +33,17 @@ def scaled_size(start: int, stop: int, scale: float) -> int:
 
 def positions(start: int, stop: int, n: int, factor: int) -> Float[ndarray, " n"]:
     """Positions for `n` samples between two original ones, `factor` for each, evenly over its extent."""
-    step = (stop - start) / n
-    fine: Float[ndarray, " n"] = (np.arange(n * factor) + 0.5) / factor * step + start - 0.5
+    return _spread(np.arange(n * factor), (stop - start) / n, factor) + start
+
+
+def positions_of(places: Int[ndarray, " k"], size: int, n: int, factor: int) -> Float[ndarray, " m"]:
+    """The same for some of `n` samples of all `size` original ones."""
+    return _spread((places[:, None] * factor + np.arange(factor)).ravel(), size / n, factor)
+
+
+def _spread(numbers: Int[ndarray, " n"], step: float, factor: int) -> Float[ndarray, " n"]:
+    """Places of points, of which there are `factor` for each sample, whose width is `step` original ones."""
+    fine: Float[ndarray, " n"] = (numbers + 0.5) / factor * step - 0.5
     return fine
 
 

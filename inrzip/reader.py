@@ -22,9 +22,10 @@ from .container import Container, naming
 from .errors import CorruptFile, InrzipError
 from .grid_payload import has_preview
 from .group_chain import ChainReader
-from .indexing import Seconds, listed, parse, positions, samples_in, scaled_size
+from .indexing import Seconds, listed, positions, positions_of, samples_in, scaled_size
 from .network import decode_network
 from .open_file import Closing, Source
+from .scaled import Scaled
 from .segment_cache import Cache
 from .signal import AudioTrack, Kind, Mesh, MetaValue, Spec
 from .video_sequence import Earlier, Pool, before_of, decode_video
@@ -51,6 +52,17 @@ class _Plan:
     def sizes(self) -> tuple[int, ...]:
         """The shape of the result."""
         return tuple(len(axis) // factor for axis, factor in zip(self.axes, self.factors, strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sampling:
+    """Samples for each original one along each axis, points that are averaged for one, and of how many original ones a
+    sample of the preview that is used is one (1: none is used).
+    """
+
+    scales: list[float]
+    factors: list[int]
+    reduction: int
 
 
 class Reader(Closing):
@@ -127,22 +139,18 @@ class Reader(Closing):
         return f"<inrzip.Reader {self.spec.kind.name.lower()} {self.shape} {self.dtype}>"
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Shaped[ndarray, "..."]:
-        if copy is False:
-            raise ValueError("a compressed signal has no array to share; decoding makes a new one")
-        samples = self[...]
-        return samples if dtype is None else samples.astype(dtype)
+        return self.at(1.0).__array__(dtype, copy)
 
     def __getitem__(self, key: Any) -> Shaped[ndarray, "..."]:
         """NumPy indexing. Ints, slices (also with steps, or from the end), an ellipsis and new axes decode nothing
         else; lists and arrays, of numbers or truth values, decode the rows and columns that they name. Raises
         IndexError.
         """
-        index = parse(key, self.shape)
-        rank = len(self.spec.shape)
-        samples = self._samples(index.places[:rank])
-        samples = samples[..., listed(index.places[-1])] if self.spec.channels > 1 else samples[..., 0]
-        wanted: Shaped[ndarray, "..."] = samples[index.within]
-        return wanted
+        return self.at(1.0)[key]
+
+    def at(self, scale: float) -> Scaled:
+        """The signal at a scale (see `render`), to be indexed as the signal itself is."""
+        return Scaled(self, scale, self.output_shape(scale=scale))
 
     def render(
         self,
@@ -181,7 +189,7 @@ class Reader(Closing):
         time: Seconds | None = None,
     ) -> tuple[int, ...]:
         """The grid shape of what `render` would return, without decoding."""
-        return self._plan(region, frames, scale, time).sizes
+        return self._wanted(region, frames, time, self._sampling(scale))[1]
 
     def is_preview(self, scale: float) -> bool:
         """Whether a scale shows the preview in the file of a large picture: quickly, but not as well as could be."""
@@ -243,6 +251,20 @@ class Reader(Closing):
         with naming(self._container.name):
             return before_of(self._container.segment(0), self._grid(0))
 
+    def picked(self, places: Sequence[range | Int[ndarray, " n"]], scale: float) -> Shaped[ndarray, "*grid channels"]:
+        """Some samples of the signal at a scale: the outer product of their places along each axis."""
+        sampling = self._sampling(scale)
+        sizes = [len(axis) for axis in places]
+        self._check_memory(sizes, sampling.factors, whole=True)
+        if not all(sizes):
+            return np.empty((*sizes, self.spec.channels), self.dtype)
+        whole = [scaled_size(0, n, s) for n, s in zip(self.spec.shape, sampling.scales, strict=True)]
+        axes = [
+            positions_of(listed(axis), n, size, factor)
+            for axis, n, size, factor in zip(places, self.spec.shape, whole, sampling.factors, strict=True)
+        ]
+        return np.concatenate(list(self._parts(self._planned(axes, sampling))))
+
     def _plan(
         self,
         region: Sequence[Bounds] | None,
@@ -254,29 +276,40 @@ class Reader(Closing):
         whole: bool = False,
     ) -> _Plan:
         """Refuses what would not fit in memory; with `whole`, all samples are to be there at once."""
+        sampling = self._sampling(scale, supersample)
+        bounds, sizes = self._wanted(region, frames, time, sampling)
+        self._check_memory(sizes, sampling.factors, whole)
+        axes = [positions(*b, n, f) for b, n, f in zip(bounds, sizes, sampling.factors, strict=True)]
+        return self._planned(axes, sampling)
+
+    def _wanted(
+        self, region: Sequence[Bounds] | None, frames: Bounds | None, time: Seconds | None, sampling: _Sampling
+    ) -> tuple[list[tuple[int, int]], tuple[int, ...]]:
+        """Bounds along each axis, and how many samples are wanted between them."""
+        if time is not None:
+            if frames is not None:
+                raise InrzipError("give frames or a time, not both")
+            frames = samples_in(time, self.spec)
+        bounds = self._bounds(region, frames)
+        return bounds, tuple(scaled_size(*b, s) for b, s in zip(bounds, sampling.scales, strict=True))
+
+    def _sampling(self, scale: float, supersample: bool = True) -> _Sampling:
         if not (math.isfinite(scale) and scale > 0):
             raise InrzipError(f"scale {scale} is no positive number")
         spec = self.spec
         scaled = [not (spec.kind == Kind.VIDEO and i == 0) for i in range(len(spec.shape))]
-        if time is not None:
-            if frames is not None:
-                raise InrzipError("give frames or a time, not both")
-            frames = samples_in(time, spec)
-        bounds = self._bounds(region, frames)
         reduction = self._reduction(scale)
         factor = min(math.ceil(1 / (scale * reduction)), MAX_SUPERSAMPLING) if supersample else 1
-        factors = [factor if s else 1 for s in scaled]
-        scales = [scale if s else 1.0 for s in scaled]
-        sizes = [scaled_size(*b, s) for b, s in zip(bounds, scales, strict=True)]
-        self._check_memory(sizes, factors, whole)
-        axes = [positions(*b, n, f) for b, n, f in zip(bounds, sizes, factors, strict=True)]
-        preview = None
+        return _Sampling([scale if s else 1.0 for s in scaled], [factor if s else 1 for s in scaled], reduction)
+
+    def _planned(self, axes: list[Float[ndarray, " n"]], sampling: _Sampling) -> _Plan:
+        preview, reduction = None, sampling.reduction
         if reduction > 1:
             picture = self.segment(0)
             assert isinstance(picture, LatentGrid)
             preview = picture.preview
             axes = [(axis + 0.5) / reduction - 0.5 for axis in axes]
-        return _Plan(axes, factors, preview)
+        return _Plan(axes, sampling.factors, preview)
 
     def _reduction(self, scale: float) -> int:
         """Of a picture whose preview has samples enough for a scale, for how many along an axis one of them stands;
@@ -341,14 +374,6 @@ class Reader(Closing):
         header = self._container.header
         nearest: Int[ndarray, " n"] = np.clip(np.rint(positions), 0, self.spec.shape[0] - 1).astype(np.int64)
         return nearest // header.segment_length
-
-    def _samples(self, places: Sequence[range | Int[ndarray, " n"]]) -> Shaped[ndarray, "*grid channels"]:
-        sizes, factors = [len(axis) for axis in places], [1] * len(places)
-        self._check_memory(sizes, factors, whole=True)
-        if not all(sizes):
-            return np.empty((*sizes, self.spec.channels), self.dtype)
-        axes = [listed(axis).astype(np.float64) for axis in places]
-        return np.concatenate(list(self._parts(_Plan(axes, factors))))
 
     def _values(self, plan: _Plan) -> Float[ndarray, "*grid channels"]:
         """Normalised values on the outer product of a plan's axes, neighbours averaged."""

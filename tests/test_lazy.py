@@ -361,3 +361,25 @@ def test_what_is_finer_than_a_scale_does_not_alias(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(reader, "segment", lambda index: Grating())
     small = reader.render(scale=scale).astype(float)
     assert np.abs(small - 127.5).max() < 127.5 * max(2 * scale, 0.07)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 0.37, 2.3])
+def test_a_part_at_a_scale_is_a_part_of_the_whole_at_it(film: bytes, scale: float) -> None:
+    reader = inrzip.open(film)
+    level, whole = reader.at(scale), reader.render(scale=scale)
+    assert level.shape == whole.shape and level.dtype == whole.dtype and level.ndim == 4 and len(level) == 12
+    assert "at" in repr(level)
+    for key in (np.s_[3, 1:3], np.s_[::-5, ..., 1], np.s_[-1, -1:, [0, 2, 1]], np.s_[...]):
+        difference = level[key].astype(int) - whole[key]
+        assert np.abs(difference).max() <= 1
+    assert np.abs(np.asarray(level, float) - whole).max() <= 1
+    with pytest.raises(ValueError, match="no array"):
+        np.array(level, copy=False)
+
+
+def test_sizes_at_a_scale_are_known_without_decoding() -> None:
+    huge = Spec(Kind.IMAGE, (2**20, 2**20), 3, "u1", 0.0, 255.0)
+    level = inrzip.open(random_file(huge, SirenConfig)).at(0.5)
+    assert level.shape == (2**19, 2**19, 3) and level[7, -3:].shape == (3, 3)
+    with pytest.raises(InrzipError, match="max-memory"):
+        np.asarray(level)
