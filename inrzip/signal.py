@@ -39,7 +39,8 @@ class Spec:
     - `low`, `high`: the sample values that fitting maps to 0 and 1; `low < high`, unless all samples are equal.
     - `meta`: kind-specific facts. Known keys: `rate` (numerator, denominator): frames or samples a second; `times`:
       frame times of a video of variable frame rate, in 1/90000 s; `bits`: bits a sample really has, where fewer than
-      the type's; `subtype`: soundfile's name of an audio encoding; `aspect`: pixel aspect ratio (numerator,
+      the type's; `depth`: bits that a video's samples had in its file, where 9 to 15, before they were spread over 16;
+      `subtype`: soundfile's name of an audio encoding; `aspect`: pixel aspect ratio (numerator,
       denominator); `box`: a shape's (x, y, z, edge) of its cube in the mesh's units; `format`: the extension of the
       file it was read from.
     """

@@ -28,9 +28,13 @@ class PixelLayout:
     """How the frames of one video become arrays: grey or RGB, 8 or 16 bits, by which matrix, turned how far."""
 
     grey: bool
-    deep: bool
+    depth: int  # bits of a sample in the file
     matrix: int
     quarter_turns: int  # anticlockwise
+
+    @property
+    def deep(self) -> bool:
+        return self.depth > 8
 
     @property
     def channels(self) -> int:
@@ -49,8 +53,8 @@ class PixelLayout:
 def layout_of(frame: VideoFrame) -> PixelLayout:
     """The layout that keeps everything in `frame` but alpha."""
     grey = frame.format.name.startswith(_GREY_FORMATS)
-    deep = max(component.bits for component in frame.format.components) > 8
-    return PixelLayout(grey, deep, matrix_for(frame.height, frame.colorspace), round(frame.rotation / 90) % 4)
+    depth = max(component.bits for component in frame.format.components)
+    return PixelLayout(grey, depth, matrix_for(frame.height, frame.colorspace), round(frame.rotation / 90) % 4)
 
 
 def matrix_for(height: int, stated: int = UNSPECIFIED) -> int:
@@ -74,7 +78,7 @@ def array_to_frame(samples: Shaped[ndarray, "h w c"], pixel_format: str, matrix:
     import av
 
     grey, deep = samples.shape[-1] == 1, samples.dtype == np.uint16
-    source = PixelLayout(grey, deep, matrix, 0).pixel_format
+    source = PixelLayout(grey, 16 if deep else 8, matrix, 0).pixel_format
     flat = samples[..., 0] if grey else samples
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(flat), format=source)
     if source == pixel_format:

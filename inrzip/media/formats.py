@@ -34,7 +34,7 @@ _VIDEOS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "": (("u1", "u2"), (1, 2, 3, 4)),
 }
 _SOUNDS = (*SOUNDFILE_FORMATS, ".m4a")
-_VOLUMES = (".npy", ".npz", ".zarr", ".tif", ".tiff")
+_VOLUMES = (".npy", ".npz", ".zarr", ".n5", ".tif", ".tiff")
 _MESHES = (".obj", ".ply", ".stl", ".off", ".glb")
 _NAMES = {
     Kind.IMAGE: "an image",
@@ -85,6 +85,8 @@ def problem(extension: str, spec: Spec) -> str | None:
     if spec.kind == Kind.AUDIO:
         trouble = audio_problem(extension, spec)
         return f"{extension} {trouble}" if trouble else None
+    if extension == ".n5" and spec.sample_type in ("b1", "f2"):
+        return ".n5 cannot hold truth values or half floats; use .zarr"
     return _stack_problem(extension, spec) if extension in (".tif", ".tiff") else None
 
 

@@ -1,4 +1,4 @@
-"""Zarr and N5 arrays on disk through TensorStore: read slice by slice, written as Zarr 3."""
+"""Zarr and N5 arrays on disk through TensorStore: read and written slice by slice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .sniff import total_bytes
 MAX_STORE_SAMPLES = 1 << 33
 _SCAN_SAMPLES = 1 << 24
 _CHUNK_EDGE = 64
-_ZARR_TYPES = {
+_STORED_TYPES = {
     "b1": "bool", "u1": "uint8", "i1": "int8", "u2": "uint16", "i2": "int16", "u4": "uint32", "i4": "int32",
     "f2": "float16", "f4": "float32", "f8": "float64",
 }  # fmt: skip
@@ -122,21 +122,16 @@ def _scan(store: Any, path: Path) -> tuple[str, float, float]:
 
 
 def write_store(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "_ *rest c"]]) -> None:
-    """Writes a volume as a Zarr 3 folder, compressed with zstd, in chunks of 64 along each axis."""
+    """Writes a volume as a Zarr 3 folder, or as an N5 one if `path` ends so, in compressed chunks of 64 along each
+    axis.
+    """
     import tensorstore
 
     channels = (spec.channels,) if spec.channels > 1 else ()
     shape = (*spec.shape, *channels)
-    metadata = {
-        "shape": list(shape),
-        "data_type": _ZARR_TYPES[spec.sample_type],
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [min(_CHUNK_EDGE, n) for n in shape]}},
-        "codecs": [
-            {"name": "bytes", "configuration": {"endian": "little"}},
-            {"name": "zstd", "configuration": {"level": 5}},
-        ],
-    }
-    target = {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{path.absolute()}/"}, "metadata": metadata}
+    driver = "n5" if path.suffix.lower() == ".n5" else "zarr3"
+    metadata = (_n5_metadata if driver == "n5" else _zarr_metadata)(list(shape), _STORED_TYPES[spec.sample_type])
+    target = {"driver": driver, "kvstore": {"driver": "file", "path": f"{path.absolute()}/"}, "metadata": metadata}
     try:
         store = tensorstore.open(target, create=True, delete_existing=True).result()
         start = 0
@@ -144,7 +139,28 @@ def write_store(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "_ *rest
             store[start : start + len(part)].write(part.reshape(len(part), *shape[1:])).result()
             start += len(part)
     except (ValueError, RuntimeError) as error:
-        raise InrzipError(f"{path}: cannot be written as zarr: {_reason(error)}") from error
+        raise InrzipError(f"{path}: cannot be written as {driver}: {_reason(error)}") from error
+
+
+def _zarr_metadata(shape: list[int], data_type: str) -> dict[str, Any]:
+    return {
+        "shape": shape,
+        "data_type": data_type,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [min(_CHUNK_EDGE, n) for n in shape]}},
+        "codecs": [
+            {"name": "bytes", "configuration": {"endian": "little"}},
+            {"name": "zstd", "configuration": {"level": 5}},
+        ],
+    }
+
+
+def _n5_metadata(shape: list[int], data_type: str) -> dict[str, Any]:
+    return {
+        "dimensions": shape,
+        "blockSize": [min(_CHUNK_EDGE, n) for n in shape],
+        "dataType": data_type,
+        "compression": {"type": "gzip"},
+    }
 
 
 def _chunk_aligned(parts: Iterable[Shaped[ndarray, "_ *rest c"]]) -> Iterable[Shaped[ndarray, "m *rest c"]]:

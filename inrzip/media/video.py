@@ -179,8 +179,8 @@ def _spec(scan: _Scan, stream: Any, path: Path) -> Spec:
     }
     if timing.ticks is not None:
         meta["times"] = timing.ticks
-    if scan.layout.deep:
-        meta["bits"] = 16
+    if 8 < scan.layout.depth < 16:
+        meta["depth"] = scan.layout.depth
     sideways = scan.layout.quarter_turns % 2 == 1
     aspect = stream.sample_aspect_ratio
     if aspect and aspect > 0 and aspect != 1:

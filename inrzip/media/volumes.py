@@ -154,9 +154,9 @@ def _load_tiff_pages(path: Path, shape: tuple[int, ...], has_channels: bool) -> 
 
 
 def write_volume(path: Path, spec: Spec, parts: Iterable[Shaped[ndarray, "_ *rest c"]]) -> None:
-    """Writes a volume as `.npy`, `.npz`, `.zarr` (Zarr 3) or a TIFF stack; all but `.npz` piece by piece."""
+    """Writes a volume as `.npy`, `.npz`, `.zarr` (Zarr 3), `.n5` or a TIFF stack; all but `.npz` piece by piece."""
     extension = path.suffix.lower()
-    if extension == ".zarr":
+    if extension in (".zarr", ".n5"):
         write_store(path, spec, parts)
     elif extension == ".npz":
         np.savez_compressed(path, np.concatenate([_flat(part, spec) for part in parts]))
