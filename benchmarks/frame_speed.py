@@ -13,8 +13,6 @@ import dataclasses
 import math
 import time
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 
 from inrzip import plan
@@ -22,18 +20,17 @@ from inrzip.architectures.base import Config, FrameRepresentation, Grid
 from inrzip.compilation import prepare
 from inrzip.container import write_container
 from inrzip.header import Header
-from inrzip.network import encode_network, quantise_network
 from inrzip.reader import Reader
 from inrzip.recipes import RECIPES, Recipe
 from inrzip.signal import Kind, Spec
 
 from .machine import device
 from .macs import count_macs, matmul_rate
+from .random_files import random_network
 
 SIZES = ((180, 320), (720, 1280))
 N_FRAMES = 24
 BITS_PER_PIXEL = 0.1
-STEP_INDEX = 160
 TIMED = 8
 """Frames that are timed after the first."""
 
@@ -57,7 +54,7 @@ def measure(recipe: Recipe, size: tuple[int, int], rate: float) -> Speed:
     budget = BITS_PER_PIXEL * math.prod(spec.shape) / recipe.bits_per_parameter
     grids = [Grid((b - a, *size), 3) for a, b in map(header.segment_bounds, range(header.n_segments))]
     configs = [recipe.architecture.solve(grid, int(budget / len(grids))) for grid in grids]
-    data = write_container(header, [_random(c, g) for c, g in zip(configs, grids, strict=True)], [])
+    data = write_container(header, [random_network(c, g) for c, g in zip(configs, grids, strict=True)], [])
     begun = time.perf_counter()
     with Reader(data, max_memory=None) as reader:
         reader.render(frames=(0, 1))
@@ -69,12 +66,6 @@ def measure(recipe: Recipe, size: tuple[int, int], rate: float) -> Speed:
         macs = _macs_of_frame(configs[0], grids[0])
     n_parameters = sum(c.n_parameters(g) for c, g in zip(configs, grids, strict=True))
     return Speed(recipe.name, n_parameters, macs / math.prod(size), first, fps, rate / macs)
-
-
-def _random(config: Config, grid: Grid) -> bytes:
-    module = config.build(grid, jax.random.key(0))
-    arrays = jax.tree.leaves(eqx.filter(module, eqx.is_inexact_array))
-    return encode_network(config, quantise_network(module, [STEP_INDEX] * len(arrays)))
 
 
 def _macs_of_frame(config: Config, grid: Grid) -> int:
