@@ -156,6 +156,10 @@ def random(spec: Spec, recipe: str, n_parameters: int) -> Callable[[], bytes]:
     return lambda: random_file(spec, chosen.architecture, n_parameters, length)
 
 
+def _piece(reader: Reader) -> object:
+    return reader.render(time=PIECE)
+
+
 CORNER = np.s_[1400:1464, 1000:1064]
 CASES = (
     Case("64x64 of a 2000x3000 image", "grid", lambda: random_picture(IMAGE), lambda r: r[CORNER]),
@@ -202,7 +206,7 @@ def measure(case: Case) -> Row:
 def table(rows: list[Row]) -> str:
     """As Markdown."""
     lines = [
-        "| part | recipe | bytes | all, s | part, s | of it fixed, s | beyond, of all | samples | latents | at most 5 % |",
+        "| part | recipe | bytes | all, s | part, s | fixed, s | beyond it, of all | samples | latents | at most 5 % |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:

@@ -31,6 +31,8 @@ if _TYPE_CHECKING:
     from .members import Collection as open_all  # noqa: F401
     from .reader import Reader as Reader
     from .reader import Reader as open  # noqa: F401
+    from .research import Fitted as Fitted
+    from .research import fit as fit
     from .signal import Kind as Kind
     from .signal import Spec as Spec
     from .virtual import pyramid as pyramid

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorstore as ts
@@ -13,6 +20,7 @@ from inrzip.errors import InrzipError
 from inrzip.reader import Reader
 from tests.common import random_file
 
+DOCS = Path(__file__).parent.parent / "docs"
 SPECS = {
     "image": Spec(Kind.IMAGE, (300, 270), 3, "u1", 0.0, 255.0),
     "sound": Spec(Kind.AUDIO, (400,), 2, "i2", -30000.0, 30000.0, {"rate": (8000, 1)}),
@@ -86,3 +94,27 @@ def test_damage_is_told(readers: dict[str, Reader]) -> None:
     assert store[:60].read().result().shape == (60, 9, 8)
     with pytest.raises(ValueError, match="checksum"):
         store[60:].read().result()
+
+
+@pytest.mark.parametrize("name", ["volume", "image", "film", "shape"])
+def test_other_programs_read_what_is_served(readers: dict[str, Reader], name: str, tmp_path: Path) -> None:
+    """The example of docs/arrays.md, and TensorStore's own reader of neuroglancer's format in place of a browser."""
+    spec = importlib.util.spec_from_file_location("serve_volume", DOCS / "serve_volume.py")
+    assert spec is not None and spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    (tmp_path / "a.inrz").write_bytes(random_file(SPECS[name], SirenConfig))
+    reader = readers[name]
+    with example.served(str(tmp_path / "a.inrz")) as server:
+        threading.Thread(target=functools.partial(server.serve_forever, 0.02), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        for number, level in enumerate(inrzip.pyramid(reader)):
+            source = {"driver": "neuroglancer_precomputed", "kvstore": url, "scale_index": number}
+            volume = ts.open(source, read=True).result()
+            assert volume.domain.labels == ("x", "y", "z", "channel")
+            found = np.asarray(volume).transpose(2, 1, 0, 3)
+            wanted = np.asarray(level)
+            np.testing.assert_array_equal(found.reshape(wanted.shape), wanted)
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(url + "9/0-64_0-64_0-1")
+        server.shutdown()
