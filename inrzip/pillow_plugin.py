@@ -47,7 +47,8 @@ class InrzImageFile(ImageFile.ImageFile):
         self._size = spec.shape[-1], spec.shape[-2]
         self.n_frames = spec.shape[0] if spec.kind == Kind.VIDEO else 1
         self.is_animated = self.n_frames > 1
-        self.info = {**self.info, **spec.meta}
+        for key, value in spec.meta.items():
+            self.info[key] = value
         rate = spec.meta.get("rate")
         if isinstance(rate, tuple):
             self.info["duration"] = 1000 * rate[1] / rate[0]
