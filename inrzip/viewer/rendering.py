@@ -170,7 +170,7 @@ def surface(viewed: Viewed, source: Source, scale: float) -> Answer:
     the original in the length of the box, or 0) as 32-bit floats, then faces as three 32-bit numbers each.
     """
     reader = viewed.signal()
-    mesh = _original(viewed).mesh() if source == "original" else reader.mesh(scale=scale)
+    mesh = _original(viewed).mesh() if source == "original" else viewed.mesh(scale)
     vertices = np.zeros((len(mesh.vertices), 4), "<f4")
     box = reader.spec.meta["box"]
     assert isinstance(box, tuple)

@@ -310,7 +310,13 @@ def serve(signals: Sequence[Viewed], listening: socket.socket, started: Callable
     hosts = [f"{HOST}:{port}", f"localhost:{port}"]
     app = Viewer(signals, token).application(hosts)
     config = uvicorn.Config(
-        app, log_level="error", access_log=False, server_header=False, timeout_graceful_shutdown=1, http="h11", ws="none"
+        app,
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+        http="h11",
+        ws="none",
     )
     listening.listen()
     started(f"http://{hosts[0]}/{token}/")

@@ -89,12 +89,19 @@ class Viewed:
     error: str = ""
     note: str = ""
     _sound: Sound | None = None
+    _mesh: tuple[float, Mesh] | None = None
 
     def signal(self) -> Reader:
         """Raises InrzipError if there is none."""
         if self.reader is None:
             raise InrzipError(self.error)
         return self.reader
+
+    def mesh(self, scale: float) -> Mesh:
+        """The decoded surface; that of the last scale is kept."""
+        if self._mesh is None or self._mesh[0] != scale:
+            self._mesh = scale, self.signal().mesh(scale=scale)
+        return self._mesh[1]
 
     def facts(self) -> dict[str, object]:
         """What `inrzip info` tells."""

@@ -19,6 +19,7 @@ export class Audio extends Stage {
     this.plays = signal.kind === "audio";
     this.canvas = this.field.appendChild(document.createElement("canvas"));
     this.context = this.canvas.getContext("2d", { willReadFrequently: true });
+    this.backdrop = document.createElement("canvas");
     this.readout = this.field.appendChild(document.createElement("div"));
     this.readout.className = "readout";
     this.from = 0; this.to = this.length;
@@ -28,7 +29,7 @@ export class Audio extends Stage {
     this.transport = new Transport(this, {
       length: seconds, sound: this.player,
       label: (time) => (this.plays ? `${clock(time)} / ${clock(seconds)}` : `${Math.floor(time * this.rate)} / ${this.length}`),
-      moved: () => { this.follow(); this.draw(); },
+      moved: () => { this.follow(); this.draw(true); },
     });
     this.setMode("decoded");
     this.comparison(["decoded", "original", "wipe", "error"]);
@@ -71,6 +72,7 @@ export class Audio extends Stage {
     const box = this.field.getBoundingClientRect(), ratio = window.devicePixelRatio || 1;
     this.canvas.width = Math.max(1, Math.round(box.width * ratio));
     this.canvas.height = Math.max(1, Math.round(box.height * ratio));
+    this.backdrop.width = this.canvas.width; this.backdrop.height = this.canvas.height;
     this.spectrum = null;
     this.draw(); this.detail();
   }
@@ -108,14 +110,25 @@ export class Audio extends Stage {
 
   // ---- drawing ----
 
-  draw() {
+  // Anew, or with `moved` alone the place that is heard.
+  draw(moved = false) {
+    if (!moved) this.stale = true;
     if (this.drawing || this.gone) return;
     this.drawing = true;
-    requestAnimationFrame(() => { this.drawing = false; if (!this.gone) this.paint(); });
+    requestAnimationFrame(() => {
+      this.drawing = false;
+      if (this.gone) return;
+      if (this.stale) { this.stale = false; this.paint(this.backdrop.getContext("2d")); }
+      this.context.drawImage(this.backdrop, 0, 0);
+      const { width, height } = this.canvas, x = ((this.transport.time * this.rate - this.from) / (this.to - this.from)) * width;
+      this.context.fillStyle = "#fff";
+      this.context.fillRect(Math.round(x), 0, Math.max(1, Math.round(window.devicePixelRatio || 1)), height);
+    });
   }
 
-  paint() {
-    const { context, canvas } = this, { width, height } = canvas, split = this.plays ? Math.round(height * WAVE_SHARE) : height;
+  paint(context) {
+    const { canvas } = this, { width, height } = canvas, split = this.plays ? Math.round(height * WAVE_SHARE) : height;
+    this.brush = context;
     context.fillStyle = "#131417"; context.fillRect(0, 0, width, height);
     const samples = this.samples(this.main), channels = Math.max(samples.channels, 1);
     for (let c = 0; c < channels; c++) {
@@ -130,8 +143,6 @@ export class Audio extends Stage {
       this.spectrum ??= this.spectrogram(samples, width, height - split);
       context.drawImage(this.spectrum, 0, split);
     }
-    const x = ((this.transport.time * this.rate - this.from) / (this.to - this.from)) * width;
-    context.fillStyle = "#fff"; context.fillRect(Math.round(x), 0, Math.max(1, Math.round(window.devicePixelRatio || 1)), height);
     const known = samples.pieces.filter(Boolean).length / samples.pieces.length;
     const unit = this.plays ? `${clock(this.from / this.rate)} – ${clock(this.to / this.rate)}` : `${Math.floor(this.from)} – ${Math.ceil(this.to)}`;
     this.readout.textContent = unit + (known < 1 ? `   decoded ${Math.floor(known * 100)} %` : "");
@@ -140,7 +151,7 @@ export class Audio extends Stage {
   }
 
   wave(samples, c, middle, reach, colour, minus = null) {
-    const { context, canvas } = this, { width } = canvas, n = this.to - this.from;
+    const { brush: context, canvas } = this, { width } = canvas, n = this.to - this.from;
     context.fillStyle = context.strokeStyle = colour;
     if (n <= width / DETAIL) { this.curve(samples, c, middle, reach, minus); return; }
     const start = Math.floor(this.from), stop = Math.min(Math.ceil(this.to), this.length);
@@ -159,7 +170,7 @@ export class Audio extends Stage {
 
   // Single samples, and what the network is between them.
   curve(samples, c, middle, reach, minus) {
-    const { context, canvas, fine } = this, place = (i) => ((i + 0.5 - this.from) / (this.to - this.from)) * canvas.width;
+    const { brush: context, canvas, fine } = this, place = (i) => ((i + 0.5 - this.from) / (this.to - this.from)) * canvas.width;
     const start = Math.floor(this.from), stop = Math.min(Math.ceil(this.to) + 1, this.length);
     const values = samples.channel(c, start, stop), other = minus?.channel(c, start, stop);
     context.lineWidth = 1.5; context.beginPath();

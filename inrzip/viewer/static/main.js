@@ -91,7 +91,7 @@ function facts(signal) {
   const about = signal.facts ?? {}, large = element("div", { class: "big" });
   const add = (text, unit) => large.append(element("div", {}, text, element("small", {}, unit)));
   if (about.bytes !== undefined) add(size(about.bytes), "file");
-  if (about.bpp !== undefined) add(about.bpp.toPrecision(3), signal.kind === "image" ? "bits / pixel" : "bits / sample point");
+  if (about.bpp !== undefined) add(about.bpp.toPrecision(3), ["image", "video"].includes(signal.kind) ? "bits / pixel" : "bits / sample");
   if (about.smaller_than_raw !== undefined) add(`${about.smaller_than_raw.toPrecision(3)}×`, "smaller than raw");
   const list = element("dl");
   for (const [key, value] of Object.entries(about)) {

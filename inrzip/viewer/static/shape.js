@@ -43,7 +43,8 @@ export class Shape extends Stage {
   async fetch() {
     this.control?.abort();
     const control = (this.control = new AbortController());
-    for (const source of [...this.solid.panes].reverse()) {
+    this.waiting(true);
+    for (const source of this.solid.panes) {
       const steps = source === "original" ? [this.detail] : DETAILS.map((_, i) => i).filter((i) => i <= this.detail && (source !== "error" || i === this.detail));
       for (const i of steps) {
         if (this.known[source] === i || (source === "original" && source in this.known) || (i < this.detail && this.known[source] > i)) continue;
@@ -56,9 +57,14 @@ export class Shape extends Stage {
           this.known[source] = i;
           this.readout.textContent = `${n.toLocaleString("en")} vertices, ${m.toLocaleString("en")} faces`;
           this.report(null);
-        } catch (error) { if (control.signal.aborted) return; this.report(error); if (i === this.detail) return; }
+        } catch (error) {
+          if (control.signal.aborted) return;
+          this.report(error);
+          if (i === this.detail) { this.waiting(false); return; }
+        }
       }
     }
+    this.waiting(false);
     this.complete = true;
   }
 }

@@ -62,7 +62,7 @@ void main() {
   vec3 ray = normalize(-back + right * at.x * reach.x + up * at.y * reach.y);
   vec3 a = (-half_size - eye) / ray, b = (half_size - eye) / ray, low = min(a, b), high = max(a, b);
   float start = max(max(low.x, low.y), max(low.z, 0.0)), end = min(high.x, min(high.y, high.z));
-  if (start >= end) { colour = vec4(0.0); return; }
+  if (start >= end) discard;
   float size = (end - start) / steps, most = 0.0, seen = 1.0, sum = 0.0;
   for (float i = 0.5; i < steps; i += 1.0) {
     vec3 p = (eye + ray * (start + i * size)) / half_size * 0.5 + 0.5;
@@ -166,7 +166,7 @@ export class Solid {
   }
 
   drop(name) {
-    const thing = this.things[name];
+    const thing = this.things[name] ?? (name === "error" ? this.things.decoded : null);
     if (thing?.texture) this.gl.deleteTexture(thing.texture);
     if (thing?.array) this.gl.deleteVertexArray(thing.array);
   }
@@ -189,7 +189,7 @@ export class Solid {
     gl.clearColor(0.075, 0.08, 0.09, 1); gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     const side = this.layout === "side", edge = side ? width >> 1 : Math.round(this.wiped * width);
     this.panes.forEach((name, i) => {
-      const thing = this.things[name];
+      const thing = this.things[name] ?? (name === "error" ? this.things.decoded : null);
       const [left, right] = this.panes.length < 2 ? [0, width] : i === 0 ? [0, edge] : [edge, width];
       if (!thing || right <= left) return;
       const view = side ? [left, right - left] : [0, width];
@@ -200,7 +200,7 @@ export class Solid {
         const { mesh } = this;
         mesh.use(); gl.enable(gl.DEPTH_TEST);
         gl.uniformMatrix4fv(mesh.view, false, camera.matrix(aspect));
-        gl.uniform3fv(mesh.back, back); gl.uniform3fv(mesh.up, up); gl.uniform1f(mesh.errors, name === "error" ? this.errors : 0);
+        gl.uniform3fv(mesh.back, back); gl.uniform3fv(mesh.up, up); gl.uniform1f(mesh.errors, this.things[name] && name === "error" ? this.errors : 0);
         gl.bindVertexArray(thing.array); gl.drawElements(gl.TRIANGLES, thing.count, gl.UNSIGNED_INT, 0);
       } else {
         const { box } = this;

@@ -49,6 +49,12 @@ export class Stage {
     this.button("1:1", "A pixel for a sample", () => view.zoomAt(1 / view.zoom()));
   }
 
+  // A mark of what is under way.
+  waiting(so) {
+    if (!this.turning?.isConnected) this.turning = this.field.appendChild(element("div", { class: "busy" }));
+    this.turning.hidden = !so;
+  }
+
   // An error to show over the picture, or null.
   report(error) {
     if (!error) { this.notice?.remove(); this.notice = null; return; }

@@ -5,9 +5,10 @@ import { clock, element } from "./stage.js";
 const SHORT_STEP = 5, LONG_STEP = 60; // seconds, as in video.js
 
 export class Transport {
-  // length: in seconds; count: frames or slices, if there are; moved(): called when the time has changed
-  constructor(stage, { length, count = 0, label = clock, moved, sound = null }) {
-    Object.assign(this, { stage, length, count, label, moved, sound, time: 0, playing: false });
+  // length: in seconds; count: frames or slices, if there are; moved(): called when the time has changed;
+  // ready(index, stalled): whether it can be shown already, else time stands still
+  constructor(stage, { length, count = 0, label = clock, moved, sound = null, ready = () => true }) {
+    Object.assign(this, { stage, length, count, label, moved, sound, ready, time: 0, playing: false });
     const bar = stage.bar;
     this.toggle = bar.appendChild(element("button", { title: "Play, pause (space)", "aria-label": "Play", onclick: () => this.play(!this.playing) }, "▶"));
     if (count > 1) {
@@ -56,7 +57,8 @@ export class Transport {
 
   play(on) {
     if (on === this.playing || this.gone) return;
-    this.playing = on;
+    this.playing = on; this.stalled = false;
+    this.stage.busy?.(false);
     this.toggle.textContent = on ? "❚❚" : "▶";
     this.toggle.setAttribute("aria-label", on ? "Pause" : "Play");
     if (on) {
@@ -67,7 +69,7 @@ export class Transport {
   }
 
   begin() {
-    this.from = this.time; this.began = performance.now();
+    this.from = this.time; this.began = performance.now(); this.stalled = false;
     this.sound?.start(this.time);
   }
   tick() {
@@ -75,15 +77,26 @@ export class Transport {
     // Sound that has to wait makes the picture wait.
     const heard = this.sound?.position();
     const time = heard ?? this.from + (performance.now() - this.began) / 1000;
-    if (time >= this.length) {
+    if (this.stalled) {
+      if (this.ready(this.index, true)) { this.stalled = false; this.begin(); }
+      this.again();
+    } else if (time >= this.length) {
       this.time = this.length; this.play(false);
     } else {
-      const before = this.index;
+      const before = this.index, then = this.time;
       this.time = time;
+      if (!this.ready(this.index, false)) { // it goes on from here when it can
+        this.stalled = true; this.sound?.stop();
+        this.time = Math.max(then, this.count > 1 ? this.timeOf(this.index) : time);
+      }
       this.show();
       if (this.count < 2 || this.index !== before) this.moved(this.index);
-      requestAnimationFrame(() => this.tick());
+      this.again();
     }
+  }
+  again() {
+    this.stage.busy?.(this.stalled);
+    requestAnimationFrame(() => this.tick());
   }
 
   setMuted(muted) {

@@ -7,7 +7,8 @@ import { clock, Stage } from "./stage.js";
 import { Transport } from "./transport.js";
 
 const KEPT = 192 << 20; // bytes of frames that are kept
-const AHEAD = 8; // frames asked for before they are due
+const AHEAD = 2; // seconds that are decoded beforehand while it stands still
+const ENOUGH = 6; // frames that have to be there before it goes on
 const PAUSED = 120; // milliseconds without a new frame, after which it is evaluated as finely as it is seen
 
 // Frames as canvases, decoded one after the other, the nearest first.
@@ -36,7 +37,7 @@ export class Video extends Stage {
   constructor(root, signal, shared) {
     super(root, signal, shared);
     const [count, rows, columns] = signal.shape;
-    this.count = count;
+    this.count = count; this.frame = -1; this.played = 0;
     this.view = new PlaneView(this.field, {
       rows, columns, aspect: signal.aspect[0] / signal.aspect[1], look: shared.look,
       fetch: (layer, bounds, scale, abort) => this.plane(layer, this.frame, bounds, scale, abort),
@@ -49,18 +50,19 @@ export class Video extends Stage {
       length, count, sound: signal.sounds ? this.sound() : null,
       label: (time, index) => `${clock(time)} / ${clock(length)}   ${index + 1} / ${count}`,
       moved: (index) => this.seek(index),
+      ready: (index, stalled) => { this.ahead(); return this.ready(index, stalled ? ENOUGH : 1); },
     });
     this.transport.times = times ? times.map((t) => t - times[0]) : null;
     this.comparison();
     this.zoomButtons(this.view);
-    this.frame = -1;
-    this.played = 0;
     this.transport.go(shared.time, true);
     if (!signal.original) this.setMode("decoded");
   }
 
   destroy() { this.transport.destroy(); this.samples?.destroy(); this.player?.context?.close(); this.frames.clear(); clearTimeout(this.pause); this.view.destroy(); }
   key(event) { return this.transport.key(event) || this.view.key(event); }
+
+  busy(so) { this.view.busy.hidden = !so; }
 
   // Of frames as a whole: as large as they are seen, but no larger than they were.
   get wholeScale() { return Math.min(1, this.view.fitting()); }
@@ -92,9 +94,8 @@ export class Video extends Stage {
     super.setMode(mode);
     this.view.setMode(mode);
     this.frames.clear();
-    const frame = this.frame;
-    this.frame = -1;
-    this.seek(Math.max(frame, 0));
+    this.shownFrame = -1;
+    if (this.frame >= 0) this.seek(this.frame);
   }
 
   async seek(frame) {
@@ -105,7 +106,7 @@ export class Video extends Stage {
     if (this.seeking) return; // the one under way looks here again when it is done
     this.seeking = true;
     while (!this.view.gone) {
-      const wanted = this.frame, layers = [...new Set(this.view.panes.map((pane) => pane.layer))];
+      const wanted = this.frame, { layers } = this;
       try {
         for (const layer of layers) {
           const image = await this.frames.fetch(layer, wanted, true);
@@ -121,7 +122,7 @@ export class Video extends Stage {
     }
     this.seeking = false;
     this.settle();
-    if (this.transport.playing) this.ahead();
+    this.ahead();
   }
 
   settle() {
@@ -130,18 +131,27 @@ export class Video extends Stage {
     this.pause = setTimeout(() => { this.view.refining = true; this.view.refine(); }, PAUSED);
   }
 
-  // Decodes what comes next.
+  // Whether a frame and a few after it can be shown at once.
+  ready(frame, n = 1) {
+    for (let i = frame; i < Math.min(frame + n, this.count); i++)
+      if (!this.layers.every((layer) => this.frames.find(layer, i))) return false;
+    return true;
+  }
+  get layers() { return [...new Set(this.view.panes.map((pane) => pane.layer))]; }
+
+  // Decodes what comes next, one after the other, until it is far enough ahead.
   async ahead() {
     if (this.leading) return;
     this.leading = true;
-    const layers = [...new Set(this.view.panes.map((pane) => pane.layer))];
-    search: for (let i = 1; i <= AHEAD && this.transport.playing; i++)
-      for (const layer of layers) {
-        const frame = this.frame + i;
-        if (frame >= this.count) break search;
-        if (this.frames.find(layer, frame)) continue;
-        try { await this.frames.fetch(layer, frame, false); } catch { break search; }
-      }
+    for (;;) {
+      const { playing } = this.transport, bytes = 4 * this.view.rows * this.view.columns * this.wholeScale ** 2 * this.layers.length;
+      const far = Math.min(KEPT / 2 / bytes, playing ? Infinity : AHEAD * this.signal.rate);
+      let missing = null;
+      for (let i = Math.max(this.frame, 0); i < Math.min(this.frame + far, this.count) && !missing; i++)
+        for (const layer of this.layers) if (!this.frames.find(layer, i)) missing ??= [layer, i];
+      if (!missing || this.view.gone) break;
+      try { await this.frames.fetch(...missing, false); } catch (error) { if (error.name !== "AbortError") break; await new Promise((done) => setTimeout(done, 20)); }
+    }
     this.leading = false;
   }
 }

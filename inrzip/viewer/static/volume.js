@@ -135,8 +135,9 @@ export class Volume extends Stage {
     this.control?.abort();
     const control = (this.control = new AbortController()), { solid } = this, extents = this.signal.shape.slice(-3);
     const steps = [...new Set(BLOCKS.map((n) => Math.max(1, Math.ceil(Math.max(...extents) / n))))];
+    this.waiting(true);
     for (const step of steps)
-      for (const source of [...solid.panes].reverse()) {
+      for (const source of solid.panes) {
         if (this.known[source] <= step) continue;
         try {
           const { shape, data } = await ask(this.signal.number, "block", { source, step, index: this.place }, control.signal);
@@ -145,8 +146,9 @@ export class Volume extends Stage {
           this.known[source] = step;
           this.readout.textContent = shape.join(" × ") + (step > 1 ? `, every ${step}` : "");
           this.report(null);
-        } catch (error) { if (control.signal.aborted || solid.gone) return; this.report(error); return; }
+        } catch (error) { if (control.signal.aborted || solid.gone) return; this.report(error); this.waiting(false); return; }
       }
+    this.waiting(false);
     this.complete = true;
   }
 }
