@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import secrets
 import socket
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib import resources
 from typing import Any, cast
 
@@ -286,11 +285,6 @@ _QUESTIONS: dict[str, Callable[[Viewed, dict[str, str]], Answer]] = {
 # ---- serving ----
 
 
-@contextlib.contextmanager
-def _nothing() -> Any:
-    yield
-
-
 def listen(port: int) -> socket.socket:
     """A socket on this machine's loopback; port 0 is any that is free. Raises InrzipError."""
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -303,14 +297,20 @@ def listen(port: int) -> socket.socket:
     return listening
 
 
-def serve(signals: Sequence[Viewed], listening: socket.socket, started: Callable[[str], Awaitable[None] | None]) -> None:
-    """Serves until it is interrupted. `started` is told the page's address once it can be asked for."""
+def serve(signals: Sequence[Viewed], listening: socket.socket, started: Callable[[str], None]) -> None:
+    """Serves until it is interrupted. `started` is told the page's address, which can be asked for from then on."""
+    server, address = make_server(signals, listening)
+    started(address)
+    server.run(sockets=[listening])
+
+
+def make_server(signals: Sequence[Viewed], listening: socket.socket) -> tuple[uvicorn.Server, str]:
+    """A server to run, and the address of its page."""
     token = secrets.token_urlsafe(16)
     port = listening.getsockname()[1]
     hosts = [f"{HOST}:{port}", f"localhost:{port}"]
-    app = Viewer(signals, token).application(hosts)
     config = uvicorn.Config(
-        app,
+        Viewer(signals, token).application(hosts),
         log_level="critical",
         access_log=False,
         server_header=False,
@@ -319,5 +319,4 @@ def serve(signals: Sequence[Viewed], listening: socket.socket, started: Callable
         ws="none",
     )
     listening.listen()
-    started(f"http://{hosts[0]}/{token}/")
-    uvicorn.Server(config).run(sockets=[listening])
+    return uvicorn.Server(config), f"http://{hosts[0]}/{token}/"
