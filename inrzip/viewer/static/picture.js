@@ -17,7 +17,7 @@ export class Picture extends Stage {
     this.bar.append(document.createElement("span"));
     this.bar.lastChild.className = "gap";
     this.zoomButtons(this.view);
-    if (!this.signal.original) this.view.setMode("decoded");
+    if (!signal.original) this.setMode("decoded");
   }
   destroy() { this.view.destroy(); }
   key(event) { return this.view.key(event); }

@@ -110,7 +110,11 @@ export class PlaneView {
   paneWidth() { return this.mode === "side" ? this.canvas.width / 2 : this.canvas.width; }
   fitting() { return Math.min(this.paneWidth() / (this.columns * this.aspect), this.canvas.height / this.rows); }
   // pixels of the canvas for a row
-  zoom() { return this.look.extent ? (this.look.extent * this.ratio) / (this.columns * this.aspect) : this.fitting(); }
+  zoom() {
+    if (!this.look.extent) return this.fitting();
+    const zoom = (this.look.extent * this.ratio) / (this.columns * this.aspect), whole = Math.round(zoom);
+    return Math.abs(zoom - whole) < 1e-9 ? whole : zoom; // a hair below 1 would average samples
+  }
   // where row 0 and column 0 are in a pane
   origin(pane) {
     const zoom = this.zoom(), width = pane.whole ? this.canvas.width : pane.width, left = pane.whole ? 0 : pane.left;
@@ -178,8 +182,12 @@ export class PlaneView {
 
   moved() { this.draw(); this.later(); }
 
+  // Whether the whole picture is there just as it is seen.
+  exact(layer, zoom) { return layer.base !== null && Math.abs(layer.baseScale - zoom) < 1e-9; }
+
   later() {
     clearTimeout(this.timer);
+    this.idle = false;
     const same = Math.abs(Math.min(this.zoom(), this.finest) - this.scale) < 1e-9;
     if (!same) this.abort();
     this.timer = setTimeout(() => this.refine(), same || !this.scale ? 0 : SETTLED);
@@ -202,7 +210,7 @@ export class PlaneView {
     const wanted = [];
     for (const { layer: name } of this.panes) {
       const layer = this.layer(name);
-      if (layer.base && layer.baseScale === zoom) continue;
+      if (this.exact(layer, zoom)) continue;
       const [i0, i1] = [seen[0], seen[1] - 1].map((v) => Math.floor((v - this.anchor[0]) / this.span));
       const [j0, j1] = [seen[2], seen[3] - 1].map((v) => Math.floor((v - this.anchor[1]) / this.span));
       for (let i = i0; i <= i1; i++)
@@ -269,8 +277,10 @@ export class PlaneView {
         drawn = true;
       };
       if (layer.base) place(layer.base, [0, this.rows, 0, this.columns]);
-      for (const tile of [...layer.older].reverse()) place(tile.image, tile.bounds);
-      for (const tile of layer.tiles.values()) place(tile.image, tile.bounds);
+      if (!this.exact(layer, zoom)) {
+        for (const tile of [...layer.older].reverse()) place(tile.image, tile.bounds);
+        for (const tile of layer.tiles.values()) place(tile.image, tile.bounds);
+      }
       context.restore();
     }
     if (this.mode === "side") {
