@@ -56,7 +56,9 @@ def wait(page: Any, expression: str) -> Any:
     )
 
 
-FIRST = "performance.getEntriesByName('first picture').length && performance.getEntriesByName('first picture')[0].startTime"
+FIRST = (
+    "performance.getEntriesByName('first picture').length && performance.getEntriesByName('first picture')[0].startTime"
+)
 SETTLED = "window.stage?.view?.refining && stage.view.idle && !stage.view.drawing && performance.now()"
 
 

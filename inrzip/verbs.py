@@ -340,7 +340,7 @@ def _export_viewer(opts: argparse.Namespace) -> int:
         from .viewer.export import export_page
 
         report = export_page(Path(opts.inputs[0]), opts.output and Path(opts.output), opts.member, opts.force)
-        _say(opts, f"{report['page']}  {format_size(int(report['bytes']))}")
+        _say(opts, f"{console.one_line(str(report.page))}  {format_size(report.bytes)}")
         return report
 
     return _finish(opts, [_attempt(opts, opts.inputs[0], job)])

@@ -126,7 +126,10 @@ def test_questions_without_sense(question: str, text: str) -> None:
 
 
 def test_other_kinds() -> None:
-    paths = [GOLDEN / f"{name}.inrz" for name in ("audio_siren", "shape_siren", "volume_4d_siren", "video_hnerv_copied_sound")]
+    paths = [
+        GOLDEN / f"{name}.inrz"
+        for name in ("audio_siren", "shape_siren", "volume_4d_siren", "video_hnerv_copied_sound")
+    ]
     with served(paths) as (address, signals):
         sound, shape, volume, video = (viewed.reader for viewed in signals)
         n = sound.spec.shape[0]
@@ -168,7 +171,7 @@ def test_export_says_what_it_cannot(tmp_path: Path) -> None:
             export_page(GOLDEN / f"{name}.inrz", tmp_path / "page.html")
     assert not list(tmp_path.iterdir())
     found = export_page(PICTURE, tmp_path / "page.html")
-    assert found["bytes"] == (tmp_path / "page.html").stat().st_size
+    assert found.bytes == (tmp_path / "page.html").stat().st_size
     with pytest.raises(InrzipError, match="exists"):
         export_page(PICTURE, tmp_path / "page.html")
 

@@ -160,9 +160,11 @@ def test_shapes(chromium: Any) -> None:
     path = GOLDEN / "shape_siren.inrz"
     with inrzip.open(path) as reader:
         mesh = reader.mesh()
-    drawn = """() => { const {gl} = stage.solid, {width, height} = stage.solid.canvas, data = new Uint8Array(4 * width * height);
+    drawn = """() => { const {gl} = stage.solid, {width, height} = stage.solid.canvas;
+      const data = new Uint8Array(4 * width * height);
       gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, data); let n = 0, sum = 0;
-      for (let i = 0; i < data.length; i += 4) if (data[i] > 40) { n++; sum += data[i] * (i % 1009); } return [n, sum]; }"""
+      for (let i = 0; i < data.length; i += 4) if (data[i] > 40) { n++; sum += data[i] * (i % 1009); }
+      return [n, sum]; }"""
     with served([path]) as (address, _), page_at(chromium, address) as page:
         wait(page, "stage.complete && !stage.solid.drawing")
         assert f"{len(mesh.faces):,} faces" in page.inner_text(".readout")
@@ -180,7 +182,10 @@ def test_volumes(chromium: Any) -> None:
     """Slices along each axis, and all of it from outside."""
     path = GOLDEN / "volume_4d_siren.inrz"
     with inrzip.open(path) as reader:
-        spec, samples = reader.spec, np.asarray(reader).astype(float).reshape(reader.spec.shape + (reader.spec.channels,))
+        spec, samples = (
+            reader.spec,
+            np.asarray(reader).astype(float).reshape((*reader.spec.shape, reader.spec.channels)),
+        )
     shown = np.rint(np.clip((samples - spec.low) / (spec.high - spec.low) * 255, 0, 255))
     with served([path]) as (address, _), page_at(chromium, address) as page:
         for axis in (1, 3):
@@ -194,7 +199,8 @@ def test_volumes(chromium: Any) -> None:
         page.select_option("[aria-label=View]", "max")
         wait(page, "stage.complete && !stage.solid.drawing")
         lit = """() => { const {gl} = stage.solid, data = new Uint8Array(4 * 100 * 100);
-          gl.readPixels(gl.drawingBufferWidth / 2 - 50, gl.drawingBufferHeight / 2 - 50, 100, 100, gl.RGBA, gl.UNSIGNED_BYTE, data);
+          const x = gl.drawingBufferWidth / 2 - 50, y = gl.drawingBufferHeight / 2 - 50;
+          gl.readPixels(x, y, 100, 100, gl.RGBA, gl.UNSIGNED_BYTE, data);
           return Math.max(...data.filter((_, i) => i % 4 === 0)); }"""
         assert page.evaluate(lit) > 60
 
@@ -259,7 +265,10 @@ def check_exported(chromium: Any, source: Path, page_path: Path) -> None:
     export_page(source, page_path)
     with page_at(chromium, page_path.as_uri(), 400, 300) as page:
         wait(page, "window.view && !view.drawing")
-        answer = page.evaluate("decoders.ask({ integers: true }).then(({ integers }) => JSON.stringify(integers, (_, v) => ArrayBuffer.isView(v) ? [...v] : v))")
+        answer = page.evaluate(
+            "decoders.ask({ integers: true }).then(({ integers }) =>"
+            " JSON.stringify(integers, (_, v) => ArrayBuffer.isView(v) ? [...v] : v))"
+        )
         [found] = json.loads(answer)
         expected = integers_of(source)
         for mine, theirs in zip(expected, found if isinstance(found[0][0], list) else [found], strict=True):
@@ -278,7 +287,9 @@ def check_exported(chromium: Any, source: Path, page_path: Path) -> None:
                 assert np.abs(shown - decoded).max() <= 1
 
 
-@pytest.mark.parametrize("name", ["grid", "siren", "finer", "gauss", "relu", "wire", "bacon", "poly", "16bit_grid", "alpha_grid"])
+@pytest.mark.parametrize(
+    "name", ["grid", "siren", "finer", "gauss", "relu", "wire", "bacon", "poly", "16bit_grid", "alpha_grid"]
+)
 def test_exported_pages_decode_golden_files(chromium: Any, tmp_path: Path, name: str) -> None:
     check_exported(chromium, GOLDEN / f"image_{name}.inrz", tmp_path / "page.html")
 

@@ -83,7 +83,7 @@ def wait(page: Any, expression: str, seconds: float = PATIENCE) -> Any:
     """Waits until an expression is true in the page, which allows no `eval`; returns its value."""
     end = time.monotonic() + seconds
     while True:
-        value = page.evaluate(expression)
+        value = page.evaluate(f"(() => {{ try {{ return {expression}; }} catch {{ return null; }} }})()")
         if value:
             return value
         assert time.monotonic() < end, f"{expression} is still {value}; the page says: {page.inner_text('body')[:500]}"
@@ -101,11 +101,11 @@ def seen(page: Any, view: str = "stage.view") -> UInt8[ndarray, "rows columns rg
     """The pixels of a picture as they are on the page's canvas, those of it that are seen."""
     found = page.evaluate(
         f"""() => {{
-          const view = {view}, [top, left] = view.origin(view.panes[0]), zoom = view.zoom();
+          const at = {view}, [top, left] = at.origin(at.panes[0]), zoom = at.zoom();
           const y = Math.max(top, 0), x = Math.max(left, 0);
-          const h = Math.min(Math.round(top + view.rows * zoom), view.canvas.height) - y;
-          const w = Math.min(Math.round(left + view.columns * zoom), view.canvas.width) - x;
-          return {{h, w, data: [...view.context.getImageData(x, y, w, h).data]}};
+          const h = Math.min(Math.round(top + at.rows * zoom), at.canvas.height) - y;
+          const w = Math.min(Math.round(left + at.columns * zoom), at.canvas.width) - x;
+          return {{h, w, data: [...at.context.getImageData(x, y, w, h).data]}};
         }}"""
     )
     return np.array(found["data"], np.uint8).reshape(found["h"], found["w"], 4)

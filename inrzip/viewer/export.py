@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import html
 import io
 import json
@@ -22,10 +23,29 @@ from ..reader import Reader
 from ..recipes import ARCHITECTURES
 from ..signal import Kind
 
-DECODED_IN_PAGES = {1: "siren", 4: "grid", 5: "relu", 6: "finer", 7: "gauss", 8: "wire", 9: "bacon", 10: "poly", 14: "finr"}
+DECODED_IN_PAGES = {
+    1: "siren",
+    4: "grid",
+    5: "relu",
+    6: "finer",
+    7: "gauss",
+    8: "wire",
+    9: "bacon",
+    10: "poly",
+    14: "finr",
+}
 """Architectures that the page's decoder knows, by number."""
 GRID = 4
-DECODER = ("stream.js", "levels.js", "tables.js", "prediction.js", "networks.js", "latents.js", "container.js", "worker.js")
+DECODER = (
+    "stream.js",
+    "levels.js",
+    "tables.js",
+    "prediction.js",
+    "networks.js",
+    "latents.js",
+    "container.js",
+    "worker.js",
+)
 """Modules in an order in which each comes after what it imports."""
 MOST_PIXELS = 1 << 25
 """Of a picture that a page can decode in a reasonable time."""
@@ -34,10 +54,19 @@ _IMPORT = re.compile(r"^import\s[^;]*;\n", re.M)
 _EXPORT = re.compile(r"^export ", re.M)
 
 
+@dataclasses.dataclass(frozen=True)
+class ExportReport:
+    """A page that was written, how large it is, and the file in it."""
+
+    page: Path
+    bytes: int
+    file_bytes: int
+
+
 def export_page(
     source: Path, destination: Path | None = None, member: str | None = None, overwrite: bool = False
-) -> dict[str, object]:
-    """Writes the page of an image, beside `source` unless told where; returns what was written.
+) -> ExportReport:
+    """Writes the page of an image, beside `source` unless told where.
 
     `member`: which of several signals. Raises InrzipError for what the page's decoder does not know.
     """
@@ -56,7 +85,7 @@ def export_page(
     page = page_text(name, data, facts, architecture).encode()
     with atomic_output(output, overwrite) as temporary:
         temporary.write_bytes(page)
-    return {"source": str(source), "page": str(output), "bytes": len(page), "file_bytes": len(data)}
+    return ExportReport(output, len(page), len(data))
 
 
 def _check(reader: Reader, name: str) -> None:
@@ -86,7 +115,8 @@ def page_text(name: str, data: bytes, facts: dict[str, object], architecture: in
     decoder, static = (resources.files(__package__).joinpath(folder) for folder in ("decoder", "static"))
     shape = facts["shape"]
     assert isinstance(shape, list)
-    told = f"{name}: {shape[1]} x {shape[0]} pixels, {len(data):,} bytes, {8 * len(data) / (shape[0] * shape[1]):.3g} bits a pixel, "
+    rate = 8 * len(data) / (shape[0] * shape[1])
+    told = f"{name}: {shape[1]} x {shape[0]} pixels, {len(data):,} bytes, {rate:.3g} bits a pixel, "
     return string.Template(_read(decoder, "page.html")).substitute(
         title=html.escape(name),
         facts=html.escape(told + DECODED_IN_PAGES[architecture]),

@@ -101,13 +101,16 @@ def levels(samples: Shaped[ndarray, "..."], spec: Spec) -> UInt8[ndarray, "..."]
     """Samples as a screen shows them."""
     if spec.sample_type == "u1" and samples.dtype == np.uint8:
         return samples
-    return np.rint(_shown(samples, spec)).astype(np.uint8)
+    shown: UInt8[ndarray, "..."] = np.rint(_shown(samples, spec)).astype(np.uint8)
+    return shown
 
 
 def _shown(samples: Shaped[ndarray, "..."], spec: Spec) -> Float[ndarray, "..."]:
     """From 0 to 255: pictures by their type's span, volumes and floats by the range of their samples."""
     low, high = spec.low, spec.high
-    if spec.kind in (Kind.IMAGE, Kind.VIDEO) and spec.dtype.kind == "u":
+    if spec.sample_type == "u1":
+        low, high = 0.0, 255.0
+    elif spec.kind in (Kind.IMAGE, Kind.VIDEO) and spec.dtype.kind == "u":
         low, high = 0.0, spec.peak
     span = (high - low) or 1.0
     shown: Float[ndarray, "..."] = np.clip((samples.astype(np.float64) - low) * (255 / span), 0, 255)
@@ -115,7 +118,7 @@ def _shown(samples: Shaped[ndarray, "..."], spec: Spec) -> Float[ndarray, "..."]
 
 
 def error_levels(viewed: Viewed, bounds: Sequence[Range], scale: float) -> UInt8[ndarray, "*grid 1"]:
-    """Mean absolute differences at the samples themselves: averaged where the view is small, repeated where it is large."""
+    """Mean absolute differences of samples: averaged where the view is small; else one for each sample."""
     original, reader = _original(viewed), viewed.signal()
     if math.prod(stop - start for start, stop in bounds) > MOST_SAMPLES:
         raise InrzipError("an error map of so much at once; zoom in")
@@ -123,7 +126,12 @@ def error_levels(viewed: Viewed, bounds: Sequence[Range], scale: float) -> UInt8
     differences = np.abs(both[0] - both[1]).mean(-1, keepdims=True)
     if scale < 1:
         differences = _averaged(differences, scale, 1 if reader.spec.kind == Kind.VIDEO else 0)
-    return np.clip(np.rint(ERROR_GAIN * differences), 0, 255).astype(np.uint8)
+    return _as_bytes(ERROR_GAIN * differences)
+
+
+def _as_bytes(values: Float[ndarray, "..."]) -> UInt8[ndarray, "..."]:
+    rounded: UInt8[ndarray, "..."] = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return rounded
 
 
 def _averaged(values: Float[ndarray, "*grid 1"], scale: float, first: int) -> Float[ndarray, "*grid 1"]:
@@ -166,8 +174,8 @@ def waves(viewed: Viewed, source: Source, start: int, stop: int, scale: float) -
 
 
 def surface(viewed: Viewed, source: Source, scale: float) -> Answer:
-    """A shape's triangles: the number of vertices and of faces, 32 bits each, then vertices (x, y, z and the distance to
-    the original in the length of the box, or 0) as 32-bit floats, then faces as three 32-bit numbers each.
+    """A shape's triangles: the number of vertices and of faces, 32 bits each, then vertices (x, y, z and the distance
+    to the original in the length of the box, or 0) as 32-bit floats, then faces as three 32-bit numbers each.
     """
     reader = viewed.signal()
     mesh = _original(viewed).mesh() if source == "original" else viewed.mesh(scale)
@@ -219,7 +227,7 @@ def block(viewed: Viewed, source: Source, step: int, index: int, channel: int) -
         if source == "error":
             decoded = np.asarray(reader[whole]).reshape(samples.shape)
             error = np.abs(_shown(decoded, spec) - _shown(samples, spec))
-            return _answer(np.clip(np.rint(ERROR_GAIN * error), 0, 255).astype(np.uint8).reshape(error.shape[-3:]))
+            return _answer(_as_bytes(ERROR_GAIN * error).reshape(error.shape[-3:]))
     shown = levels(np.asarray(found), spec)
     shape = [-(-(n - (k.start or 0)) // step) for n, k in zip(spec.shape[-3:], key[-3:], strict=True)]
     return _answer(shown.reshape(shape))

@@ -181,7 +181,7 @@ def _first_look(viewed: Viewed) -> None:
 
 
 _FIRST_SIDE = {1: 16384, 2: 128, 3: 25, 4: 11}
-"""Samples along each axis that make a whole block of points (see `architectures.base.POINT_BLOCKS`), and little more."""
+"""Samples along each axis that make a whole block of points (`architectures.base.POINT_BLOCKS`) and little more."""
 
 
 def _description(viewed: Viewed) -> dict[str, object]:
@@ -259,7 +259,9 @@ def _surface(viewed: Viewed, query: dict[str, str]) -> Answer:
 
 
 def _block(viewed: Viewed, query: dict[str, str]) -> Answer:
-    return block(viewed, _source(query), _whole(query, "step"), _whole(query, "index", "0"), _whole(query, "channel", "0"))
+    return block(
+        viewed, _source(query), _whole(query, "step"), _whole(query, "index", "0"), _whole(query, "channel", "0")
+    )
 
 
 def _quality(viewed: Viewed, query: dict[str, str]) -> Answer:

@@ -19,7 +19,7 @@ from ..errors import InrzipError, UnsupportedSignal
 from ..indexing import positions, scaled_size
 from ..inspection import info
 from ..members import Collection
-from ..reader import MAX_SUPERSAMPLING, Bounds, Reader
+from ..reader import MAX_SUPERSAMPLING, Reader
 from ..signal import Kind, Mesh, ShapeSignal, Spec
 
 USUAL_FORMATS = {Kind.IMAGE: ".png", Kind.VIDEO: ".mp4", Kind.AUDIO: ".wav", Kind.SHAPE: ".obj", Kind.VOLUME: ".npy"}
@@ -59,7 +59,7 @@ class Original:
         return self._signal.mesh
 
     def render(self, bounds: Sequence[tuple[int, int]], scale: float) -> Shaped[ndarray, "*grid channels"]:
-        """As `Reader.render`, with the nearest sample in place of what lies between, in float64 where they are averaged.
+        """As `Reader.render`, but the nearest sample for what lies between; in float64 where samples are averaged.
 
         `bounds`: of all axes. The first axis of a video is not scaled.
         """
