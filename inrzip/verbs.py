@@ -327,8 +327,12 @@ def _view(opts: argparse.Namespace) -> int:
                 if not webbrowser.open(address):
                     console.print_error("no browser was found; open the address above in one")
 
-        with contextlib.suppress(KeyboardInterrupt):
+        try:
             serve(signals, listening, started)
+        except console.Terminated:
+            raise
+        except KeyboardInterrupt:  # the usual end
+            pass
         return None
 
     done, _ = _attempt(opts, opts.inputs[0], job)

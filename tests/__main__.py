@@ -2,7 +2,7 @@
 
 Makes the virtual environment .venv if there is none, installs the project with what its tests need, and runs the
 linter, the type checker and the tests in it. Needs Python 3.11 or newer and pip's package index, and nothing else.
-Tests of the viewer run in Chromium, which is installed first where this is a Debian that lets us; else they are skipped.
+Tests of the viewer run in Chromium, installed first where this is a Debian that allows it; else they are skipped.
 Exits with status 1 if anything fails. `--here` uses the running Python's own environment in place of .venv; `--slow`
 also runs the tests that take minutes.
 """

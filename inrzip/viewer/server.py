@@ -72,7 +72,7 @@ class Viewer:
 
     def __init__(self, signals: Sequence[Viewed], token: str):
         self.signals, self.token = signals, token
-        self._locks = [asyncio.Lock() for _ in signals]
+        self._locks = {viewed.path: asyncio.Lock() for viewed in signals}
         self._kept = Kept(KEPT_BYTES)
         self._static = {file.name: file for file in resources.files(__package__).joinpath("static").iterdir()}
 
@@ -98,9 +98,9 @@ class Viewer:
         warming.cancel()
 
     async def _warm(self) -> None:
-        for number, viewed in enumerate(self.signals[:1]):
+        for viewed in self.signals[:1]:
             with contextlib.suppress(Exception):  # whoever looks will be told
-                async with self._locks[number]:
+                async with self._locks[viewed.path]:
                     await anyio.to_thread.run_sync(_first_look, viewed)
 
     async def _page(self, request: Request) -> Response:
@@ -122,7 +122,7 @@ class Viewer:
         viewed, key = self.signals[number], f"{number}/{what}?{request.url.query}"
         answer = self._kept.find(key)
         if answer is None:
-            async with self._locks[number]:
+            async with self._locks[viewed.path]:
                 if await request.is_disconnected():
                     return Response(status_code=CLIENT_GONE)
                 try:

@@ -116,7 +116,8 @@ export class Video extends Stage {
         this.report(null);
         this.shownFrame = wanted; this.played++;
       } catch (error) {
-        if (error.name !== "AbortError") { this.report(error); this.shownFrame = wanted; }
+        if (error.name === "AbortError") continue; // for what is more urgent
+        this.report(error); this.shownFrame = wanted;
       }
       if (this.frame === wanted) break;
     }
