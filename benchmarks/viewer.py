@@ -3,7 +3,9 @@
 For each file a process of `inrzip view` of its own is started, and a page of it is opened in a browser that runs
 already. Printed are the least and the median of several rounds of
 
-- the first picture: from asking for the page to the first picture on its canvas;
+- the start: from the command to the page's address;
+- the first picture: from asking for the page, a second after its address was printed (browsers take as long to start),
+  to the first picture on its canvas;
 - zoom (images): from a key to all tiles of the next power of two on a canvas of 512x512, beginning at 2;
 - frame (videos): from a jump to a frame that was not decoded yet to that frame on the canvas.
 """
@@ -25,6 +27,8 @@ SIDE = 512
 """Of the canvas, in pixels."""
 LARGEST = 64
 """Pixels for a sample where zooming ends."""
+BROWSER_SECONDS = 1
+"""What a browser takes to start, about, while the first look is decoded."""
 FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 PATIENCE = 120
 
@@ -99,11 +103,13 @@ def jumps(page: Any, n_frames: int) -> list[float]:
 
 def measure(browser: Any, path: str) -> list[tuple[str, list[float]]]:
     """Names of what was measured, and milliseconds."""
-    firsts, others = [], list[float]()
+    starts, firsts, others = list[float](), list[float](), list[float]()
     what = ""
     for i in range(ROUNDS):
+        begun = time.perf_counter()
         with viewing(path) as address:
-            time.sleep(1)  # as long as a browser takes to start
+            starts.append(1000 * (time.perf_counter() - begun))
+            time.sleep(BROWSER_SECONDS)
             page = browser.new_page(viewport={"width": 1280, "height": 800})
             page.goto(address)
             firsts.append(wait(page, FIRST))
@@ -115,7 +121,7 @@ def measure(browser: Any, path: str) -> list[tuple[str, list[float]]]:
                 what = "jump to a frame"
                 others += jumps(page, page.evaluate("stage.signal.shape[0]"))
             page.close()
-    return [("first picture", firsts), *([(what, others)] if others else [])]
+    return [("start", starts), ("first picture", firsts), *([(what, others)] if others else [])]
 
 
 def main() -> None:

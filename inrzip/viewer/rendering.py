@@ -29,7 +29,7 @@ Range = tuple[int, int]
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """Bytes of an array of that shape, row by row, lowest byte of a number first."""
+    """Bytes of an array of that shape, row by row, lowest byte of a number first. Without a shape: JSON."""
 
     shape: tuple[int, ...]
     data: bytes

@@ -133,7 +133,7 @@ class Viewer:
                     text = error_text(error, "decompress", [viewed.name])
                     return JSONResponse({"error": text}, UNPROCESSABLE)
             self._kept.keep(key, answer)
-        if what == "quality":
+        if not answer.shape:
             return Response(answer.data, media_type="application/json")
         headers = {"X-Shape": ",".join(map(str, answer.shape))}
         return Response(answer.data, media_type="application/octet-stream", headers=headers)
@@ -190,11 +190,6 @@ def _description(viewed: Viewed) -> dict[str, object]:
     if viewed.reader is None:
         return about
     spec = viewed.reader.spec
-    try:
-        about["facts"] = viewed.facts()
-    except Exception as error:
-        about["facts"] = {}
-        about["error"] = error_text(error, "info", [viewed.name])
     times = spec.meta.get("times")
     return about | {
         "kind": spec.kind.name.lower(),
@@ -274,6 +269,11 @@ def _quality(viewed: Viewed, query: dict[str, str]) -> Answer:
     return Answer((), json_text(found).encode())
 
 
+def _facts(viewed: Viewed, query: dict[str, str]) -> Answer:
+    viewed.signal()
+    return Answer((), json_text(viewed.facts()).encode())
+
+
 _QUESTIONS: dict[str, Callable[[Viewed, dict[str, str]], Answer]] = {
     "plane": _plane,
     "waves": _waves,
@@ -281,6 +281,7 @@ _QUESTIONS: dict[str, Callable[[Viewed, dict[str, str]], Answer]] = {
     "surface": _surface,
     "block": _block,
     "quality": _quality,
+    "facts": _facts,
 }
 
 

@@ -79,6 +79,7 @@ function choose(number, again = true) {
 // ---- facts ----
 
 const size = (bytes) => (bytes < 1000 ? `${bytes} B` : bytes < 1e6 ? `${(bytes / 1e3).toPrecision(3)} kB` : `${(bytes / 1e6).toPrecision(3)} MB`);
+const PATIENCE = 3000; // milliseconds that facts wait for the first picture
 const LARGE = ["bytes", "bpp", "smaller_than_raw"];
 
 function worth(key, value) {
@@ -87,7 +88,17 @@ function worth(key, value) {
   return String(value);
 }
 
+// What `inrzip info` says, once there is something to see.
+async function askAbout(signal) {
+  signal.facts = {};
+  const end = performance.now() + PATIENCE;
+  while (!performance.getEntriesByName("first picture").length && performance.now() < end) await new Promise((done) => setTimeout(done, 50));
+  try { signal.facts = await askFacts(signal.number, "facts"); } catch (error) { signal.error = error.message; }
+  if (all[active] === signal) facts(signal);
+}
+
 function facts(signal) {
+  if (!signal.facts && signal.kind) askAbout(signal);
   const about = signal.facts ?? {}, large = element("div", { class: "big" });
   const add = (text, unit) => large.append(element("div", {}, text, element("small", {}, unit)));
   if (about.bytes !== undefined) add(size(about.bytes), "file");
