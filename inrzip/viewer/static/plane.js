@@ -5,6 +5,8 @@ const TILE = 256; // pixels along a side, about
 const AT_ONCE = 3; // requests under way
 const LARGEST_ZOOM = 256; // pixels for a sample
 const SETTLED = 40; // milliseconds without a change of scale, after which tiles of the new one are asked for
+const SOON = 120; // milliseconds: where all tiles would take longer, the view is asked for more coarsely before
+const COARSER = [2, 4]; // by how much, at most
 const WHEEL_STEP = 1 / 400; // halvings of the scale for a pixel of the wheel
 
 // How error maps look: from black over violet and orange to white; 24 levels of 8 bits make it white.
@@ -54,6 +56,7 @@ class Layer {
   tiles = new Map(); // of this scale, by their place
   older = []; // of scales before, which are seen until tiles come
   base = null;
+  pace = 0; // milliseconds for a pixel, as answers came last
   constructor(name) { this.name = name; }
   forget() { this.tiles.clear(); this.older = []; }
 }
@@ -190,7 +193,7 @@ export class PlaneView {
     this.idle = false;
     const same = Math.abs(Math.min(this.zoom(), this.finest) - this.scale) < 1e-9;
     if (!same) this.abort();
-    this.timer = setTimeout(() => this.refine(), same || !this.scale ? 0 : SETTLED);
+    this.timer = setTimeout(() => this.refine(), same || !this.scale || this.steps ? 0 : SETTLED);
   }
 
   refine() {
@@ -206,6 +209,8 @@ export class PlaneView {
       this.scale = zoom;
       this.span = Math.max(1, Math.round(TILE / zoom));
       this.anchor = [seen[0], seen[2]];
+      this.answered = null;
+      for (const { layer } of this.panes) this.askCoarsely(this.layer(layer), seen);
     }
     const wanted = [];
     for (const { layer: name } of this.panes) {
@@ -225,6 +230,32 @@ export class PlaneView {
     for (const tile of wanted.slice(0, Math.max(0, AT_ONCE - this.waiting.size))) this.ask(tile);
     this.busy.hidden = !this.waiting.size;
     this.idle = !this.waiting.size && !wanted.length;
+    if (this.idle) this.draw();
+  }
+
+  // All that is seen, if tiles of it will be long in coming.
+  async askCoarsely(layer, seen) {
+    const time = layer.pace * (seen[1] - seen[0]) * (seen[3] - seen[2]) * this.scale ** 2;
+    if (time < SOON || this.exact(layer, this.zoom()) || this.scale < COARSER[0]) return;
+    const by = time < SOON * COARSER[0] ** 2 ? COARSER[0] : COARSER[1], key = `${layer.name} coarse`, control = new AbortController();
+    this.waiting.set(key, control);
+    try {
+      const image = toCanvas(await this.timed(layer, seen, this.scale / by, control.signal), layer.name === "error");
+      if (control.signal.aborted) return;
+      layer.older.unshift({ image, bounds: seen });
+      this.answered ??= performance.now();
+    } catch { /* the tiles will tell */ }
+    if (control.signal.aborted) return;
+    this.waiting.delete(key);
+    this.draw(); this.refine();
+  }
+
+  async timed(layer, bounds, scale, signal) {
+    const sent = performance.now(), found = await this.fetch(layer.name, bounds, scale, signal), now = performance.now();
+    const pace = (now - Math.max(sent, this.replied ?? 0)) / (found.shape[0] * found.shape[1]);
+    layer.pace = layer.pace ? (layer.pace + pace) / 2 : pace;
+    this.replied = now;
+    return found;
   }
 
   bounds(i, j) {
@@ -236,7 +267,7 @@ export class PlaneView {
     const control = new AbortController(), bounds = this.bounds(i, j), scale = this.scale;
     this.waiting.set(key, control);
     try {
-      const found = await this.fetch(layer.name, bounds, scale, control.signal);
+      const found = await this.timed(layer, bounds, scale, control.signal);
       if (control.signal.aborted) return;
       layer.tiles.set(key, { image: toCanvas(found, layer.name === "error"), bounds });
       this.report(null);
@@ -290,6 +321,7 @@ export class PlaneView {
     if (this.mode === "wipe") this.handle.style.left = `${this.wiped * 100}%`;
     const percent = (this.zoom() / this.ratio) * 100;
     this.readout.textContent = (this.under ? `${this.under}   ` : "") + (percent < 10 ? percent.toPrecision(2) : Math.round(percent)) + " %";
+    if (this.idle) this.answered ??= performance.now();
     if (drawn) {
       this.shown++;
       performance.getEntriesByName("first picture").length || performance.mark("first picture");
@@ -321,7 +353,9 @@ export class PlaneView {
   step(direction) {
     const now = Math.log2(this.zoom() / this.ratio);
     const next = direction > 0 ? Math.floor(now + 1.001) : Math.ceil(now - 1.001);
+    this.steps = true; // one step and no more: nothing to wait for
     this.zoomAt(2 ** next / 2 ** now);
+    this.steps = false;
   }
   panBy(dx, dy) {
     const zoom = this.zoom() / this.ratio;
