@@ -99,6 +99,8 @@ def _check(reader: Reader, name: str) -> None:
         found = ARCHITECTURES.get(header.architecture)
         recipe = found.__name__.removesuffix("Config").lower() if found else f"number {header.architecture}"
         raise InrzipError(f"{name}: is of the recipe {recipe}; a page decodes {known}; use inrzip view")
+    if getattr(header, "lossless", False):
+        raise InrzipError(f"{name}: is lossless, which a page does not decode; use inrzip view")
     if spec.shape[0] * spec.shape[1] > MOST_PIXELS:
         raise InrzipError(f"{name}: has {spec.shape[0]} x {spec.shape[1]} pixels, too many for a page; use inrzip view")
     reader.container.verify()

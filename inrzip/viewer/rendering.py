@@ -74,8 +74,8 @@ def _checked(spec: Spec, bounds: Sequence[Range]) -> tuple[Range, ...]:
 
 def _decode(reader: Reader, bounds: Sequence[Range], scale: float) -> Shaped[ndarray, "*grid channels"]:
     if reader.spec.kind == Kind.VIDEO:
-        return reader.render(bounds[1:], bounds[0], scale)
-    return reader.render(bounds, scale=scale)
+        return reader.render(region=bounds[1:], frames=bounds[0], scale=scale)
+    return reader.render(region=bounds, scale=scale)
 
 
 def _original(viewed: Viewed) -> Original:
@@ -166,7 +166,7 @@ def waves(viewed: Viewed, source: Source, start: int, stop: int, scale: float) -
     if source == "original":
         found = _original(viewed).render([(start, stop)], scale)
     else:
-        found = reader.render([(start, stop)], scale=scale)
+        found = reader.render(region=[(start, stop)], scale=scale)
     if spec.kind == Kind.AUDIO:
         return _answer(as_waves(found, spec))
     span = (spec.high - spec.low) or 1.0

@@ -5,7 +5,7 @@ import { decodeGrids } from "./latents.js";
 import { readTensors } from "./prediction.js";
 import { Damaged } from "./stream.js";
 
-const NEWEST = 4, IMAGE = 0, GRID = 4, FINR = 14;
+const NEWEST = 5, IMAGE = 0, GRID = 4, FINR = 14;
 const MOST_SAMPLES = 2 ** 28; // of a picture that is decoded here
 const POINTS = 4096; // evaluated at once
 const FINEST = 8; // points along an axis that are averaged into one sample
@@ -78,7 +78,10 @@ export function readContainer(data) {
   if (shape[0] * shape[1] * channels > MOST_SAMPLES) throw new Damaged(`${shape[0]} x ${shape[1]} pixels are too many for this page`);
   let low = 0, high = most, bits = null;
   if (extras) {
-    const byte = cursor.byte(), forms = [(byte >> 2) & 7, byte & 3], read = (form, usual) => [() => usual, () => cursor.zigzag(), () => cursor.float(4), () => cursor.float(8)][form]();
+    const byte = cursor.byte();
+    if (byte & 64 && version >= 5) throw new Damaged("this page does not decode lossless files");
+    if (byte & 192) throw new Damaged();
+    const forms = [(byte >> 2) & 7, byte & 3], read = (form, usual) => [() => usual, () => cursor.zigzag(), () => cursor.float(4), () => cursor.float(8)][form]();
     if (forms[0] > 4) throw new Damaged();
     if (forms[0] < 4) low = read(forms[0], 0);
     high = read(forms[1], most);
