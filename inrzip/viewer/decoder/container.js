@@ -166,9 +166,10 @@ export class ImageFile {
     return (this.segments[i] ??= openSegment(file, file.payloads[i], [rows, width], this.prior));
   }
 
-  // A region ([top, bottom, left, right], in samples) at a scale, as 8-bit numbers: {shape, data}. As Reader.render does.
-  render([top, bottom, left, right], scale) {
-    const { file } = this, factor = Math.min(Math.ceil(1 / scale), FINEST);
+  // A region ([top, bottom, left, right], in samples) at a scale, as 8-bit numbers: {shape, data}. As Reader.render does;
+  // quickly: without averages where it is small.
+  render([top, bottom, left, right], scale, quickly = false) {
+    const { file } = this, factor = quickly ? 1 : Math.min(Math.ceil(1 / scale), FINEST);
     const places = (start, stop) => {
       const n = Math.max(1, halfEven((stop - start) * scale)), step = (stop - start) / n;
       return Array.from({ length: n * factor }, (_, i) => ((i + 0.5) / factor) * step + start - 0.5);

@@ -60,8 +60,9 @@ async function start() {
     const fetch = (layer, bounds, scale, signal) => decoders.ask({ bounds, scale }, signal);
     const view = new PlaneView(field, { rows, columns, look: new Look(), fetch, report });
     view.refining = false;
-    const scale = Math.min(1, view.fitting()) / (prior ? 1 : 4), found = await fetch("decoded", [0, rows, 0, columns], scale);
-    view.setBase("decoded", toCanvas(found), scale);
+    // Networks of positions: few points at first.
+    const scale = Math.min(1, view.fitting()) / (prior ? 1 : 4), found = await decoders.ask({ bounds: [0, rows, 0, columns], scale, quickly: !prior });
+    view.setBase("decoded", toCanvas(found), prior ? scale : 0);
     view.refining = true;
     view.moved();
     for (const [id, act] of [["out", () => view.step(-1)], ["in", () => view.step(1)], ["fit", () => view.all()], ["one", () => view.zoomAt(1 / view.zoom())], ["full", () => document.documentElement.requestFullscreen?.()]])

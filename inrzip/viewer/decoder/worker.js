@@ -4,7 +4,7 @@ import { ImageFile } from "./container.js";
 
 let picture = null;
 
-onmessage = ({ data: { id, open, bounds, scale, integers } }) => {
+onmessage = ({ data: { id, open, bounds, scale, quickly, integers } }) => {
   try {
     if (open) {
       picture = new ImageFile(open.bytes, open.prior);
@@ -13,7 +13,7 @@ onmessage = ({ data: { id, open, bounds, scale, integers } }) => {
     } else if (integers) {
       postMessage({ id, integers: picture.file.payloads.map((_, i) => { const { tensors, latents } = picture.segment(i); return latents ?? tensors.map((tensor) => tensor.integers); }) });
     } else {
-      const { shape, data } = picture.render(bounds, scale);
+      const { shape, data } = picture.render(bounds, scale, quickly);
       postMessage({ id, shape, data }, [data.buffer]);
     }
   } catch (error) {
