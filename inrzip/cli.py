@@ -29,6 +29,8 @@ commands:
   decompress   turn an .inrz file back into a media file, whole or in part
   info         say what is in an .inrz file
   verify       check that an .inrz file is whole, and how close to the original it is
+  view         look at .inrz files in the browser, beside their originals
+  export-viewer  write a page that shows an .inrz file by itself
   recipes      list the ways to compress
 
 examples:

@@ -54,6 +54,29 @@ examples:
   inrzip verify photo.inrz --against photo.png
 """
 
+_VIEW_EXAMPLES = """\
+examples:
+  inrzip view photo.inrz                        a page in the browser: wheel or + and - zoom, dragging moves
+  inrzip view photo.inrz --against photo.png    side by side, wiped, or as a map of errors: c
+  inrzip view a.inrz b.inrz c.inrz              as tabs at the same place; g shows all
+  inrzip view both.inrz --member song           one signal of a file of several
+  inrzip view video.inrz --no-browser --port 8000   print the address alone
+
+What is seen is decoded when it is seen, at the resolution at which it is seen. A file beside FILE with its name and the
+format that it was made from is taken for the original. Only this machine can open the page, at the address with its
+secret. Keys are those of players: space, arrows, comma and period, + and -, f, m; ? on the page lists all. Ctrl-C ends.
+"""
+
+_EXPORT_EXAMPLES = """\
+examples:
+  inrzip export-viewer photo.inrz                    photo.html, to open in any browser, without inrzip
+  inrzip export-viewer photo.inrz -o page.html -f
+  inrzip export-viewer both.inrz --member photo -o page.html
+
+The page holds the file and a decoder in JavaScript. There is one for images of the recipes grid, siren, finer, gauss,
+relu, wire, bacon, poly and finr.
+"""
+
 
 class UsageError(Exception):
     """A command line that means nothing. `prog` is the command whose help helps."""
@@ -270,6 +293,39 @@ def _verify_parser() -> _Parser:
     return parser
 
 
+def _view_parser() -> _Parser:
+    parser = _Parser(
+        "view",
+        "FILE... [--against ORIGINAL] [--member NAME] [--port N] [--no-browser] [OPTION]...",
+        "Show .inrz files on a page in the browser, decoded where they are looked at.",
+        _VIEW_EXAMPLES,
+    )
+    parser.add_argument("inputs", nargs="*", metavar="FILE", help="files to show")
+    parser.add_argument("--against", metavar="ORIGINAL", help="compare with this file (default: one beside FILE)")
+    _add_member(parser, "the one to show")
+    parser.add_argument(
+        "--port", metavar="N", default=0, type=_type(units.parse_count, 0, 65535), help="port (default: any)"
+    )
+    parser.add_argument("--no-browser", action="store_true", help="print the page's address, and open no browser")
+    _add_machine(parser)
+    _add_general(parser)
+    return parser
+
+
+def _export_parser() -> _Parser:
+    parser = _Parser(
+        "export-viewer",
+        "FILE [-o OUT.html] [--member NAME] [OPTION]...",
+        "Write a page that shows an .inrz file by itself, with a decoder in it.",
+        _EXPORT_EXAMPLES,
+    )
+    parser.add_argument("inputs", nargs="*", metavar="FILE", help="file to show")
+    _add_output(parser, "output (default: the name of FILE with the extension .html)")
+    _add_member(parser, "the one to show")
+    _add_general(parser)
+    return parser
+
+
 def _recipes_parser() -> _Parser:
     parser = _Parser("recipes", "[OPTION]...", "List the recipes: the ways to compress, and what each is for.")
     parser.add_argument("inputs", nargs="*", help=argparse.SUPPRESS)
@@ -283,6 +339,8 @@ _PARSERS: dict[str, Callable[[], _Parser]] = {
     "decompress": _decompress_parser,
     "info": _info_parser,
     "verify": _verify_parser,
+    "view": _view_parser,
+    "export-viewer": _export_parser,
     "recipes": _recipes_parser,
 }
 
@@ -307,8 +365,8 @@ def _check_inputs(verb: str, inputs: Sequence[str]) -> None:
         raise UsageError(prog, "no input file was given")
     elif verb == "append" and len(inputs) < 2:
         raise UsageError(prog, "takes a file to add to, and what to add to it")
-    elif verb not in ("compress", "append") and len(inputs) > 1:
-        hint = "; name the output with -o" if verb == "decompress" else ""
+    elif verb not in ("compress", "append", "view") and len(inputs) > 1:
+        hint = "; name the output with -o" if verb in ("decompress", "export-viewer") else ""
         raise UsageError(prog, f"takes one file, but was given {len(inputs)}{hint}")
 
 

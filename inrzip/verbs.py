@@ -16,6 +16,7 @@ from types import ModuleType
 from . import console, reports, streams
 from .errors import InrzipError
 from .options import UsageError
+from .units import format_size
 
 DONE, FAILED = 0, 1
 INTERRUPTED = 130  # as shells report a process ended by SIGINT
@@ -297,6 +298,58 @@ def _recipes(opts: argparse.Namespace) -> int:
     return _finish(opts, [_attempt(opts, "recipes", job)])
 
 
+# --- view, export-viewer ---------------------------------------------------------------------------------------------
+
+
+def _view(opts: argparse.Namespace) -> int:
+    def job() -> object:
+        try:
+            from .viewer.server import listen, serve
+        except ImportError as error:
+            raise InrzipError(f"{error.name} is not installed, which view needs: pip install 'inrzip[view]'") from None
+        from .viewer.signals import open_files
+
+        against = None if opts.against is None else Path(opts.against)
+        signals = open_files([Path(name) for name in opts.inputs], opts.member, against)
+        for viewed in signals:
+            if viewed.error:
+                console.print_error(viewed.error)
+        listening = listen(opts.port)
+
+        def started(address: str) -> None:
+            if opts.json:
+                print(reports.json_text({"address": address}), flush=True)
+            else:
+                _say(opts, f"{address}  (Ctrl-C ends)")
+            if not opts.no_browser:
+                import webbrowser
+
+                if not webbrowser.open(address):
+                    console.print_error("no browser was found; open the address above in one")
+
+        try:
+            serve(signals, listening, started)
+        except console.Terminated:
+            raise
+        except KeyboardInterrupt:  # the usual end
+            pass
+        return None
+
+    done, _ = _attempt(opts, opts.inputs[0], job)
+    return DONE if done else FAILED
+
+
+def _export_viewer(opts: argparse.Namespace) -> int:
+    def job() -> object:
+        from .viewer.export import export_page
+
+        report = export_page(Path(opts.inputs[0]), opts.output and Path(opts.output), opts.member, opts.force)
+        _say(opts, f"{console.one_line(str(report.page))}  {format_size(report.bytes)}")
+        return report
+
+    return _finish(opts, [_attempt(opts, opts.inputs[0], job)])
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compress": _compress,
     "append": _append,
@@ -304,4 +357,6 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "info": _info,
     "verify": _verify,
     "recipes": _recipes,
+    "view": _view,
+    "export-viewer": _export_viewer,
 }

@@ -95,7 +95,9 @@ def test_wheel(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as file:
         names = {name for name in file.namelist() if ".dist-info/" not in name}
-        assert set(source_modules()) | {"inrzip/py.typed"} <= names
+        pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "inrzip/viewer").glob("*/*.*")}
+        shipped = {"inrzip/py.typed", *(name for name in pages if not name.endswith(".pyc"))}
+        assert set(source_modules()) | shipped <= names
         assert not [name for name in names if not name.startswith("inrzip/") or name.endswith((".hpp", ".cpp"))]
         if sys.platform == "linux" and shutil.which("g++"):
             assert [name for name in names if name.startswith("inrzip/architectures/_grid_") and name.endswith(".so")]
