@@ -44,6 +44,8 @@ UNBOUNDED_STEPS = 1_000_000
 """With a time limit, the clock ends a fit."""
 QUALITY_RANGE = (0.0, 100.0)
 DEFAULT_QUALITY = 50.0
+LOSSLESS_QUALITY = {Kind.IMAGE: 50.0, Kind.VIDEO: 50.0, Kind.AUDIO: 50.0, Kind.VOLUME: 50.0}
+"""Of the prediction in a lossless file."""
 QUALITY_OCTAVE = 12.5
 """Points of --quality that double the size."""
 BPP_AT_QUALITY_50 = {Kind.IMAGE: 0.5, Kind.VIDEO: 0.02, Kind.AUDIO: 1.0, Kind.VOLUME: 0.5}
@@ -85,6 +87,17 @@ class Request:
             raise InrzipError("a shape has no sample PSNR to aim at; use --quality or --target-size")
         if spec.kind == Kind.SHAPE and self.target_bpp is not None:
             raise InrzipError("a shape has no pixels to count bits for; use --quality or --target-size")
+
+
+def for_lossless(request: Request, spec: Spec) -> Request:
+    """What a lossless file's networks are to reach where the user says nothing of it. Raises InrzipError for targets
+    that no lossless file has.
+    """
+    if request.target_size is not None or request.target_bpp is not None:
+        raise InrzipError("a lossless file is as large as it has to be; leave the target out (or --lossless)")
+    if request.quality is None and request.target_psnr is None:
+        return dataclasses.replace(request, quality=LOSSLESS_QUALITY[spec.kind])
+    return request
 
 
 def total_bytes(request: Request, spec: Spec) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
@@ -18,13 +19,14 @@ from inrzip.architectures.grid import GridConfig, LatentGrid
 from inrzip.architectures.nirvana import NirvanaConfig
 from inrzip.architectures.pfnr import PfnrConfig
 
-from . import grid_preview, memory
+from . import exact, grid_preview, memory
 from .compilation import prepare
 from .container import Container, naming
 from .errors import CorruptFile, InrzipError
 from .group_chain import ChainReader
 from .indexing import expand, pick, positions, scaled_size
 from .network import decode_network
+from .recipes import ARCHITECTURES
 from .signal import AudioTrack, Kind, Mesh, Spec
 from .video_sequence import Earlier, Pool, before_of, decode_video
 
@@ -49,6 +51,12 @@ class _Plan:
     def sizes(self) -> tuple[int, ...]:
         """The shape of the result."""
         return tuple(len(axis) // factor for axis, factor in zip(self.axes, self.factors, strict=True))
+
+    @property
+    def on_samples(self) -> bool:
+        """Whether all positions are those of samples, so that nothing is in between or averaged."""
+        whole = all(bool((axis == np.rint(axis)).all()) for axis in self.axes)
+        return whole and self.preview is None and all(factor == 1 for factor in self.factors)
 
 
 class Reader:
@@ -77,8 +85,9 @@ class Reader:
         self._earlier = earlier or _nothing_earlier
         self._max_memory = max_memory
         self._cached: tuple[int, Representation] | None = None
+        self._exact: tuple[int, Shaped[ndarray, "..."]] | None = None
         container = self._container
-        self._chain = ChainReader(container.segment, self._grid, container.name, max_memory, container.header.version)
+        self._chain = ChainReader(self.payload, self._grid, container.name, max_memory, container.header.version)
 
     @property
     def spec(self) -> Spec:
@@ -97,6 +106,11 @@ class Reader:
     @property
     def ndim(self) -> int:
         return len(self.shape)
+
+    @property
+    def lossless(self) -> bool:
+        """Whether all samples are those of the original, bit by bit."""
+        return self._container.header.lossless and not self._container.cut
 
     @property
     def container(self) -> Container:
@@ -194,31 +208,56 @@ class Reader:
             self._cached = index, self._decode(index)
         return self._cached[1]
 
+    def payload(self, index: int) -> bytes:
+        """The bytes of one segment's network. Raises CorruptFile."""
+        payload = self._container.segment(index)
+        if not self._container.header.lossless:
+            return payload
+        with self._naming(index):
+            return exact.split(payload, self._container.cut)[0]
+
+    def exact_samples(self, index: int) -> Shaped[ndarray, "part *rest channels"]:
+        """All samples of one segment of a lossless file. Raises CorruptFile if they are not those of the original."""
+        if self._exact is None or self._exact[0] != index:
+            header, network = self._container.header, self.segment(index)
+            memory.check(exact.decoding_bytes(self._grid(index)), self._max_memory, self._container.name)
+            with self._naming(index):
+                part = exact.split(self._container.segment(index))[1]
+                architecture = ARCHITECTURES[header.architecture]
+                self._exact = index, exact.decode_part(part, network, architecture, self.spec)
+        return self._exact[1]
+
+    @contextlib.contextmanager
+    def _naming(self, index: int) -> Iterator[None]:
+        """Puts file and segment before what is wrong with it."""
+        try:
+            yield
+        except InrzipError as error:
+            raise type(error)(f"{self._container.name}: segment {index}: {error}") from error
+
     def _grid(self, index: int) -> Grid:
         """That of one segment."""
         start, stop = self._container.header.segment_bounds(index)
         return Grid((stop - start, *self.spec.shape[1:]), self.spec.channels)
 
     def _decode(self, index: int) -> Representation:
-        header, name, grid = self._container.header, self._container.name, self._grid(index)
+        header, grid = self._container.header, self._grid(index)
         if header.architecture == NirvanaConfig.number:
             return self._chain.network(index)
-        payload = self._container.segment(index)
-        try:
+        payload = self.payload(index)
+        with self._naming(index):
             if header.architecture == PfnrConfig.number:
                 return decode_video(payload, grid, self._earlier, self._max_memory, header.version)[0]
             return decode_network(
                 payload, header.architecture, grid, self._max_memory, header.version, self._container.cut
             )
-        except InrzipError as error:
-            raise type(error)(f"{name}: segment {index}: {error}") from error
 
     def pool(self) -> Pool:
         """The weights that videos in sequence use up to this one. Raises CorruptFile."""
         header, name = self._container.header, self._container.name
         if header.architecture != PfnrConfig.number or header.n_segments != 1:
             raise CorruptFile(f"{name}: holds no weights that other videos may use")
-        payload, grid = self._container.segment(0), self._grid(0)
+        payload, grid = self.payload(0), self._grid(0)
         try:
             return decode_video(payload, grid, self._earlier, self._max_memory, header.version)[1]
         except InrzipError as error:
@@ -230,7 +269,7 @@ class Reader:
         if header.architecture != PfnrConfig.number:
             return 0
         with naming(self._container.name):
-            return before_of(self._container.segment(0), self._grid(0))
+            return before_of(self.payload(0), self._grid(0))
 
     def _plan(
         self,
@@ -308,7 +347,18 @@ class Reader:
     def _parts(self, plan: _Plan) -> Iterator[Shaped[ndarray, "part *rest channels"]]:
         rows = self._rows_at_once(plan.sizes, plan.factors)
         for piece in self._pieces(plan.axes[0], plan.factors[0], rows):
-            yield self.spec.quantise(self._values(dataclasses.replace(plan, axes=[piece, *plan.axes[1:]])))
+            part = dataclasses.replace(plan, axes=[piece, *plan.axes[1:]])
+            yield (
+                self._exact_part(part) if self.lossless and part.on_samples else self.spec.quantise(self._values(part))
+            )
+
+    def _exact_part(self, plan: _Plan) -> Shaped[ndarray, "*grid channels"]:
+        """Samples of a lossless file, at places that all lie in one segment."""
+        index = int(self._owners(plan.axes[0][:1])[0])
+        start, _ = self._container.header.segment_bounds(index)
+        places = [np.rint(axis).astype(np.int64) for axis in plan.axes]
+        samples: Shaped[ndarray, "*grid channels"] = self.exact_samples(index)[np.ix_(places[0] - start, *places[1:])]
+        return samples
 
     def _pieces(self, positions: Float[ndarray, " n"], factor: int, rows: int) -> Iterator[Float[ndarray, " m"]]:
         """Cuts positions along the first axis where segments end, and then into pieces of at most `rows` samples."""

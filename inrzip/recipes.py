@@ -141,15 +141,15 @@ RECIPES: Mapping[str, Recipe] = {
 }
 
 
-def default_recipe(spec: Spec) -> str:
-    """The name of the recipe for a signal when the user names none."""
+def default_recipe(spec: Spec, lossless: bool = False) -> str:
+    """The name of the recipe for a signal when the user names none; `lossless`: every bit is wanted back."""
     return {Kind.IMAGE: "grid", Kind.VIDEO: "motion"}.get(spec.kind, "siren")
 
 
-def choose_recipe(name: str | None, spec: Spec) -> Recipe:
+def choose_recipe(name: str | None, spec: Spec, lossless: bool = False) -> Recipe:
     """The recipe of that name, or the default. Raises InrzipError if there is none, or not for the signal's kind."""
     kind = spec.kind
-    chosen = default_recipe(spec) if name is None else name
+    chosen = default_recipe(spec, lossless) if name is None else name
     if chosen not in RECIPES:
         raise InrzipError(f"recipe {chosen!r} does not exist; there are {', '.join(RECIPES)}")
     recipe = RECIPES[chosen]
