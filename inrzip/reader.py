@@ -15,6 +15,7 @@ from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
 from inrzip.architectures.base import Axes, Grid, Representation
+from inrzip.architectures.context import ExactSamples
 from inrzip.architectures.grid import GridConfig, LatentGrid
 from inrzip.architectures.nirvana import NirvanaConfig
 from inrzip.architectures.pfnr import PfnrConfig
@@ -248,9 +249,12 @@ class Reader:
         with self._naming(index):
             if header.architecture == PfnrConfig.number:
                 return decode_video(payload, grid, self._earlier, self._max_memory, header.version)[0]
-            return decode_network(
+            network = decode_network(
                 payload, header.architecture, grid, self._max_memory, header.version, self._container.cut
             )
+        if isinstance(network, ExactSamples):
+            network = dataclasses.replace(network, low=self.spec.low, high=self.spec.high)
+        return network
 
     def pool(self) -> Pool:
         """The weights that videos in sequence use up to this one. Raises CorruptFile."""
