@@ -22,7 +22,7 @@ from numpy import ndarray
 from inrzip.errors import CorruptFile
 
 from . import context_kernels
-from .context_kernels import COLLECT, COMPONENTS, DECODE, ENCODE
+from .context_kernels import COLLECT, COMPONENTS, DECODE, ENCODE, HABIT, HABIT_BITS
 from .context_layout import (
     EARLIER_PLANES,
     SEEN,
@@ -43,12 +43,9 @@ Tell = Callable[[float], None]
 OUTPUTS = 3 * COMPONENTS
 MAX_BITS = 24
 MAX_WEIGHT = (1 << 15) - 1
-RIDGE = 20
-"""What is added to the squares of each neighbour, in squared levels of 8 bits: how much a weight of 0 is preferred."""
 PRODUCT_BITS = 24
 """Products of neighbours are held in at least so many bits."""
-USUAL_BITS = 8
-_SCRATCH = 512
+_SCRATCH = 600
 _MOST_DECISIONS = 3
 """For each bit of a sample, and one: what a sample takes at most."""
 
@@ -183,7 +180,7 @@ def _scan(
     at, layout = planes.at, neighbourhood(rank)
     depth, height, width = at.shape
     spare = max(PRODUCT_BITS - 2 * planes.bits, 0)
-    ridge = RIDGE << spare << 2 * max(planes.bits - USUAL_BITS, 0)
+    ridge = layout.ridge << spare << 2 * planes.bits >> layout.ridge_bits
     reaches = [np.array([at.reach(o) for o in offsets]) for offsets in (layout.errors, layout.own[:SEEN], layout.later)]
     for plane in range(at.channels):
         earlier = earlier_planes(plane)
@@ -197,6 +194,8 @@ def _scan(
         targets = np.zeros((len(features), 3), np.int32)
         numbers = np.array([width, planes.bits, spare, predictors.down, earlier, ridge], np.int64)
         scratch, parts = np.zeros(_SCRATCH, np.int64), np.zeros((3, COMPONENTS), np.int64)
+        habits = np.zeros(2 * HABIT + 1, np.int64)
+        habits[HABIT + 1 :] = 1 << (HABIT_BITS - 1)
         for i, place in planes.rows(plane, samples):
             predictors.next_row()
             seen = slice(i * width, (i + 1) * width) if collecting else slice(None)
@@ -205,7 +204,7 @@ def _scan(
                 predictors.reach, predictors.group, predictors.centres, predictors.rules,
                 predictors.memory, predictors.spread, predictors.columns, predictors.weights,
                 *reaches, around_at, *network, *_tables(), scratch,
-                predictors.values, predictors.lower, predictors.product, parts,
+                predictors.values, predictors.lower, predictors.product, parts, habits,
                 stream.state, stream.data(width), features[seen], targets[seen],
             )  # fmt: skip
             if not fine:
@@ -215,7 +214,9 @@ def _scan(
 
 
 def _nothing(n_inputs: int) -> Network:
-    return Network(*(np.zeros(shape, np.int64) for shape in ((n_inputs, 1), (1,), (1, 1), (1,), (1, OUTPUTS), (OUTPUTS,))))
+    return Network(
+        *(np.zeros(shape, np.int64) for shape in ((n_inputs, 1), (1,), (1, 1), (1,), (1, OUTPUTS), (OUTPUTS,)))
+    )
 
 
 def collect(samples: Samples, bits: int, tell: Tell = lambda done: None) -> list[Looks]:

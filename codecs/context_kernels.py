@@ -20,8 +20,12 @@ FRACTION_BITS = 3
 """Predictions and errors are in 1/8 level."""
 WEIGHT_BITS = 16
 """Weights of regressions."""
-TABLE_BITS = 30
+TABLE_BITS = 28
 """Normal equations are scaled to so many bits."""
+FACTOR_BITS = 24
+"""Factors of them are in 2^-24."""
+LEAST_RIDGE = 16
+"""Of 2^28: what rounding may do to the equations."""
 MAX_WEIGHT = 16 << WEIGHT_BITS
 
 SIGNED_LIMIT = 384
@@ -38,6 +42,11 @@ SCALE_LIMIT = 8 << LOG_BITS
 INVERSE_BITS = 24
 """Inverse scales are in 2^-24 of an inverse level."""
 MAX_INVERSE = 1 << 29
+MOST_COARSE, REGULAR_FROM = 8, 48
+"""Once so many samples differed by multiples of 2^k, up to 2^8, the next is taken to do so."""
+LAST, HABIT = 0, MOST_COARSE
+"""Of `habits`: the last sample, then counts for each k, then, likewise, probabilities that it goes on."""
+HABIT_BITS, HABIT_RATE = 22, 6
 CUMULATIVE_BITS = 32
 PROBABILITY_BITS = 16
 LEAST = 24
@@ -103,30 +112,30 @@ def solve(memory: Array, n: int, ridge: int, lower: Array, product: Array, half:
     shift = 0
     while largest >> (TABLE_BITS + shift):
         shift += 1
-    ridge = max(ridge >> shift, 1)
+    ridge = max(ridge >> shift, LEAST_RIDGE)
     for a in range(n):
         row = a * (a + 1) >> 1
         for b in range(a + 1):
             total = 0
             for k in range(b):
                 total += product[a, k] * lower[b, k]
-            entry = (memory[row + b] >> shift) - (total >> WEIGHT_BITS)
+            entry = (memory[row + b] >> shift) - (total >> FACTOR_BITS)
             if a == b:
                 half[a] = max(entry + ridge, ridge)
             else:
                 product[a, b] = entry
-                lower[a, b] = (entry << WEIGHT_BITS) // half[b]
+                lower[a, b] = (entry << FACTOR_BITS) // half[b]
     row = n * (n + 1) >> 1
     for a in range(n):
         total = 0
         for k in range(a):
             total += lower[a, k] * product[n, k]
-        product[n, a] = (memory[row + a] >> shift) - (total >> WEIGHT_BITS)
+        product[n, a] = (memory[row + a] >> shift) - (total >> FACTOR_BITS)
     for a in range(n - 1, -1, -1):
         total = 0
         for k in range(a + 1, n):
             total += lower[k, a] * weights[k]
-        weight = (product[n, a] << WEIGHT_BITS) // half[a] - (total >> WEIGHT_BITS)
+        weight = (product[n, a] << WEIGHT_BITS) // half[a] - (total >> FACTOR_BITS)
         weights[a] = min(max(weight, -MAX_WEIGHT), MAX_WEIGHT)
 
 
@@ -220,9 +229,7 @@ def below(parts: Array, curve: Array, value: int, bits: int) -> int:
 
 
 @part
-def decide(
-    mode: int, state: State, data: UInt8[ndarray, " bytes"], p: int, bit: int
-) -> int:
+def decide(mode: int, state: State, data: UInt8[ndarray, " bytes"], p: int, bit: int) -> int:
     """Codes a decision of which `bit` 0 has the probability p / 2^16, or reads it: -1 where the data are damaged."""
     if mode == ENCODE:
         if bit:
@@ -241,17 +248,28 @@ def decide(
 
 @part
 def split(
-    mode: int, state: State, data: UInt8[ndarray, " bytes"], parts: Array, curve: Array, interval: Array, middle: int,
-    bits: int, value: int,
+    mode: int,
+    state: State,
+    data: UInt8[ndarray, " bytes"],
+    parts: Array,
+    curve: Array,
+    interval: Array,
+    middle: int,
+    coarse: int,
+    rest: int,
+    bits: int,
+    value: int,
 ) -> int:
-    """Whether the sample is at `middle` or above, given that it is in `interval` (first value, last and one, and the
-    probabilities of what is below them), which is cut down to that part. -1 where the data are damaged.
+    """Whether the sample, one of `rest` + 2^`coarse` n, has an n from `middle` on, given that it is in `interval`
+    (first n, last and one, and the probabilities of what is below them), which is cut down to that part. -1 where the
+    data are damaged.
     """
-    cut = below(parts, curve, middle, bits)
+    border = rest + (middle << coarse) - (1 << coarse >> 1)
+    cut = below(parts, curve, border, bits)
     whole = interval[3] - interval[2]
     p = ((cut - interval[2]) << PROBABILITY_BITS) // whole if whole > 0 else 1 << (PROBABILITY_BITS - 1)
     p = min(max(p, LEAST), (1 << PROBABILITY_BITS) - LEAST)
-    bit = decide(mode, state, data, p, 1 if value >= middle else 0)
+    bit = decide(mode, state, data, p, 1 if value >= border else 0)
     if bit == 1:
         interval[0] = middle
         interval[2] = cut
@@ -263,29 +281,68 @@ def split(
 
 @part
 def code_sample(
-    mode: int, state: State, data: UInt8[ndarray, " bytes"], parts: Array, curve: Array, interval: Array, mean: int,
-    bits: int, value: int,
+    mode: int,
+    state: State,
+    data: UInt8[ndarray, " bytes"],
+    parts: Array,
+    curve: Array,
+    interval: Array,
+    mean: int,
+    coarse: int,
+    rest: int,
+    bits: int,
+    value: int,
 ) -> int:
     """Codes `value`, or reads it: first on which side of the mean, then how far, in buckets of growing size, then where
     in its bucket. -1 where the data are damaged.
     """
-    pivot = min(max((mean + (1 << (VALUE_BITS - 1))) >> VALUE_BITS, 0), (1 << bits) - 1)
+    n_values = (((1 << bits) - 1 - rest) >> coarse) + 1
+    pivot = ((mean + (1 << (VALUE_BITS - 1)) >> VALUE_BITS) - rest + (1 << coarse >> 1)) >> coarse
+    pivot = min(max(pivot, 0), n_values - 1)
     interval[0] = 0
-    interval[1] = 1 << bits
+    interval[1] = n_values
     interval[2] = 0
     interval[3] = 1 << CUMULATIVE_BITS
     side = 1
     if pivot > 0:
-        side = split(mode, state, data, parts, curve, interval, pivot, bits, value)
+        side = split(mode, state, data, parts, curve, interval, pivot, coarse, rest, bits, value)
     step, size, first = side, 1, side == 1
     while step == side and step >= 0 and interval[1] - interval[0] > size:
         middle = interval[0] + size if side == 1 else interval[1] - size
-        step = split(mode, state, data, parts, curve, interval, middle, bits, value)
+        step = split(mode, state, data, parts, curve, interval, middle, coarse, rest, bits, value)
         size = size if first else size << 1  # on the upper side, the mean itself is a bucket
         first = False
     while step >= 0 and interval[1] - interval[0] > 1:
-        step = split(mode, state, data, parts, curve, interval, (interval[0] + interval[1]) >> 1, bits, value)
-    return interval[0] if step >= 0 else -1
+        middle = (interval[0] + interval[1]) >> 1
+        step = split(mode, state, data, parts, curve, interval, middle, coarse, rest, bits, value)
+    return rest + (interval[0] << coarse) if step >= 0 else -1
+
+
+@part
+def code_regular(
+    mode: int, state: State, data: UInt8[ndarray, " bytes"], habits: Array, coarse: int, value: int
+) -> int:
+    """Whether a sample goes on to differ from the one before by a multiple of 2^coarse, as those before it did: coded
+    with a probability that learns. -1 where the data are damaged.
+    """
+    p = habits[HABIT + coarse] >> (HABIT_BITS - PROBABILITY_BITS)
+    p = min(max(p, LEAST), (1 << PROBABILITY_BITS) - LEAST)
+    bit = decide(mode, state, data, p, 0 if (value - habits[LAST]) & ((1 << coarse) - 1) == 0 else 1)
+    target = 0 if bit else (1 << HABIT_BITS) - 1
+    habits[HABIT + coarse] += (target - habits[HABIT + coarse]) >> HABIT_RATE
+    return bit
+
+
+@part
+def notice(habits: Array, value: int) -> None:
+    """Counts since when samples have differed by multiples of 2, 4, .. only; equal ones say nothing."""
+    step = value - habits[LAST]
+    habits[LAST] = value
+    for k in range(1, MOST_COARSE + 1):
+        if step & ((1 << k) - 1):
+            habits[k] = 0
+        elif step:
+            habits[k] += 1
 
 
 @kernel(
@@ -295,18 +352,48 @@ def code_sample(
     "int64[::1], int64[::1], int64[::1], int64[:, ::1],"
     "int64[:, ::1], int64[::1], int64[:, ::1], int64[::1], int64[:, ::1], int64[::1],"
     "int64[::1], int64[::1], int64[::1], int64[::1],"
-    "int64[:, ::1], int64[:, ::1], int64[:, ::1], int64[:, ::1],"
+    "int64[:, ::1], int64[:, ::1], int64[:, ::1], int64[:, ::1], int64[::1],"
     "int64[::1], uint8[::1], int16[:, ::1], int32[:, ::1])"
 )
 def code_row(
-    mode: int, numbers: Array, counts: Array, at: int, planes: Array, errors: Array, others: Array,
-    reach: Array, group: Array, centres: Array, rules: Array,
-    memory: Array, spread: Array, columns: Array, weights: Array,
-    errors_at: Array, own_at: Array, later_at: Array, around_at: Array,
-    w1: Array, b1: Array, w2: Array, b2: Array, w3: Array, b3: Array,
-    logs: Array, exps: Array, curve: Array, scratch: Array,
-    values: Array, lower: Array, product: Array, parts: Array,
-    state: State, data: UInt8[ndarray, " bytes"], features: Array, targets: Array,
+    mode: int,
+    numbers: Array,
+    counts: Array,
+    at: int,
+    planes: Array,
+    errors: Array,
+    others: Array,
+    reach: Array,
+    group: Array,
+    centres: Array,
+    rules: Array,
+    memory: Array,
+    spread: Array,
+    columns: Array,
+    weights: Array,
+    errors_at: Array,
+    own_at: Array,
+    later_at: Array,
+    around_at: Array,
+    w1: Array,
+    b1: Array,
+    w2: Array,
+    b2: Array,
+    w3: Array,
+    b3: Array,
+    logs: Array,
+    exps: Array,
+    curve: Array,
+    scratch: Array,
+    values: Array,
+    lower: Array,
+    product: Array,
+    parts: Array,
+    habits: Array,
+    state: State,
+    data: UInt8[ndarray, " bytes"],
+    features: Array,
+    targets: Array,
 ) -> int:
     """Codes, reads or looks at one row of a plane, whose first sample is at `at`. False where the data are damaged."""
     width = numbers[WIDTH]
@@ -319,7 +406,7 @@ def code_row(
     n_errors = errors_at.shape[0]
     n_later = later_at.shape[0]
     n_inputs = w1.shape[0]
-    means = scratch[0:4]
+    means = scratch[500:564]
     half = scratch[8:72]
     inputs = scratch[72:200]
     hidden = scratch[200:328]
@@ -437,9 +524,19 @@ def code_row(
             bend(hidden2, n_hidden)
             layer(hidden2, w3, b3, outputs, n_hidden, 3 * COMPONENTS)
             mean = mixture(outputs, anchor, base, log_base - (6 << LOG_BITS), exps, parts)
-            value = code_sample(mode, state, data, parts, curve, interval, mean, bits, value)
+            coarse = MOST_COARSE
+            while coarse and habits[coarse] < REGULAR_FROM:
+                coarse -= 1
+            if coarse:
+                other = code_regular(mode, state, data, habits, coarse, value)
+                if other < 0:
+                    return 0
+                coarse = 0 if other else coarse
+            rest = habits[LAST] & ((1 << coarse) - 1)
+            value = code_sample(mode, state, data, parts, curve, interval, mean, coarse, rest, bits, value)
             if value < 0:
                 return 0
+            notice(habits, value)
             planes[p] = value
         errors[p] = (value << FRACTION_BITS) - anchor
         others[p] = abs((value << FRACTION_BITS) - predictions[1])
@@ -451,4 +548,3 @@ def code_row(
             else:
                 remember(memory[e], values[e], n, rules[e, 0], spare)
     return 1
-

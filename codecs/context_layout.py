@@ -61,25 +61,32 @@ class Regression:
 
 @dataclasses.dataclass(frozen=True)
 class Neighbourhood:
-    """What is looked at for signals of one, two or three axes."""
+    """What is looked at for signals of one, two or three axes. `centre`: neighbours whose mean is taken from those that
+    are weighed; none: of each, the one before it is. `ridge`, in 2^-`ridge_bits` of the squared range of samples, is
+    added to the square of each: how much a weight of 0 is preferred.
+    """
 
     own: tuple[Offset, ...]
     around: tuple[Offset, ...]
     behind: tuple[Offset, ...]
-    centre: tuple[Offset, Offset, Offset, Offset]
+    centre: tuple[Offset, ...]
     errors: tuple[Offset, ...]
     later: tuple[Offset, ...]
     regressions: tuple[Regression, ...]
+    ridge: int
+    ridge_bits: int
 
 
 LINE = Neighbourhood(
     own=LINE_OWN,
     around=LINE_AROUND,
     behind=(),
-    centre=(LINE_OWN[0],) * 4,
+    centre=(),
     errors=LINE_OWN[:7],
     later=((0, 0, 1), (0, 0, 2)),
     regressions=(Regression(16, 9, 0, 9, NEVER, False, 4), Regression(32, 8, 0, 12, NEVER, False, 16)),
+    ridge=1,
+    ridge_bits=22,
 )
 PLANE = Neighbourhood(
     own=PLANE_OWN,
@@ -89,6 +96,8 @@ PLANE = Neighbourhood(
     errors=PLANE_OWN[:7],
     later=((0, 0, 1), (0, 1, 0)),
     regressions=(Regression(14, 9, 0, 2, 4, True, 2), Regression(18, 10, 0, 10, NEVER, False, 16)),
+    ridge=20,
+    ridge_bits=16,
 )
 SPACE = Neighbourhood(
     own=PLANE_OWN,
@@ -98,6 +107,8 @@ SPACE = Neighbourhood(
     errors=(*PLANE_OWN[:5], (-1, 0, 0), (-1, 0, 1)),
     later=((0, 0, 1), (0, 1, 0)),
     regressions=(Regression(10, 5, 9, 2, 4, True, 2), Regression(14, 5, 13, 10, NEVER, False, 16)),
+    ridge=20,
+    ridge_bits=16,
 )
 
 
@@ -134,7 +145,7 @@ class Canvas:
 
     def inner(self, planes: Int[ndarray, " size"]) -> Int[ndarray, "channels z y x"]:
         """The samples of `planes`, a view."""
-        (z, y, x), (a, b, c) = self.shape, self.border
+        (_, y, x), (a, b, c) = self.shape, self.border
         return planes.reshape(self.channels, *self.full)[:, a:, b : b + y, c : c + x]
 
 
@@ -143,7 +154,7 @@ def canvas(shape: tuple[int, ...], channels: int) -> Canvas:
     around = (shape[0] if len(shape) > 2 else 1, shape[-2] if len(shape) > 1 else 1, shape[-1])
     if len(shape) > 3:
         around = (int(np.prod(shape[:-2])), shape[-2], shape[-1])
-    return Canvas(around, {1: (0, 0, 32), 2: (0, 3, 3), 3: (1, 3, 3)}[min(len(shape), 3)], channels)
+    return Canvas(around, {1: (0, 0, 33), 2: (0, 3, 3), 3: (1, 3, 3)}[min(len(shape), 3)], channels)
 
 
 def neighbourhood(rank: int) -> Neighbourhood:
@@ -170,6 +181,10 @@ def regressors(layout: Neighbourhood, at: Canvas, plane: int, which: Regression)
         parts.append((0, layout.behind[: which.behind], -1))
     parts += [((q - plane) * at.size, layout.around[: which.around], 0) for q in reversed(earlier)]
     reach = [shift + at.reach(offset) for shift, offsets, _ in parts for offset in offsets]
+    if not layout.centre:
+        steps = [shift + at.reach((z, y, x - 1)) for shift, offsets, _ in parts for z, y, x in offsets]
+        centres = [[at.reach(layout.own[0])] * 4, *([step] * 4 for step in steps)]
+        return Regressors(np.array(reach), np.arange(len(reach)) + 1, np.array(centres))
     group = [i for i, (_, offsets, _) in enumerate(parts) for _ in offsets]
     centres = [[shift + at.reach((slices, y, x)) for _, y, x in layout.centre] for shift, _, slices in parts]
     return Regressors(np.array(reach), np.array(group), np.array(centres))
@@ -183,10 +198,12 @@ def n_features(rank: int, earlier: int) -> int:
 
 
 def n_signed(layout: Neighbourhood, earlier: int) -> int:
+    """Of them, those that have a sign."""
     return (len(layout.regressions) - 1) + SEEN + 3 + earlier * (1 + len(layout.later))
 
 
 def n_logs(layout: Neighbourhood, earlier: int) -> int:
+    """Of them, logarithms of magnitudes."""
     return len(layout.errors) + 3 + 2 + earlier * (2 + len(layout.later))
 
 

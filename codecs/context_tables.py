@@ -41,7 +41,9 @@ def powers() -> Int[ndarray, " 32"]:
     """2^16 2^(i / 32) for i from 0 to 31, rounded."""
     step = _EXACT.divide(Decimal(2).ln(_EXACT), Decimal(1 << LOG_BITS))
     scale = Decimal(1 << EXP_BITS)
-    values = [_rounded(_EXACT.multiply(scale, _EXACT.multiply(step, Decimal(i)).exp(_EXACT))) for i in range(1 << LOG_BITS)]
+    values = [
+        _rounded(_EXACT.multiply(scale, _EXACT.multiply(step, Decimal(i)).exp(_EXACT))) for i in range(1 << LOG_BITS)
+    ]
     return np.array(values, np.int64)
 
 

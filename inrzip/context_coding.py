@@ -34,7 +34,9 @@ def compact(samples: Int[ndarray, "*grid channels"], order: Sequence[int]) -> tu
     low, high = int(samples.min()), int(samples.max())
     shifted = samples.astype(np.int64) - low
     step = _common_factor(shifted) or 1
-    return np.moveaxis(shifted // step, -1, 0)[list(order)].astype(np.int32), Scale(low, step, ((high - low) // step).bit_length())
+    return np.moveaxis(shifted // step, -1, 0)[list(order)].astype(np.int32), Scale(
+        low, step, ((high - low) // step).bit_length()
+    )
 
 
 def expand(samples: Samples, scale: Scale, order: Sequence[int]) -> Int[ndarray, "*grid channels"]:

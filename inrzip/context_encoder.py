@@ -24,7 +24,9 @@ from .segment import Coded, Task
 
 TYPICAL_CHANGE = 0.03
 """By how much a weight moves where it does: a change of so much costs 1 / ln 2 bits while fitting."""
-TRIED_UNITS = (3, 4, 5, 6)
+TRIED_UNITS = (5, 6, 7)
+"""Numbers of units; fits round to the middle one."""
+ROUNDED_TO = UNITS[TRIED_UNITS[1] - 1] / (1 << NETWORK_BITS)
 TRIED_SAMPLES = 1 << 17
 """Samples that say which unit of changes is best."""
 LEAST_SAMPLES = 4096
@@ -68,7 +70,7 @@ def _fit(
     known = job.finished(name, start)
     if known is None:
         n_samples = len(looks.values)
-        price = [1 / (TYPICAL_CHANGE * float(np.log(2)) * n_samples)] * len(start)
+        price = 1 / (TYPICAL_CHANGE * float(np.log(2)) * n_samples)
         n_steps = _affordable(task, n_planes - plane, looks, start, depth, coding)
         known = start
         if n_steps:
@@ -78,14 +80,12 @@ def _fit(
                 job.tell("fitting", _within(FITTING, done), f"{bits:.3f} bits for a sample")
                 return not job.stopping
 
-            known = context_fit.fit(looks, depth, start, n_steps, PEAK, price, going)
+            known = context_fit.fit(looks, depth, start, n_steps, PEAK, price, ROUNDED_TO, going)
         job.finish(name, known)
     return _cheapest(looks, prior, known, depth)
 
 
-def _affordable(
-    task: Task, n_planes: int, looks: Looks, start: context_fit.Arrays, depth: int, coding: float
-) -> int:
+def _affordable(task: Task, n_planes: int, looks: Looks, start: context_fit.Arrays, depth: int, coding: float) -> int:
     """Steps for which there is time."""
     if task.deadline is None:
         return task.schedule.n_steps

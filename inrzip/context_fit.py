@@ -18,7 +18,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from inrzip.codecs.context import MAX_WEIGHT, Looks, Network
 from inrzip.codecs.context_kernels import (
     COMPONENTS,
-    CUMULATIVE_BITS,
     FRACTION_BITS,
     LEAK_BITS,
     MAX_ACTIVATION,
@@ -134,54 +133,68 @@ class State(NamedTuple):
     step: Array
 
 
+class Rules(NamedTuple):
+    """How a fit goes, see `fit`."""
+
+    depth: Array
+    peak: Array
+    n_steps: Array
+    price: Array
+    unit: Array
+
+
 def fit(
     looks: Looks,
     depth: int,
     network: Arrays,
     n_steps: int,
     peak: float,
-    price: Sequence[float] | None = None,
+    price: float = 0.0,
+    unit: float = 0.0,
     going: Callable[[int, float], bool] = lambda step, loss: True,
 ) -> Arrays:
     """Adam on random batches, `n_steps` of them, or fewer when `going` (told steps and bits for a sample) is false.
 
-    `price`: bits for moving each array's weights by 1 away from where they begin, divided by the number of samples.
+    `price`: bits for moving a weight by 1 away from where it begins, divided by the number of samples. `unit`: from
+    half of the steps on, what weights moved by counts as rounded to multiples of it (0: it does not).
     """
     arrays = tuple(jnp.asarray(array) for array in (looks.features, looks.anchors, looks.bases, looks.values))
-    prices = tuple(jnp.float32(0 if price is None else p) for p in (price or [0.0] * len(network)))
     state = State(network, ADAM.init(network), jax.random.key(0), jnp.int32(0))
     for step in range(0, n_steps, STEPS_AT_ONCE):
-        state, loss = _steps(state, network, arrays, prices, jnp.float32(depth), jnp.float32(peak), jnp.int32(n_steps))
+        rules = Rules(*map(jnp.float32, (depth, peak, n_steps, price, unit)))
+        state, loss = _steps(state, network, arrays, rules)
         if not going(step + STEPS_AT_ONCE, float(loss)):
             break
     return state.network
 
 
 @jax.jit
-def _steps(
-    state: State,
-    start: Arrays,
-    arrays: tuple[Array, ...],
-    prices: tuple[Array, ...],
-    depth: Array,
-    peak: Array,
-    n_steps: Array,
-) -> tuple[State, Array]:
-    def cost(network: Arrays, batch: Batch) -> Array:
-        moved = sum(p * jnp.abs(a - b).sum() for p, a, b in zip(prices, network, start, strict=True))
-        return bits(network, batch, depth).mean() + moved
+def _steps(state: State, start: Arrays, arrays: tuple[Array, ...], rules: Rules) -> tuple[State, Array]:
+    def cost(network: Arrays, batch: Batch, rounding: Array) -> Array:
+        changes = tuple(a - b for a, b in zip(network, start, strict=True))
+        used = tuple(b + _rounded(c, rounding) for b, c in zip(start, changes, strict=True))
+        moved = jnp.sum(jnp.array([jnp.abs(c).sum() for c in changes]))
+        return bits(used, batch, rules.depth).mean() + rules.price * moved
 
     def one(state: State, _: None) -> tuple[State, Array]:
         key, own = jax.random.split(state.key)
+        rounding = jnp.where(2 * state.step >= rules.n_steps, rules.unit, 0.0)
         index = jax.random.randint(own, (BATCH,), 0, len(arrays[0]))
-        loss, slopes = jax.value_and_grad(cost)(state.network, _batch(*(a[index] for a in arrays)))
+        loss, slopes = jax.value_and_grad(cost)(state.network, _batch(*(a[index] for a in arrays)), rounding)
         moves, moments = ADAM.update(slopes, state.moments)
-        rate = peak * 0.5 * (1 + jnp.cos(jnp.pi * state.step / n_steps))
+        rate = rules.peak * 0.5 * (1 + jnp.cos(jnp.pi * state.step / rules.n_steps))
         network = tuple(a - rate * move for a, move in zip(state.network, moves, strict=True))
         return State(network, moments, key, state.step + 1), loss
 
     state, losses = lax.scan(one, state, None, STEPS_AT_ONCE)
     return state, losses.mean()
+
+
+def _rounded(changes: Array, unit: Array) -> Array:
+    """Changes in multiples of a unit, with the gradient of the identity."""
+    safe = jnp.maximum(unit, 2.0**-NETWORK_BITS)
+    rounded = jnp.where(unit > 0, jnp.round(changes / safe) * safe, changes)
+    return changes + lax.stop_gradient(rounded - changes)
 
 
 def in_whole(array: Float[Array, "..."], step: int = 1) -> Int[np.ndarray, "..."]:

@@ -131,4 +131,3 @@ def _checked(network: Network) -> Network:
     if max(int(np.abs(array).max()) for array in network) > context.MAX_WEIGHT:
         raise CorruptFile("a network's weights are beyond all bounds")
     return network
-

@@ -90,6 +90,8 @@ class Recipe:
     bits_per_parameter: float
 
 
+LOSSLESS = "context"
+"""The recipe for lossless files."""
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -153,7 +155,9 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def default_recipe(spec: Spec, lossless: bool = False) -> str:
-    """The name of the recipe for a signal when the user names none; `lossless`: every bit is wanted back."""
+    """The name of the recipe for a signal when the user names none."""
+    if lossless and spec.kind in RECIPES[LOSSLESS].kinds:
+        return LOSSLESS
     return {Kind.IMAGE: "grid", Kind.VIDEO: "motion"}.get(spec.kind, "siren")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Shaped
 from numpy import ndarray
 from scipy import ndimage
 
@@ -54,15 +54,17 @@ def pieces(folder: Path, prefixes: Sequence[str], kind: Kind, seed: int) -> Iter
             yield rows[(slice(None), *inner)]
 
 
-def varied(piece: Shaped[ndarray, "rows columns channels"], rng: np.random.Generator) -> Shaped[ndarray, "*grid channels"]:
+def varied(
+    piece: Shaped[ndarray, "rows columns channels"], rng: np.random.Generator
+) -> Shaped[ndarray, "*grid channels"]:
     """A picture as it is, or as a larger and noisier one."""
     if rng.integers(2):
         return piece
     zoom = rng.uniform(1.0, MOST_ZOOM)
     shape = piece.shape
     rows, columns = (np.arange(n) / zoom for n in shape[:2])
-    spline = [ndimage.map_coordinates(piece[..., c].astype(np.float32), np.meshgrid(rows, columns, indexing="ij"), order=3)
-              for c in range(shape[2])]  # fmt: skip
+    places = np.meshgrid(rows, columns, indexing="ij")
+    spline = [ndimage.map_coordinates(piece[..., c].astype(np.float32), places, order=3) for c in range(shape[2])]
     sigma = rng.uniform(0.0, MOST_NOISE)
     noise = SHARED_NOISE * rng.normal(0, sigma, (*shape[:2], 1)) + rng.normal(0, sigma, shape) * rng.uniform(0.3, 1.0)
     return np.clip(np.rint(np.stack(spline, -1) + noise), 0, 255).astype(piece.dtype)
@@ -111,10 +113,14 @@ def main() -> None:
         members = list(group)
         seen, depth = joined([m[2] for m in members]), max(m[3] for m in members)
         start = context_fit.begin(jax.random.key(0), context.shapes(rank, earlier, HIDDEN))
-        network = context_fit.fit(seen, depth, start, options.steps, context_fit.PEAK, going=_show(rank, earlier, begun))
+        network = context_fit.fit(
+            seen, depth, start, options.steps, context_fit.PEAK, going=_show(rank, earlier, begun)
+        )
         networks[rank, earlier] = rounded(network)
-        print(f"\n{rank} axes, {earlier} earlier planes: {len(seen.values)} samples, "
-              f"{context_fit.mean_bits(network, seen, depth, 1 << 20):.4f} bits for each")
+        print(
+            f"\n{rank} axes, {earlier} earlier planes: {len(seen.values)} samples, "
+            f"{context_fit.mean_bits(network, seen, depth, 1 << 20):.4f} bits for each"
+        )
         options.out.write_bytes(context_prior.dumps(networks))
 
 
