@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -72,11 +73,36 @@ def change_bits(changes: Changes) -> float:
     return UNIT_BITS + sum(SCALE_BITS + best_scale(array.reshape(-1))[1] for array in changes.arrays)
 
 
+def encode_scale(scale: Scale) -> bytes:
+    """What numbers stand for, as a payload begins with it."""
+    gaps = np.diff(scale.used).tolist() if scale.used else []
+    size = len(scale.used) or scale.bits
+    head = wire.signed(scale.low) + wire.varint(scale.step - 1) + wire.varint(2 * size + bool(scale.used))
+    return head + b"".join(wire.varint(gap - 1) for gap in gaps)
+
+
+def decode_scale(cursor: wire.Cursor) -> Scale:
+    """The inverse of `encode_scale`. Raises CorruptFile."""
+    low, step = cursor.signed(), cursor.varint() + 1
+    size, listed = divmod(cursor.varint(), 2)
+    used: tuple[int, ...] = ()
+    bits = size
+    if listed:
+        if not 2 <= size <= cursor.remaining + 1:
+            raise CorruptFile(f"a list of {size} values")
+        used = tuple(itertools.accumulate((cursor.varint() + 1 for _ in range(size - 1)), initial=0))
+        bits = (size - 1).bit_length()
+    highest = used[-1] if used else (1 << min(bits, MAX_BITS + 1)) - 1
+    if bits > MAX_BITS or step > MAX_STEP or abs(low) > MAX_STEP or highest * step > MAX_STEP:
+        raise CorruptFile(f"exact samples of {bits} bits, {step} apart from {low} on")
+    return Scale(low, step, bits, used)
+
+
 def encode(
     config: ContextConfig, scale: Scale, samples: Samples, changes: Sequence[Changes], tell: Tell = lambda done: None
 ) -> bytes:
     """What a payload holds after its configuration."""
-    head = wire.signed(scale.low) + wire.varint(scale.step - 1) + wire.varint(scale.bits)
+    head = encode_scale(scale)
     if not scale.bits:
         return head
     encoder, networks = RangeEncoder(), []
@@ -97,13 +123,9 @@ class CodedSamples:
 
     def __init__(self, config: ContextConfig, cursor: wire.Cursor, grid: Grid):
         self._config, self._grid = config, grid
-        low = cursor.signed()
-        step, bits = cursor.varint() + 1, cursor.varint()
-        if bits > MAX_BITS or step > MAX_STEP or abs(low) > MAX_STEP:
-            raise CorruptFile(f"exact samples of {bits} bits, {step} apart from {low} on")
-        self._scale = Scale(low, step, bits)
+        self._scale = decode_scale(cursor)
         self._stream = cursor.take(cursor.remaining)
-        if not bits and self._stream:
+        if not self._scale.bits and self._stream:
             raise CorruptFile(f"{len(self._stream)} bytes follow samples that are all alike")
 
     @functools.cached_property

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.page_decoder import read_varint
 from tests.page_latents import Curve
 from tests.page_stream import PAGE, Damaged, Stream, between, clip
 
@@ -308,11 +309,27 @@ def read_plane(stream: Stream, planes: Planes, plane: int, bits: int, network: l
             values[z + 1, b + height :] = values[z + 1, b + height - 1]
 
 
-def exact_samples(
-    prior: int, low: int, step: int, bits: int, data: bytes, shape: tuple[int, ...], channels: int
-) -> np.ndarray:
-    """Samples (*shape, channels) of a payload of architecture 25, whose numbers before the stream were read."""
+def exact_samples(payload: bytes, shape: tuple[int, ...], channels: int) -> np.ndarray:
+    """Samples (*shape, channels) of a payload of architecture 25."""
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        value, at = read_varint(payload, at)
+        return value
+
+    prior, low, step, q = varint(), varint(), varint() + 1, varint()
+    low = (low >> 1) ^ -(low & 1)
+    bits, listed = q // 2, [0]
+    if q % 2:
+        for _ in range(between(q // 2, 2, 1 << 24) - 1):
+            listed.append(listed[-1] + varint() + 1)
+        bits = next(b for b in range(25) if len(listed) <= 1 << b)
     between(bits, 0, 24)
+    between(low, -(1 << 32), 1 << 32)
+    between(step, 1, 1 << 32)
+    between(step * (listed[-1] if q % 2 else (1 << bits) - 1), 0, 1 << 32)
+    data = payload[at:]
     if not bits:
         if data:
             raise Damaged("bytes follow")
@@ -335,4 +352,7 @@ def exact_samples(
     b, c = planes.rows, planes.columns
     inner = planes.values[:, 1:, b : b + planes.shape[1], c : c + planes.shape[2]].reshape(channels, *shape)
     order = [1, 0, *range(2, channels)] if channels >= 3 else list(range(channels))
-    return np.moveaxis(inner[np.argsort(order)].astype(np.int64) * step + low, 0, -1)
+    multiples = inner[np.argsort(order)].astype(np.int64)
+    if q % 2:
+        multiples = np.array(listed)[np.minimum(multiples, len(listed) - 1)]
+    return np.moveaxis(multiples * step + low, 0, -1)
