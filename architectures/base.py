@@ -20,7 +20,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 Axes = tuple[Float[np.ndarray, " n"], ...]
 """Positions along each grid axis, in samples: sample i has its centre at i. Their outer product is what is evaluated.
@@ -54,6 +54,10 @@ class Config(abc.ABC):
     grid_wise: ClassVar[bool] = False
     """Whether fits take sub-grids, positions along each axis, rather than single positions: where a network makes those
     for much less.
+    """
+    exact: ClassVar[bool] = False
+    """Whether what it decodes to are the samples that were compressed, bit by bit: then `exact_samples` gives them, and
+    its files are lossless ones.
     """
     extra_settings: ClassVar[tuple[str, ...]] = ()
     """Settings that `solve` takes besides fields: what fields follow from."""
@@ -181,6 +185,10 @@ class Representation(Trainable):
         """Evaluates on the outer product of `axes`, in normalised units (0 to 1). Memory is bounded by the result and
         blocks.
         """
+
+    def exact_samples(self) -> Int[np.ndarray, "*grid channels"]:
+        """All samples of the grid in the units of the signal, where `Config.exact` promises them."""
+        raise TypeError(f"{type(self).__name__} is not exact")
 
 
 def parameters(module: eqx.Module) -> list[Float[Array, "..."]]:

@@ -16,11 +16,13 @@ from typing import BinaryIO, Self, cast
 from . import wire
 from .container import CRC_BYTES, MAX_HEAD_BYTES, check_start, checksum, naming
 from .errors import CorruptFile, InrzipError
-from .header import COLLECTION, FIXED_BYTES, KIND_MASK, MAGIC, VERSION
+from .header import COLLECTION, FIXED_BYTES, KIND_MASK, MAGIC, VERSION, VERSIONS
 from .open_file import OpenFile, Source, open_regular, opened
 
 MAX_MEMBERS = 1 << 20
 MAX_NAME_BYTES = 255
+FIRST_VERSION = 4
+"""Format version that had collections first."""
 LEAST_BYTES = 2
 """What a member takes in the index: the lengths of its name and of itself."""
 _BARRED = frozenset("/\\")
@@ -205,7 +207,8 @@ class CollectionFile(OpenFile):
             start, left = start + len(piece), left - len(piece)
 
     def _open_index(self, start: bytes) -> None:
-        if start[FIXED_BYTES - 1] or start[3] != VERSION << 4 | COLLECTION:
+        known = [version << 4 | COLLECTION for version in VERSIONS if version >= FIRST_VERSION]
+        if start[FIXED_BYTES - 1] or start[3] not in known:
             raise CorruptFile("is a collection of a form that this version does not know; update inrzip")
         cursor = wire.Cursor(start, FIXED_BYTES)
         length = cursor.varint()

@@ -18,7 +18,7 @@ from inrzip.architectures.base import Grid
 from inrzip.architectures.nirvana import NirvanaConfig
 from inrzip.architectures.pfnr import PfnrConfig
 
-from . import __version__, media, plan
+from . import __version__, exact, media, plan
 from .checkpoint import Checkpoint
 from .collection import usable_name
 from .compilation import prepare
@@ -35,6 +35,7 @@ from .measure import measure
 from .network import count_parameters
 from .progress import ProgressCallback
 from .psnr_goal import WINDOW_DB
+from .reader import Reader
 from .recipes import Recipe, check_settings, choose_recipe, parse_settings
 from .segment import Task, make_examples
 from .signal import AudioTrack, Kind, ShapeSignal, Signal, Spec
@@ -58,7 +59,7 @@ AudioMode = Literal["copy", "inr", "drop"]
 @dataclasses.dataclass(frozen=True)
 class CompressReport:
     """What `compress` did. `bytes` is the size of the file on disk, or of the member of a file of several signals;
-    `quality` is that of what was decoded from it.
+    `quality` is that of what was decoded from it. `lossless`: all samples were decoded, and are those of the original.
     """
 
     path: Path
@@ -72,6 +73,7 @@ class CompressReport:
     note: str | None
     resumed: bool
     stopped_early: bool
+    lossless: bool = False
 
     def to_json(self) -> dict[str, object]:
         """All fields as plain values."""
@@ -92,6 +94,7 @@ def compress(
     time_limit: float | None = None,
     audio: AudioMode = "copy",
     settings: Mapping[str, str] | None = None,
+    lossless: bool = False,
     kind: str | Kind | None = None,
     member: str | None = None,
     append: bool = False,
@@ -108,6 +111,8 @@ def compress(
     `quality` 0 to 100 (default 50), `target_size` in bytes, `target_bpp` in bits for a pixel, voxel or sound sample, or
     `target_psnr` in dB: at most one. `recipe` and `codec`: names that `inrzip recipes` lists. `effort` 1 to 9, or
     `time_limit` in seconds. `audio`: what becomes of a video's sound. `settings`: fields of the recipe's configuration.
+    `lossless`: every sample comes back bit by bit, on every machine, which is checked before the file gets its name; a
+    quality or PSNR then is that of the recipe's prediction, and there is no target size.
     `stop` is asked about once a second; once it is true, the best so far is written. An interrupted run leaves a
     `.part` file, from which the same call goes on. Raises InrzipError.
     """
@@ -121,24 +126,26 @@ def compress(
     signal = media.read_signal(source, kind=Kind[kind.upper()] if isinstance(kind, str) else kind)
     request.check(signal.spec)
     check_spec(signal.spec)
-    chosen = choose_recipe(recipe, signal.spec)
+    chosen = choose_recipe(recipe, signal.spec, lossless)
+    lossless = lossless or chosen.architecture.exact
+    request = plan_lossless(request, signal.spec) if lossless else request
     numbers = parse_settings(settings or {})
     check_settings(numbers, chosen)
     weight_codec = choose_codec(codec, chosen)
     pool = None
     if chosen.architecture is PfnrConfig:
         pool = target.pool(Grid(signal.spec.shape, signal.spec.channels), numbers)
-    options = (request, chosen, weight_codec.name, numbers, audio, signal.spec, target.identity())
+    options = (request, chosen, weight_codec.name, numbers, audio, signal.spec, lossless, target.identity())
     checkpoint = Checkpoint(output, _fingerprint(source, options))
     try:
         job = Job(checkpoint, progress, stop)
         job.tell("reading")
-        tracks = _sound(source, signal, audio, request, job)
+        tracks = _sound(source, signal, audio, request, lossless, job)
         deadline = None if time_limit is None else time.monotonic() + time_limit - checkpoint.seconds
         data, n_parameters, notes = encode_signal(
-            signal, request, chosen, weight_codec, numbers, tracks, job, deadline, pool
+            signal, request, chosen, weight_codec, numbers, tracks, job, deadline, pool, lossless
         )
-        target.write(data)
+        target.write(data, (lambda reader: _same(signal, reader, job)) if lossless else None)
         checkpoint.remove()
     except KeyboardInterrupt:
         checkpoint.remove()
@@ -160,7 +167,27 @@ def compress(
         note=_note(request, signal.spec, notes, len(data), measured),
         resumed=checkpoint.resumed,
         stopped_early=job.stopping,
+        lossless=lossless,
     )
+
+
+def plan_lossless(request: plan.Request, spec: Spec) -> plan.Request:
+    """What a lossless file's networks are to reach. Raises InrzipError where there is no such file."""
+    exact.check_lossless(spec)
+    return plan.for_lossless(request, spec)
+
+
+def _same(signal: Signal, reader: Reader, job: Job) -> None:
+    """Raises InrzipError unless what a file decodes to are the samples of `signal`, all of them."""
+    job.share = (FITTING_SHARE[1], 1.0)
+    row = 0
+    for part in reader.parts():
+        if not np.array_equal(part, signal.read(row, row + len(part))):
+            raise InrzipError(
+                f"{reader.container.name}: does not decode to the original; this is a bug, please report it"
+            )
+        row += len(part)
+        job.tell("checking", row / signal.spec.shape[0])
 
 
 def encode_signal(
@@ -173,9 +200,10 @@ def encode_signal(
     job: Job,
     deadline: float | None,
     pool: Pool | None = None,
+    lossless: bool = False,
 ) -> tuple[bytes, int, list[str]]:
     """The file's bytes, the number of parameters in it, and remarks on segments that missed their goal. `pool`: weights
-    of earlier videos that it may use.
+    of earlier videos that it may use. `lossless`: its samples are to be those of `signal`.
     """
     header = Header(signal.spec, recipe.architecture.number, plan.segment_length(signal.spec, recipe, settings))
     bounds = [header.segment_bounds(i) for i in range(header.n_segments)]
@@ -195,7 +223,27 @@ def encode_signal(
         notes = list(job.checkpoint.notes.values())
     job.label = ""
     counts = [count_parameters(p, header.architecture, grid) for p, grid in zip(payloads, grids, strict=True)]
+    if lossless:
+        header = dataclasses.replace(header, lossless=True)
+        payloads = _exact_payloads(signal, header, payloads, recipe, pool, job)
     return write_container(header, payloads, tracks), sum(counts), notes
+
+
+def _exact_payloads(
+    signal: Signal, header: Header, networks: Sequence[bytes], recipe: Recipe, pool: Pool | None, job: Job
+) -> list[bytes]:
+    """The payloads of a lossless file: those of its networks, and what its samples are besides what these decode to."""
+    lossy = write_container(dataclasses.replace(header, lossless=False), networks)
+    earlier = None if pool is None else (lambda before: pool)
+    payloads = []
+    job.share = (FITTING_SHARE[1], 1.0)
+    with Reader(lossy, None, earlier=earlier) as reader:
+        for i, network in enumerate(networks):
+            job.tell("coding residuals", 0.5 * i / len(networks))
+            samples = signal.read(*header.segment_bounds(i))
+            part = exact.encode_part(samples, reader.segment(i), recipe.architecture, signal.spec)
+            payloads.append(exact.join(network, part))
+    return payloads
 
 
 def _encode_one_by_one(
@@ -281,7 +329,9 @@ def _shape_examples(signal: ShapeSignal, recipe: Recipe) -> ScatteredPoints:
     return ScatteredPoints(positions, spec.normalise(distances)[:, None], recipe.batch_size)
 
 
-def _sound(source: Path, signal: Signal, mode: AudioMode, request: plan.Request, job: Job) -> list[AudioTrack]:
+def _sound(
+    source: Path, signal: Signal, mode: AudioMode, request: plan.Request, lossless: bool, job: Job
+) -> list[AudioTrack]:
     """The sound of a video as a track: its own packets, or coded as a signal of its own."""
     if signal.spec.kind != Kind.VIDEO or mode == "drop":
         return []
@@ -298,8 +348,10 @@ def _sound(source: Path, signal: Signal, mode: AudioMode, request: plan.Request,
     deadline = None if request.time_limit is None else time.monotonic() + SOUND_SHARE * request.time_limit
     inner = Job(Checkpoint(None, ""), None, lambda: job.stopping)
     job.tell("fitting", detail="sound")
-    recipe = choose_recipe(None, sound.spec)
-    data, _, _ = encode_signal(sound, mine, recipe, choose_codec(None, recipe), {}, [], inner, deadline)
+    lossless = lossless and sound.spec.dtype.kind != "f"  # sound that was decoded from a lossy format may be floats
+    recipe = choose_recipe(None, sound.spec, lossless)
+    codec = choose_codec(None, recipe)
+    data, _, _ = encode_signal(sound, mine, recipe, codec, {}, [], inner, deadline, lossless=lossless)
     return [AudioTrack("inr", data)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from inrzip.architectures.base import Grid
@@ -54,18 +54,26 @@ class Destination:
                 return None
             return members.pool(last).following(len(members) - last, grid, settings)
 
-    def write(self, data: bytes) -> None:
-        """Writes the file, with what was there; at once or not at all. Raises InrzipError."""
+    def write(self, data: bytes, check: Callable[[Reader], None] | None = None) -> None:
+        """Writes the file, with what was there; at once or not at all. `check` is shown what lies on the disk before it
+        gets its name, and raises if that is not to be. Raises InrzipError.
+        """
         with atomic_output(self.path, self._overwrite or self._append) as temporary:
-            if self._member is None:
-                temporary.write_bytes(data)
-            elif not self._append:
-                write_collection(temporary, [(self._member, data)])
-            else:
-                with CollectionFile.open(self.path) as there:
-                    if there.entries != self._entries:
-                        raise InrzipError(f"{self.path}: was changed meanwhile; append again")
-                    write_collection(temporary, [(self._member, data)], there)
+            self._write(temporary, data)
+            if check is not None:
+                with Collection(temporary, None) as members, members[len(members) - 1] as reader:
+                    check(reader)
+
+    def _write(self, temporary: Path, data: bytes) -> None:
+        if self._member is None:
+            temporary.write_bytes(data)
+        elif not self._append:
+            write_collection(temporary, [(self._member, data)])
+        else:
+            with CollectionFile.open(self.path) as there:
+                if there.entries != self._entries:
+                    raise InrzipError(f"{self.path}: was changed meanwhile; append again")
+                write_collection(temporary, [(self._member, data)], there)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Reader]:

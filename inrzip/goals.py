@@ -7,9 +7,11 @@ parameters -> code.
 from __future__ import annotations
 
 from inrzip.architectures.base import Representation
+from inrzip.architectures.context import ContextConfig
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.motion import MotionConfig
 
+from .context_encoder import encode_exactly
 from .errors import InrzipError
 from .grid_goals import encode_picture
 from .job import Job
@@ -52,6 +54,8 @@ def encode_segment(task: Task, goal: Goal, job: Job) -> Coded:
         return encode_picture(task, goal, job)
     if task.recipe.architecture is MotionConfig:
         return encode_film(task, goal, job)
+    if task.recipe.architecture is ContextConfig:
+        return encode_exactly(task, job)
     if goal.psnr_db is None:
         return Coded(encode_to_size(task, goal.size, job))
     return encode_to_psnr(task, goal.size, goal.psnr_db, job)

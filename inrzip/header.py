@@ -24,11 +24,13 @@ from .limits import (
 from .signal import SAMPLE_TYPES, Kind, MetaValue, Spec
 
 MAGIC = b"\x8dIZ"
-VERSION = 4
-VERSIONS = (1, 2, 3, 4)
-"""What this package reads; it writes the last. They differ in the weight stream (see `inrzip.codecs.weights`), and in
-large pictures of latent grids (`inrzip.grid_payload`).
+VERSION = 5
+VERSIONS = (1, 2, 3, 4, 5)
+"""What this package reads; it writes the last. They differ in the weight stream (see `inrzip.codecs.weights`), in large
+pictures of latent grids (`inrzip.grid_payload`), and in what the header may say.
 """
+LOSSLESS_FROM = 5
+"""Format version that had lossless files first."""
 FIXED_BYTES = 5  # magic, version and kind, sample type and flags
 
 # Byte 3: version in the high half, then one flag, then the kind.
@@ -45,7 +47,8 @@ CHANNELS_FOLLOW = 3
 HIGH_SHIFT, HIGH_MASK = 0, 0x03
 LOW_SHIFT, LOW_MASK = 2, 0x07
 HAS_META = 0x20
-RESERVED_EXTRAS = 0xC0
+LOSSLESS = 0x40
+RESERVED_EXTRAS = 0x80
 
 SPELLED_OUT = 0  # the key number of a metadata key that has none
 
@@ -62,12 +65,14 @@ class Header:
     - `architecture`: the registered number (0 to 255) of the network's architecture; opaque here.
     - `segment_length`: rows of axis 0 that one segment holds, at least 1; more than `spec.shape[0]` is taken as that.
     - `version`: of the file format.
+    - `lossless`: whether segments decode to the samples of the original, bit by bit (see `inrzip.exact`).
     """
 
     spec: Spec
     architecture: int
     segment_length: int
     version: int = VERSION
+    lossless: bool = False
 
     def __post_init__(self) -> None:
         check_spec(self.spec)
@@ -108,7 +113,7 @@ def encode_header(header: Header, index: Index | None) -> bytes:
 
     Raises `UnsupportedSignal` for metadata or an index beyond the format's limits."""
     spec = header.spec
-    extras = _encode_extras(spec)
+    extras = _encode_extras(spec, header.lossless)
     code = CHANNEL_CODES.index(spec.channels) if spec.channels in CHANNEL_CODES else CHANNELS_FOLLOW
     third = header.version << 4 | (USUAL_FORMAT if _has_usual_format(spec) else 0) | spec.kind
     fourth = SAMPLE_TYPES.index(spec.sample_type) << 4 | (INDEXED if index else 0) | (EXTRAS if extras else 0) | code
@@ -126,14 +131,14 @@ def _has_usual_format(spec: Spec) -> bool:
     return spec.meta.get("format") == USUAL_FORMATS[spec.kind]
 
 
-def _encode_extras(spec: Spec) -> bytes:
+def _encode_extras(spec: Spec, lossless: bool) -> bytes:
     low_default, high_default = DEFAULT_RANGES[spec.sample_type]
     low_form, low = wire.encode_number(float(spec.low), low_default)
     high_form, high = wire.encode_number(float(spec.high), high_default)
     if low and spec.low == -spec.high:
         low_form, low = wire.MINUS_HIGH, b""
     meta = _encode_meta({k: v for k, v in spec.meta.items() if k != "format" or not _has_usual_format(spec)})
-    flags = low_form << LOW_SHIFT | high_form << HIGH_SHIFT | (HAS_META if meta else 0)
+    flags = low_form << LOW_SHIFT | high_form << HIGH_SHIFT | (HAS_META if meta else 0) | (LOSSLESS if lossless else 0)
     return bytes([flags]) + low + high + meta if flags else b""
 
 
@@ -187,10 +192,10 @@ def decode_header(head: bytes) -> tuple[Header, Index | None, int]:
     indexed = bool(head[4] & INDEXED)
     if indexed:
         cursor.varint()  # the head's length, by which the caller cut `head`
-    spec, architecture = _decode_spec(head[3], head[4], cursor)
+    spec, architecture, lossless = _decode_spec(head[3], head[4], cursor)
     segment_length = cursor.varint() + 1 if indexed else MAX_DIMENSION
     try:
-        header = Header(spec, architecture, segment_length, head[3] >> 4)
+        header = Header(spec, architecture, segment_length, head[3] >> 4, lossless)
     except UnsupportedSignal as error:  # a spec that no writer would have written
         raise CorruptFile(str(error)) from error
     if indexed and header.segment_length != segment_length:
@@ -198,7 +203,7 @@ def decode_header(head: bytes) -> tuple[Header, Index | None, int]:
     return header, _decode_index(header, cursor) if indexed else None, cursor.position
 
 
-def _decode_spec(third: int, fourth: int, cursor: wire.Cursor) -> tuple[Spec, int]:
+def _decode_spec(third: int, fourth: int, cursor: wire.Cursor) -> tuple[Spec, int, bool]:
     if fourth >> 4 >= len(SAMPLE_TYPES):
         raise CorruptFile(f"sample type {fourth >> 4}, which this version does not know")
     if third & KIND_MASK not in list(Kind):
@@ -211,24 +216,33 @@ def _decode_spec(third: int, fourth: int, cursor: wire.Cursor) -> tuple[Spec, in
         raise CorruptFile(f"a volume of {rank} axes; at most {MAX_RANK} are possible")
     shape = tuple(cursor.varint() + 1 for _ in range(rank))
     architecture = cursor.byte()
-    low, high, meta = _decode_extras(cursor, sample_type) if fourth & EXTRAS else (*DEFAULT_RANGES[sample_type], {})
+    low, high = DEFAULT_RANGES[sample_type]
+    meta: dict[str, MetaValue] = {}
+    lossless = False
+    if fourth & EXTRAS:
+        low, high, meta, lossless = _decode_extras(cursor, sample_type, third >> 4)
     if third & USUAL_FORMAT:
         if "format" in meta:
             raise CorruptFile("metadata `format` is given twice")
         meta["format"] = USUAL_FORMATS[kind]
-    return Spec(kind, shape, channels, sample_type, low, high, meta), architecture
+    return Spec(kind, shape, channels, sample_type, low, high, meta), architecture, lossless
 
 
-def _decode_extras(cursor: wire.Cursor, sample_type: str) -> tuple[float, float, dict[str, MetaValue]]:
+def _decode_extras(
+    cursor: wire.Cursor, sample_type: str, version: int
+) -> tuple[float, float, dict[str, MetaValue], bool]:
+    """`low`, `high`, the metadata, and whether the file is lossless."""
     flags = cursor.byte()
-    if not flags or flags & RESERVED_EXTRAS:
+    reserved = RESERVED_EXTRAS if version >= LOSSLESS_FROM else RESERVED_EXTRAS | LOSSLESS
+    if not flags or flags & reserved:
         raise CorruptFile(f"header flags {flags:#04x}, which this version does not know")
     low_form, high_form = flags >> LOW_SHIFT & LOW_MASK, flags >> HIGH_SHIFT & HIGH_MASK
     low_default, high_default = DEFAULT_RANGES[sample_type]
     mirrored = low_form == wire.MINUS_HIGH
     low = 0.0 if mirrored else wire.decode_number(cursor, low_form, low_default)
     high = wire.decode_number(cursor, high_form, high_default)
-    return -high if mirrored else low, high, _decode_meta(cursor) if flags & HAS_META else {}
+    meta = _decode_meta(cursor) if flags & HAS_META else {}
+    return -high if mirrored else low, high, meta, bool(flags & LOSSLESS)
 
 
 def _decode_meta(cursor: wire.Cursor) -> dict[str, MetaValue]:

@@ -90,6 +90,7 @@ def _facts(reader: Reader) -> dict[str, object]:
         "channels": spec.channels,
         "sample_type": spec.sample_type,
         "range": [spec.low, spec.high],
+        "lossless": reader.lossless,
     }
     if spec.kind != Kind.SHAPE:
         facts["bpp"] = 8 * container.size / math.prod(spec.shape)
@@ -112,7 +113,7 @@ def _network_facts(reader: Reader) -> dict[str, object]:
     for i in reversed(range(header.n_segments)):
         start, stop = header.segment_bounds(i)
         grid = Grid((stop - start, *reader.spec.shape[1:]), reader.spec.channels)
-        payload = reader.container.segment(i)
+        payload = reader.payload(i)
         n_parameters += count_parameters(payload, header.architecture, grid)
     config = decode_config(architecture, wire.Cursor(payload), grid)
     return {"architecture": describe(config), "parameters": n_parameters}

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from inrzip.architectures import motion
+from inrzip.architectures import context, motion
 from inrzip.architectures.base import POINT_BLOCKS, Config, Grid, Representation, parameters
+from inrzip.architectures.context import ContextConfig, ExactSamples
 from inrzip.architectures.grid import GridConfig, LatentGrid, decoding_memory
 from inrzip.architectures.motion import Film, MotionConfig
 from inrzip.architectures.nirvana import NirvanaConfig
@@ -25,6 +26,7 @@ from inrzip.codecs.uniform import quantise
 from inrzip.codecs.weights import QuantisedTensor, decode_tensors, encode_tensors
 
 from . import grid_preview, wire
+from .context_payload import CodedSamples
 from .errors import CorruptFile, LimitExceeded
 from .grid_payload import Picture, has_preview, is_tiled
 from .header import VERSION
@@ -98,6 +100,9 @@ def decode_network(
     if isinstance(config, MotionConfig):
         _check_memory(motion.decoding_memory(grid), max_memory)
         return Film(grid, CodedFrames(config, cursor, grid, version))
+    if isinstance(config, ContextConfig):
+        _check_memory(context.decoding_memory(grid), max_memory)
+        return ExactSamples(grid, CodedSamples(config, cursor, grid))
     if isinstance(config, NirvanaConfig) and config.chain:
         raise CorruptFile("it holds changes of the segment before, and cannot be decoded on its own")
     if isinstance(config, PfnrConfig) and config.before:

@@ -171,6 +171,7 @@ def _append_parser() -> _Parser:
 def _add_how_to_compress(parser: _Parser) -> None:
     _add_rate(parser.add_argument_group("how good, or how small (one of these)").add_mutually_exclusive_group())
     _add_effort(parser.add_argument_group("how long").add_mutually_exclusive_group())
+    parser.add_argument("--lossless", action="store_true", help="keep every bit; this is checked, and costs bytes")
     how = parser.add_argument_group("how")
     how.add_argument("--recipe", metavar="NAME", help="see `inrzip recipes` (default: chosen by kind)")
     how.add_argument("--codec", metavar="NAME", help="how weights are coded, see `inrzip recipes` (default: auto)")

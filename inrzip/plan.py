@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from inrzip.architectures.base import Grid
+from inrzip.architectures.context import SEGMENT_SAMPLES, ContextConfig
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.grid_kernels import library
 from inrzip.architectures.motion import MotionConfig, frames_of_segment
@@ -40,10 +41,14 @@ FILM_STEPS = (60, 100, 160, 260, 420, 700, 1100, 1800, 3000)
 """The same for each picture of a video of `FILM_PIXELS`, all frames together."""
 FILM_PIXELS = 2_500_000
 FILM_STEPS_RANGE = (0.3, 3.0)
+CONTEXT_STEPS = (0, 100, 250, 500, 1000, 2000, 4000, 8000, 16000)
+"""Steps of the networks of exact samples, for each effort."""
 UNBOUNDED_STEPS = 1_000_000
 """With a time limit, the clock ends a fit."""
 QUALITY_RANGE = (0.0, 100.0)
 DEFAULT_QUALITY = 50.0
+LOSSLESS_QUALITY = {Kind.IMAGE: 50.0, Kind.VIDEO: 50.0, Kind.AUDIO: 50.0, Kind.VOLUME: 50.0}
+"""Of the prediction in a lossless file."""
 QUALITY_OCTAVE = 12.5
 """Points of --quality that double the size."""
 BPP_AT_QUALITY_50 = {Kind.IMAGE: 0.5, Kind.VIDEO: 0.02, Kind.AUDIO: 1.0, Kind.VOLUME: 0.5}
@@ -87,6 +92,17 @@ class Request:
             raise InrzipError("a shape has no pixels to count bits for; use --quality or --target-size")
 
 
+def for_lossless(request: Request, spec: Spec) -> Request:
+    """What a lossless file's networks are to reach where the user says nothing of it. Raises InrzipError for targets
+    that no lossless file has.
+    """
+    if request.target_size is not None or request.target_bpp is not None:
+        raise InrzipError("a lossless file is as large as it has to be; leave the target out (or --lossless)")
+    if request.quality is None and request.target_psnr is None:
+        return dataclasses.replace(request, quality=LOSSLESS_QUALITY[spec.kind])
+    return request
+
+
 def total_bytes(request: Request, spec: Spec) -> int:
     """The size to aim at, of the whole file; with a target PSNR, the first guess."""
     if request.target_size is not None:
@@ -108,6 +124,8 @@ def segment_length(spec: Spec, recipe: Recipe, settings: Mapping[str, int] | Non
     NIRVANA, the frames of a group, which are a setting; with PFNR, all.
     """
     n = spec.shape[0]
+    if recipe.architecture is ContextConfig:
+        return _even(n, max(1, SEGMENT_SAMPLES * n // spec.n_samples))
     if spec.kind in (Kind.SHAPE, Kind.IMAGE) or recipe.architecture is PfnrConfig:
         return n
     if spec.kind == Kind.AUDIO:
@@ -141,6 +159,9 @@ def split_budget(size: int, weights: Sequence[int]) -> list[int]:
 
 def schedule(request: Request, recipe: Recipe, examples: Examples) -> Schedule:
     """Steps for an effort: as many for every point set; for frames, also enough epochs."""
+    if recipe.architecture is ContextConfig:
+        most = request.effort if request.time_limit is None else EFFORT_RANGE[1]
+        return Schedule(CONTEXT_STEPS[most - 1], recipe.peak)
     if request.time_limit is not None:
         return Schedule(UNBOUNDED_STEPS, recipe.peak)
     if recipe.architecture is GridConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,11 +13,12 @@ from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
 from inrzip.architectures.base import Axes, Grid, Representation
+from inrzip.architectures.context import ExactSamples
 from inrzip.architectures.grid import GridConfig, LatentGrid
 from inrzip.architectures.nirvana import NirvanaConfig
 from inrzip.architectures.pfnr import PfnrConfig
 
-from . import grid_preview, memory
+from . import exact, grid_preview, memory
 from .compilation import prepare
 from .container import Container, naming
 from .errors import CorruptFile, InrzipError
@@ -25,6 +27,7 @@ from .group_chain import ChainReader
 from .indexing import Seconds, listed, positions, positions_of, samples_in, scaled_size
 from .network import decode_network
 from .open_file import Closing, Source
+from .recipes import ARCHITECTURES
 from .scaled import Scaled
 from .segment_cache import Cache
 from .signal import AudioTrack, Kind, Mesh, MetaValue, Spec
@@ -52,6 +55,12 @@ class _Plan:
     def sizes(self) -> tuple[int, ...]:
         """The shape of the result."""
         return tuple(len(axis) // factor for axis, factor in zip(self.axes, self.factors, strict=True))
+
+    @property
+    def on_samples(self) -> bool:
+        """Whether all positions are those of samples, so that nothing is in between or averaged."""
+        whole = all(bool((axis == np.rint(axis)).all()) for axis in self.axes)
+        return whole and self.preview is None and all(factor == 1 for factor in self.factors)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,9 +102,10 @@ class Reader(Closing):
         self._container = Container.open(source, name, partial=partial)
         self._earlier = earlier or _nothing_earlier
         self._max_memory = max_memory
-        self._kept = Cache(cache_bytes)
+        self._kept = Cache(cache_bytes, _memory_of)
+        self._exact = Cache(cache_bytes, _size_of)
         container = self._container
-        self._chain = ChainReader(container.segment, self._grid, container.name, max_memory, container.header.version)
+        self._chain = ChainReader(self.payload, self._grid, container.name, max_memory, container.header.version)
 
     @property
     def spec(self) -> Spec:
@@ -119,6 +129,11 @@ class Reader(Closing):
     def meta(self) -> Mapping[str, MetaValue]:
         """Facts of the signal, such as `rate`; see `Spec`."""
         return self.spec.meta
+
+    @property
+    def lossless(self) -> bool:
+        """Whether all samples are those of the original, bit by bit."""
+        return self._container.header.lossless and not self._container.cut
 
     @property
     def container(self) -> Container:
@@ -213,31 +228,59 @@ class Reader(Closing):
         """The network of one segment, its weights decoded; raises CorruptFile or LimitExceeded."""
         return self._kept.get(index, lambda: self._decode(index))
 
+    def payload(self, index: int) -> bytes:
+        """The bytes of one segment's network. Raises CorruptFile."""
+        payload = self._container.segment(index)
+        if not self._container.header.lossless:
+            return payload
+        with self._naming(index):
+            return exact.split(payload, self._container.cut)[0]
+
+    def exact_samples(self, index: int) -> Shaped[ndarray, "part *rest channels"]:
+        """All samples of one segment of a lossless file. Raises CorruptFile if they are not those of the original."""
+        return self._exact.get(index, lambda: self._decode_exact(index))
+
+    def _decode_exact(self, index: int) -> Shaped[ndarray, "part *rest channels"]:
+        header, network = self._container.header, self.segment(index)
+        memory.check(exact.decoding_bytes(self._grid(index)), self._max_memory, self._container.name)
+        with self._naming(index):
+            part = exact.split(self._container.segment(index))[1]
+            return exact.decode_part(part, network, ARCHITECTURES[header.architecture], self.spec)
+
+    @contextlib.contextmanager
+    def _naming(self, index: int) -> Iterator[None]:
+        """Puts file and segment before what is wrong with it."""
+        try:
+            yield
+        except InrzipError as error:
+            raise type(error)(f"{self._container.name}: segment {index}: {error}") from error
+
     def _grid(self, index: int) -> Grid:
         """That of one segment."""
         start, stop = self._container.header.segment_bounds(index)
         return Grid((stop - start, *self.spec.shape[1:]), self.spec.channels)
 
     def _decode(self, index: int) -> Representation:
-        header, name, grid = self._container.header, self._container.name, self._grid(index)
+        header, grid = self._container.header, self._grid(index)
         if header.architecture == NirvanaConfig.number:
             return self._chain.network(index)
-        payload = self._container.segment(index)
-        try:
+        payload = self.payload(index)
+        with self._naming(index):
             if header.architecture == PfnrConfig.number:
                 return decode_video(payload, grid, self._earlier, self._max_memory, header.version)[0]
-            return decode_network(
+            network = decode_network(
                 payload, header.architecture, grid, self._max_memory, header.version, self._container.cut
             )
-        except InrzipError as error:
-            raise type(error)(f"{name}: segment {index}: {error}") from error
+        if isinstance(network, ExactSamples):
+            network = dataclasses.replace(network, low=self.spec.low, high=self.spec.high)
+        return network
 
     def pool(self) -> Pool:
         """The weights that videos in sequence use up to this one. Raises CorruptFile."""
         header, name = self._container.header, self._container.name
         if header.architecture != PfnrConfig.number or header.n_segments != 1:
             raise CorruptFile(f"{name}: holds no weights that other videos may use")
-        payload, grid = self._container.segment(0), self._grid(0)
+        payload, grid = self.payload(0), self._grid(0)
         try:
             return decode_video(payload, grid, self._earlier, self._max_memory, header.version)[1]
         except InrzipError as error:
@@ -249,7 +292,7 @@ class Reader(Closing):
         if header.architecture != PfnrConfig.number:
             return 0
         with naming(self._container.name):
-            return before_of(self._container.segment(0), self._grid(0))
+            return before_of(self.payload(0), self._grid(0))
 
     def picked(self, places: Sequence[range | Int[ndarray, " n"]], scale: float) -> Shaped[ndarray, "*grid channels"]:
         """Some samples of the signal at a scale: the outer product of their places along each axis."""
@@ -359,7 +402,18 @@ class Reader(Closing):
     def _parts(self, plan: _Plan) -> Iterator[Shaped[ndarray, "part *rest channels"]]:
         rows = self._rows_at_once(plan.sizes, plan.factors)
         for piece in self._pieces(plan.axes[0], plan.factors[0], rows):
-            yield self.spec.quantise(self._values(dataclasses.replace(plan, axes=[piece, *plan.axes[1:]])))
+            part = dataclasses.replace(plan, axes=[piece, *plan.axes[1:]])
+            yield (
+                self._exact_part(part) if self.lossless and part.on_samples else self.spec.quantise(self._values(part))
+            )
+
+    def _exact_part(self, plan: _Plan) -> Shaped[ndarray, "*grid channels"]:
+        """Samples of a lossless file, at places that all lie in one segment."""
+        index = int(self._owners(plan.axes[0][:1])[0])
+        start, _ = self._container.header.segment_bounds(index)
+        places = [np.rint(axis).astype(np.int64) for axis in plan.axes]
+        samples: Shaped[ndarray, "*grid channels"] = self.exact_samples(index)[np.ix_(places[0] - start, *places[1:])]
+        return samples
 
     def _pieces(self, positions: Float[ndarray, " n"], factor: int, rows: int) -> Iterator[Float[ndarray, " m"]]:
         """Cuts positions along the first axis where segments end, and then into pieces of at most `rows` samples."""
@@ -391,6 +445,14 @@ class Reader(Closing):
                 shape = (*result.shape[:axis], result.shape[axis] // factor, factor, *result.shape[axis + 1 :])
                 result = result.reshape(shape).mean(axis + 1)
         return result
+
+
+def _memory_of(segment: Representation) -> int:
+    return segment.held_bytes()
+
+
+def _size_of(samples: Shaped[ndarray, "..."]) -> int:
+    return samples.nbytes
 
 
 def _nothing_earlier(before: int) -> Pool:

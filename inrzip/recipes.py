@@ -15,6 +15,7 @@ from inrzip.architectures.backbones import (
 )
 from inrzip.architectures.base import Config
 from inrzip.architectures.boost import BoostConfig
+from inrzip.architectures.context import ContextConfig
 from inrzip.architectures.enerv import EnervConfig
 from inrzip.architectures.finr import FinrConfig
 from inrzip.architectures.grid import GridConfig
@@ -44,6 +45,7 @@ ARCHITECTURES: Mapping[int, type[Config]] = {
         HnervConfig,
         GridConfig,
         MotionConfig,
+        ContextConfig,
         *BACKBONES,
         HashConfig,
         DohConfig,
@@ -88,6 +90,8 @@ class Recipe:
     bits_per_parameter: float
 
 
+LOSSLESS = "context"
+"""The recipe for lossless files."""
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -96,6 +100,15 @@ RECIPES: Mapping[str, Recipe] = {
         ),
         Recipe(
             "motion", MotionConfig, (Kind.VIDEO,), "grids of frames that were moved (Cool-Chic for videos)", 1.0, 1, 1.0
+        ),
+        Recipe(
+            "context",
+            ContextConfig,
+            (Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.VOLUME),
+            "every sample exactly, from those before it (FNLIC)",
+            3e-3,
+            1,
+            1.0,
         ),
         Recipe("siren", SirenConfig, EVERY_KIND, "coordinate network of sines (SIREN, COIN)", 6e-3, 16384, 5.5),
         Recipe("finer", FinerConfig, EVERY_KIND, "sines of growing frequency (FINER)", 6e-3, 16384, 5.5),
@@ -141,15 +154,17 @@ RECIPES: Mapping[str, Recipe] = {
 }
 
 
-def default_recipe(spec: Spec) -> str:
+def default_recipe(spec: Spec, lossless: bool = False) -> str:
     """The name of the recipe for a signal when the user names none."""
+    if lossless and spec.kind in RECIPES[LOSSLESS].kinds:
+        return LOSSLESS
     return {Kind.IMAGE: "grid", Kind.VIDEO: "motion"}.get(spec.kind, "siren")
 
 
-def choose_recipe(name: str | None, spec: Spec) -> Recipe:
+def choose_recipe(name: str | None, spec: Spec, lossless: bool = False) -> Recipe:
     """The recipe of that name, or the default. Raises InrzipError if there is none, or not for the signal's kind."""
     kind = spec.kind
-    chosen = default_recipe(spec) if name is None else name
+    chosen = default_recipe(spec, lossless) if name is None else name
     if chosen not in RECIPES:
         raise InrzipError(f"recipe {chosen!r} does not exist; there are {', '.join(RECIPES)}")
     recipe = RECIPES[chosen]

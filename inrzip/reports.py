@@ -48,6 +48,8 @@ class CompressReport(Protocol):
     def resumed(self) -> bool: ...
     @property
     def stopped_early(self) -> bool: ...
+    @property
+    def lossless(self) -> bool: ...
     def to_json(self) -> dict[str, object]: ...
 
 
@@ -122,7 +124,7 @@ def compress_text(report: CompressReport, name: str, verbose: bool = False) -> s
         one_line(name),
         format_size(report.bytes),
         _rate_text(report),
-        _main_quality(report.quality),
+        "lossless, checked" if report.lossless else _main_quality(report.quality),
         f"in {format_duration(report.seconds)}",
         f"({', '.join(ways)})" if ways else "",
     ]

@@ -13,7 +13,7 @@ from jaxtyping import Shaped
 from . import plan
 from .checkpoint import Checkpoint
 from .compilation import prepare
-from .compression import encode_signal
+from .compression import encode_signal, plan_lossless
 from .job import Job
 from .limits import check_spec
 from .measure import measure
@@ -54,6 +54,7 @@ def fit(
     effort: int = 5,
     time_limit: float | None = None,
     settings: Mapping[str, int] | None = None,
+    lossless: bool = False,
     progress: ProgressCallback | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Fitted:
@@ -71,12 +72,16 @@ def fit(
     )
     request.check(signal.spec)
     check_spec(signal.spec)
-    chosen = choose_recipe(recipe, signal.spec)
+    chosen = choose_recipe(recipe, signal.spec, lossless)
+    lossless = lossless or chosen.architecture.exact
+    request = plan_lossless(request, signal.spec) if lossless else request
     numbers = dict(settings or {})
     check_settings(numbers, chosen)
     job = Job(Checkpoint(None, ""), progress, stop)
     deadline = None if time_limit is None else begun + time_limit
     weight_codec = choose_codec(codec, chosen)
-    data, n_parameters, _ = encode_signal(signal, request, chosen, weight_codec, numbers, [], job, deadline)
+    data, n_parameters, _ = encode_signal(
+        signal, request, chosen, weight_codec, numbers, [], job, deadline, lossless=lossless
+    )
     reader = Reader(data, max_memory=None)
     return Fitted(data, reader, measure(signal, reader, job), n_parameters, time.monotonic() - begun)

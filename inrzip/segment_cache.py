@@ -6,20 +6,23 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Generic, TypeVar
 
-from inrzip.architectures.base import Representation
+T = TypeVar("T")
 
 
-class Cache:
-    """Segments by number, of at most `limit` bytes together; the one used last is kept however large it is."""
+class Cache(Generic[T]):
+    """Segments by number, of at most `limit` bytes together, as `size` tells; the one used last is kept however large
+    it is.
+    """
 
-    def __init__(self, limit: int):
-        self._limit = limit
+    def __init__(self, limit: int, size: Callable[[T], int]):
+        self._limit, self._size = limit, size
         self._lock = threading.Lock()
-        self._kept: OrderedDict[int, Future[Representation]] = OrderedDict()
+        self._kept: OrderedDict[int, Future[T]] = OrderedDict()
         self._sizes: dict[int, int] = {}
 
-    def get(self, number: int, make: Callable[[], Representation]) -> Representation:
+    def get(self, number: int, make: Callable[[], T]) -> T:
         """The segment of that number; `make` makes it, if it is not there. Threads that want the same one wait for the
         first of them.
         """
@@ -40,7 +43,7 @@ class Cache:
             raise
         made.set_result(segment)
         with self._lock:
-            self._sizes[number] = segment.held_bytes()
+            self._sizes[number] = self._size(segment)
             self._drop()
         return segment
 

@@ -126,6 +126,7 @@ def _call_compress(
             time_limit=opts.time,
             audio=opts.audio,
             settings=dict(opts.settings),
+            lossless=opts.lossless,
             kind=opts.kind,
             progress=progress,
             stop=stop,

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from inrzip.architectures.base import Representation, parameters
+from inrzip.architectures.context import ContextConfig
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.motion import MotionConfig
 from inrzip.architectures.pfnr import PfnrConfig
@@ -281,7 +282,7 @@ CODECS: Mapping[str, WeightCodec] = {
 
 def choose_codec(name: str | None, recipe: Recipe | None = None) -> WeightCodec:
     """The codec of that name; None: `auto`. Raises InrzipError if there is none, or not for the recipe."""
-    if name is not None and recipe is not None and recipe.architecture in (GridConfig, MotionConfig):
+    if name is not None and recipe is not None and recipe.architecture in (GridConfig, MotionConfig, ContextConfig):
         raise InrzipError(f"recipe {recipe.name} codes its networks in its own way; --codec is for recipes like siren")
     chosen = "auto" if name is None else name
     if chosen not in CODECS:

@@ -107,7 +107,7 @@ def members(data: bytes) -> list[tuple[str, bytes]]:
             if data[at - 1] < 128:
                 return value, at
 
-    assert data[:5] == b"\x8d\x49\x5a\x47\x00"
+    assert data[:5] == b"\x8d\x49\x5a\x57\x00"
     length, at = varint(5)
     place = at + length + 4
     assert zlib.crc32(data[: place - 4]) == struct.unpack("<I", data[place - 4 : place])[0]

@@ -34,6 +34,7 @@ class Report:
     note: str | None = None
     resumed: bool = False
     stopped_early: bool = False
+    lossless: bool = False
     shape: tuple[int, ...] = (512, 768, 3)
 
     def to_json(self) -> dict[str, object]:

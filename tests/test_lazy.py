@@ -185,7 +185,7 @@ def test_a_cache_keeps_what_was_used_last() -> None:
 
         cache.get(number, make)
 
-    cache = Cache(30)
+    cache = Cache(30, Held.held_bytes)
     for number in (0, 1, 2, 0, 3, 0, 2, 1):
         get(cache, number)
     assert made == [0, 1, 2, 3, 1]  # 1 was used longest ago when 3 came, and 3 when 1 came back
@@ -196,7 +196,7 @@ def test_a_cache_keeps_what_was_used_last() -> None:
 
 
 def test_a_segment_that_cannot_be_made_is_tried_again() -> None:
-    cache = Cache(30)
+    cache = Cache(30, Held.held_bytes)
 
     def fail() -> Any:
         raise CorruptFile("damaged")
