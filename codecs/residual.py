@@ -146,7 +146,8 @@ class _Run:
         origin = back * plane_step + up * row_step + left * channels
 
         def place(offset: Offset) -> int:
-            return -(offset[0] * plane_step + offset[1] * row_step + offset[2] * channels + offset[3])
+            distance: int = offset[0] * plane_step + offset[1] * row_step + offset[2] * channels + offset[3]
+            return -distance
 
         def table(lists: list[list[int]]) -> Int[ndarray, "channels longest"]:
             longest = 1 + max(map(len, lists))
