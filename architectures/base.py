@@ -105,6 +105,10 @@ class Config(abc.ABC):
         """Numbers that a file has to hold."""
         return sum(leaf.size for leaf in parameters(self.structure(grid)))
 
+    def n_coordinates(self, grid: Grid) -> int:
+        """Numbers that `predict` takes of each point, where it makes samples from positions."""
+        return len(grid.shape)
+
     @classmethod
     def settable(cls) -> tuple[str, ...]:
         """The settings that `solve` takes: fields that are one number, and `extra_settings`."""

@@ -20,10 +20,11 @@ from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
 
 from inrzip.architectures.base import Config, Grid, Representation
+from inrzip.architectures.bits import Bits
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
 from inrzip.codecs.residual import decode_numbers, decode_samples, encode_numbers, encode_samples
 
-from . import wire
+from . import bit_planes, wire
 from .container import CRC_BYTES
 from .errors import CorruptFile, UnsupportedSignal
 from .signal import Kind, Spec
@@ -134,6 +135,8 @@ def encode_part(
     samples: Shaped[ndarray, "*grid channels"], network: Representation, architecture: type[Config], spec: Spec
 ) -> bytes:
     """The exact part of a segment of these samples; `network` is what a decoder makes of its network's payload."""
+    if isinstance(network, Bits):
+        return checksum_of(samples) + bit_planes.encode_part(samples, network, spec)
     if architecture.exact:
         return checksum_of(samples)
     precise = network.precise()
@@ -156,7 +159,10 @@ def decode_part(
     """The samples of a segment, in the signal's sample type. Raises CorruptFile if they are not the original's."""
     cursor = wire.Cursor(part)
     expected = cursor.take(CRC_BYTES)
-    samples = network.exact_samples() if architecture.exact else _decode(cursor, network, spec)
+    if isinstance(network, Bits):
+        samples = bit_planes.decode_part(cursor, network, spec)
+    else:
+        samples = network.exact_samples() if architecture.exact else _decode(cursor, network, spec)
     if cursor.remaining:
         raise CorruptFile(f"{cursor.remaining} bytes follow its samples")
     samples = samples.astype(spec.dtype)
