@@ -227,5 +227,30 @@ def decode(
     return read_samples(stream, p.reshape(values.shape), b) + o
 
 
+def decode_bits(
+    part: bytes, values: Float[ndarray, "*grid bits channels"], low: float
+) -> Int[ndarray, "*grid channels"]:
+    """The same of a network of bits."""
+    *grid, n_bits, channels = values.shape
+    first, position, lengths = part[5], 6, []
+    for _ in range(first, n_bits):
+        length, position = varint(part, position)
+        lengths.append(length)
+    high = np.zeros((*grid, channels), np.int64)
+    for plane, length in zip(range(first, n_bits), lengths, strict=True):
+        stream, bits = Stream(part[position : position + length]), (values[..., plane, :] > 0.5).reshape(-1)
+        position += length
+        n, gaps, at = Numbers(stream).read(), Numbers(stream), -1
+        places = [at := at + gaps.read() + 1 for _ in range(n)]
+        listed = Numbers(stream)
+        for place in places:
+            bits[place] = listed.read()
+        high += bits.reshape(high.shape).astype(np.int64) << plane
+    if first:
+        half = 1 << (n_bits - 1)
+        high = read_samples(Stream(part[position:]), high + ((1 << first) >> 1) - half, n_bits) + half
+    return high + round(low)
+
+
 def crc(samples: Int[ndarray, "..."], sample_type: str) -> bytes:
     return zlib.crc32(samples.astype(f"<{sample_type}").tobytes()).to_bytes(4, "little")
