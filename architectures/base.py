@@ -14,13 +14,15 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import ClassVar, Self, get_type_hints
+from typing import Any, ClassVar, Self, get_type_hints
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
+
+from .precision import double_precision, single_operations, widened
 
 Axes = tuple[Float[np.ndarray, " n"], ...]
 """Positions along each grid axis, in samples: sample i has its centre at i. Their outer product is what is evaluated.
@@ -102,6 +104,10 @@ class Config(abc.ABC):
     def n_parameters(self, grid: Grid) -> int:
         """Numbers that a file has to hold."""
         return sum(leaf.size for leaf in parameters(self.structure(grid)))
+
+    def n_coordinates(self, grid: Grid) -> int:
+        """Numbers that `predict` takes of each point, where it makes samples from positions."""
+        return len(grid.shape)
 
     @classmethod
     def settable(cls) -> tuple[str, ...]:
@@ -186,6 +192,14 @@ class Representation(Trainable):
         blocks.
         """
 
+    def precise(self) -> Float[np.ndarray, "*grid channels"]:
+        """All samples in double precision, in normalised units: what `render` gives, but for float32's rounding."""
+        raise TypeError(f"{type(self).__name__} has no values in double precision")
+
+    def in_single(self) -> set[str]:
+        """What `precise` computes in float32 all the same: names of operations, if there are any."""
+        return set()
+
     def exact_samples(self) -> Int[np.ndarray, "*grid channels"]:
         """All samples of the grid in the units of the signal, where `Config.exact` promises them."""
         raise TypeError(f"{type(self).__name__} is not exact")
@@ -219,6 +233,31 @@ class PointRepresentation(Representation):
             values[start:stop] = np.asarray(predict(self, positions))[: stop - start]
         return values.reshape(*shape, self.grid.channels)
 
+    def precise(self) -> Float[np.ndarray, "*grid channels"]:
+        with double_precision():
+            network, axes = _in_double(self), [np.arange(n, dtype=np.float64) for n in self.grid.shape]
+            values = np.empty((self.grid.n_points, self.grid.channels))
+            for start, stop, block in _blocks(len(values)):
+                index = np.unravel_index(np.minimum(np.arange(start, start + block), len(values) - 1), self.grid.shape)
+                positions = np.stack([axis[i] for axis, i in zip(axes, index, strict=True)], axis=-1)
+                values[start:stop] = np.asarray(predict(network, positions))[: stop - start]
+        return values.reshape(*self.grid.shape, self.grid.channels)
+
+    def in_single(self) -> set[str]:
+        return _in_single(self, (POINT_BLOCKS[0], len(self.grid.shape)))
+
+
+def _in_double(module: Representation) -> Any:
+    """What predicts, with its parameters in double precision and all else made of these."""
+    return widened(module).settled().prepare()[0]
+
+
+def _in_single(module: Representation, shape: tuple[int, ...]) -> set[str]:
+    with double_precision():
+        inputs = jax.ShapeDtypeStruct(shape, jnp.float64)  # type: ignore[no-untyped-call]
+        traced, _, _ = eqx.filter_make_jaxpr(lambda m, x: m.prepare()[0].predict(x))(widened(module).settled(), inputs)
+    return single_operations(traced)
+
 
 class FrameRepresentation(Representation):
     """A function from a frame's time to the whole frame: NeRV and its kin. The grid is (frames, height, width)."""
@@ -234,6 +273,17 @@ class FrameRepresentation(Representation):
             frame = np.asarray(predict(self, np.asarray([time], np.float32)))[0]
             values[i] = resample(frame, rows, columns)
         return values
+
+    def precise(self) -> Float[np.ndarray, "*grid channels"]:
+        values = np.empty((*self.grid.shape, self.grid.channels))
+        with double_precision():
+            network = _in_double(self)
+            for i in range(len(values)):
+                values[i] = np.asarray(predict(network, np.asarray([i], np.float64)))[0]
+        return values
+
+    def in_single(self) -> set[str]:
+        return _in_single(self, (1,))
 
 
 @eqx.filter_jit

@@ -247,8 +247,8 @@ class Enerv(FrameRepresentation):
 
 def _encode_places(rows: int, columns: int, n_frequencies: int) -> Float[Array, "tokens features"]:
     """Each position of the stem by the encoding of its row beside that of its column, row by row."""
-    down = encode_time(jnp.arange(rows, dtype=jnp.float32), rows, n_frequencies)
-    across = encode_time(jnp.arange(columns, dtype=jnp.float32), columns, n_frequencies)
+    down = encode_time(jnp.arange(rows, dtype=float), rows, n_frequencies)
+    across = encode_time(jnp.arange(columns, dtype=float), columns, n_frequencies)
     return jnp.concatenate([jnp.repeat(down, columns, 0), jnp.tile(across, (rows, 1))], -1)
 
 

@@ -115,7 +115,7 @@ def dense(n_in: int, n_out: int, key: PRNGKeyArray) -> tuple[Float[Array, "in ou
 def encode_time(times: Float[Array, " batch"], n_frames: int, n_frequencies: int) -> Float[Array, "batch features"]:
     """NeRV's positional encoding: sin and cos of 1.25^i pi t, with t = (frame + 1/2) / n_frames."""
     t = (times + 0.5) / n_frames
-    angles = t[:, None] * (math.pi * 1.25 ** jnp.arange(n_frequencies, dtype=jnp.float32))
+    angles = t[:, None] * (math.pi * 1.25 ** jnp.arange(n_frequencies, dtype=float))
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 

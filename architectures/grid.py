@@ -92,8 +92,8 @@ def decoding_memory(grid: Grid, tiled: bool) -> int:
 class Picture(Protocol):
     """A coded picture that is decoded as far as it is looked at."""
 
-    def render(self, rows: Span, columns: Span) -> Float[np.ndarray, "rows columns channels"]:
-        """Samples of a region, in normalised units."""
+    def render(self, rows: Span, columns: Span, double: bool = False) -> Float[np.ndarray, "rows columns channels"]:
+        """Samples of a region, in normalised units; `double`: in double precision."""
 
 
 class LatentGrid(Representation):
@@ -120,6 +120,10 @@ class LatentGrid(Representation):
         )
         values = self.picture.render(rows, columns)
         return resample(values, axes[0] - first_row, axes[1] - first_column)
+
+    def precise(self) -> Float[np.ndarray, "*grid channels"]:
+        height, width = self.grid.shape
+        return self.picture.render((0, height), (0, width), double=True)
 
 
 def _span(axis: Float[np.ndarray, " n"], n: int) -> tuple[Span, int]:

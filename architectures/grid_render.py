@@ -104,7 +104,7 @@ def upsample(planes: Planes, taps: Float[ndarray, " taps"], axis: int) -> Planes
 def synthesise(networks: Networks, planes: Planes) -> Float[ndarray, "channels rows columns"]:
     """Samples from all levels at full size, which have `KERNEL_REACH` more rows and columns on all sides."""
     n_levels, height, width = planes.shape
-    values = np.empty((len(networks.narrow_bias), height - 2 * KERNEL_REACH, width - 2 * KERNEL_REACH), np.float32)
+    values = np.empty((len(networks.narrow_bias), height - 2 * KERNEL_REACH, width - 2 * KERNEL_REACH), planes.dtype)
     at_once = max(1, PIXELS_AT_ONCE // width)
     for top in range(0, height - 2 * KERNEL_REACH, at_once):
         bottom = min(top + at_once, height - 2 * KERNEL_REACH)
@@ -118,7 +118,7 @@ def synthesise(networks: Networks, planes: Planes) -> Float[ndarray, "channels r
 
 def _convolve(planes: Planes, kernel: Float[ndarray, "out in 3 3"], bias: Float[ndarray, " out"]) -> Planes:
     _, height, width = planes.shape
-    out = np.empty((len(kernel), height - 2, width - 2), np.float32)
+    out = np.empty((len(kernel), height - 2, width - 2), planes.dtype)
     for o, filters in enumerate(kernel):
         out[o] = bias[o]
         for plane, weights in zip(planes, filters, strict=True):

@@ -125,8 +125,8 @@ def frames_of_segment(grid: Grid) -> int:
 class Frames(Protocol):
     """Frames that are decoded as they are looked at."""
 
-    def frame(self, number: int) -> Float[np.ndarray, "rows columns channels"]:
-        """A frame in normalised units."""
+    def frame(self, number: int, double: bool = False) -> Float[np.ndarray, "rows columns channels"]:
+        """A frame in normalised units; `double`: in double precision."""
 
 
 class Film(Representation):
@@ -155,3 +155,6 @@ class Film(Representation):
                 frame = frame + np.float32(place - number) * (self.frames.frame(number + 1) - frame)
             values[i] = resample(frame, rows, columns)
         return values
+
+    def precise(self) -> Float[np.ndarray, "*grid channels"]:
+        return np.stack([self.frames.frame(i, double=True) for i in range(self.grid.shape[0])])

@@ -149,7 +149,7 @@ class Nirvana(FrameRepresentation):
         """What all frames are made of: the channels of all patches, side by side."""
         rows, columns = self.config.patches(self.grid)
         side = self.config.side()
-        y, x = ((2 * jnp.arange(n, dtype=jnp.float32) + 1) / n - 1 for n in (rows, columns))
+        y, x = ((2 * jnp.arange(n, dtype=float) + 1) / n - 1 for n in (rows, columns))
         values = jnp.stack(jnp.meshgrid(y, x, indexing="ij"), -1).reshape(-1, 2)
         for weight, bias in self.layers[:-1]:
             values = sine(OMEGA_HIDDEN * (values @ weight + bias))

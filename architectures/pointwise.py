@@ -15,6 +15,7 @@ from typing import ClassVar, Self
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .base import Config, Grid, PointRepresentation, solve_width
@@ -90,7 +91,7 @@ def scaled_positions(
 ) -> Float[Array, "dims points"]:
     """Positions in samples as coordinates around 0, an axis of scale 8 from -1 to 1. Features first: faster on CPUs."""
     lengths = jnp.asarray(grid.shape, jnp.float32)
-    factors = jnp.asarray(scales, jnp.float32) / SCALE_UNIT
+    factors = np.asarray(scales, np.float32) / SCALE_UNIT
     return (((2 * positions + 1) / lengths - 1) * factors).T
 
 

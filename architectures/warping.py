@@ -132,6 +132,23 @@ def moved(reference: Frame, field: Field) -> Frame:
     return out
 
 
+def moved_precisely(reference: Frame, field: Field) -> Frame:
+    """What `moved` gives, in double precision."""
+    height, width, _ = reference.shape
+    places = [np.arange(n) * FRACTIONS for n in (height, width)]
+    (top, down), (left, right) = (
+        np.divmod(place + field[axis], FRACTIONS) for axis, place in enumerate((places[0][:, None], places[1][None]))
+    )
+    table = weights().astype(np.float64)
+    out = np.zeros(reference.shape)
+    for i in range(TAPS):
+        row = np.clip(top + i - BEFORE, 0, height - 1)
+        for j in range(TAPS):
+            column = np.clip(left + j - BEFORE, 0, width - 1)
+            out += (table[down, i] * table[right, j])[..., None] * reference[row, column]
+    return out
+
+
 def moved_with_slopes(reference: Plane, field: Float[ndarray, "2 rows columns"]) -> Float[ndarray, "3 rows columns"]:
     """The same of one plane and a field in pixels; and its derivatives by both displacements."""
     out = np.empty((3, *field.shape[1:]), np.float32)

@@ -132,7 +132,7 @@ class Picture:
             ) from None
         self._config, self._groups = config, channel_groups(channels)
         self._order, self._partial = places(shape), partial
-        self._step = np.float32(grid_prior.latent_step(config.tone))
+        self._step = grid_prior.latent_step(config.tone)
         self._planes: dict[int, _Plane] = {}
         self._turn = threading.RLock()
         self._parts: list[list[bytes]] | None = None
@@ -156,24 +156,27 @@ class Picture:
             found[channels] = jax.tree.map(np.subtract, plane.whole, self._mean.networks(self._config.tone, channels))
         return found
 
-    def render(self, rows: Span, columns: Span) -> Float[ndarray, "rows columns channels"]:
-        """Samples of a region, in normalised units."""
+    def render(self, rows: Span, columns: Span, double: bool = False) -> Float[ndarray, "rows columns channels"]:
+        """Samples of a region, in normalised units; `double`: in double precision."""
         if self.preview is not None and self._partial:
             return self._render_corrected(self.preview, rows, columns)
-        values = self._render(rows, columns)
+        values = self._render(rows, columns, double)
         if self._parts is None and not self._partial and self._all_read():
             with self._turn:
                 self._decoder.finish()
         return values
 
-    def _render(self, rows: Span, columns: Span) -> Float[ndarray, "rows columns channels"]:
+    def _render(self, rows: Span, columns: Span, double: bool = False) -> Float[ndarray, "rows columns channels"]:
         values = []
         for number, group in enumerate(self._groups):
             plane = self._plane(number)
             if plane is None:
                 values.append(np.ones((rows[1] - rows[0], columns[1] - columns[0], _count(group)), np.float32))
             else:
-                values.append(grid_render.render(plane.networks, plane.window, self.shape, rows, columns))
+                networks, window = plane.networks, plane.window
+                if double:
+                    networks, window = jax.tree.map(np.float64, networks), plane.precise_window
+                values.append(grid_render.render(networks, window, self.shape, rows, columns))
         return np.concatenate(values, -1)
 
     def _render_corrected(
@@ -182,7 +185,7 @@ class Picture:
         """A region of a picture that was cut short, with the preview's colours where latents are missing."""
         n = grid_preview.halvings(self.shape)
         spans = [grid_preview.aligned(span, n, end) for span, end in zip((rows, columns), self.shape, strict=True)]
-        values = self._render(*spans)
+        values = self._render(spans[0], spans[1])
         (top, bottom), (left, right) = ((start >> n, -(-stop >> n)) for start, stop in spans)
         small = preview.render((top, bottom), (left, right))
         lost = [self._lost(number, n)[top:bottom, left:right] for number in range(len(self._groups))]
@@ -251,7 +254,7 @@ class _Plane:
     whole: Networks
     networks: Networks
     grids: GridDecoder | TiledGrids
-    step: np.float32
+    step: float
     partial: bool
     turn: threading.RLock
     """Latents are read by one thread at a time; samples are made of them side by side."""
@@ -265,11 +268,18 @@ class _Plane:
 
     def window(self, level: int, rows: Span, columns: Span) -> Float[ndarray, "rows columns"]:
         """Latents of a level, times their step."""
+        scaled: Float[ndarray, "rows columns"] = self._latents(level, rows, columns).astype(np.float32)
+        return scaled * np.float32(self.step)
+
+    def precise_window(self, level: int, rows: Span, columns: Span) -> Float[ndarray, "rows columns"]:
+        """The same in double precision."""
+        return self._latents(level, rows, columns).astype(np.float64) * self.step
+
+    def _latents(self, level: int, rows: Span, columns: Span) -> Latents:
         with self.turn:
             part = self.grids.window(MAIN_GRIDS[level], rows, columns)
             self._check()
-            scaled: Float[ndarray, "rows columns"] = part.astype(np.float32) * self.step
-        return scaled
+        return part
 
     def _check(self) -> None:
         if self.grids.ended and not self.partial:

@@ -16,7 +16,7 @@ from numpy import ndarray
 from inrzip.architectures.base import Grid
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.motion import Layer, MotionConfig, Step, layers, mosaics
-from inrzip.architectures.warping import FRACTIONS, SPACINGS, Frame, moved, node_shape, spread
+from inrzip.architectures.warping import FRACTIONS, SPACINGS, Frame, moved, moved_precisely, node_shape, spread
 from inrzip.codecs.motion import Contexts, Planes, decode_pyramid, encode_pyramid
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
 
@@ -77,7 +77,8 @@ def note_fields(step: Step, field: Field, fields: dict[tuple[int, int], Field]) 
 
 def predicted(field: Field, references: Sequence[Frame]) -> Frame:
     """A frame made of one or two others."""
-    frames = [moved(reference, field[2 * i : 2 * i + 2]) for i, reference in enumerate(references)]
+    move = moved_precisely if references[0].dtype == np.float64 else moved
+    frames = [move(reference, field[2 * i : 2 * i + 2]) for i, reference in enumerate(references)]
     if len(frames) == 1:
         return frames[0]
     mix = (np.clip(field[4], 0, FRACTIONS) / np.float32(FRACTIONS)).astype(np.float32)[..., None]
@@ -133,25 +134,25 @@ class CodedFrames:
                 self._pictures |= {step.frame: (picture, i * height) for i, step in enumerate(steps)}
         if cursor.remaining:
             raise CorruptFile(f"{cursor.remaining} bytes follow its pictures; get the file again")
-        self._frames: dict[int, Frame] = {}
+        self._frames: dict[tuple[int, bool], Frame] = {}
         self._fields: dict[tuple[int, int], Field] = {}
         self._lock = threading.RLock()
 
-    def frame(self, number: int) -> Frame:
-        """A frame in normalised units."""
+    def frame(self, number: int, double: bool = False) -> Frame:
+        """A frame in normalised units; `double`: in double precision."""
         with self._lock:
-            if number not in self._frames:
+            if (number, double) not in self._frames:
                 step = self._steps[number]
-                references = [self.frame(reference) for reference in step.references]
-                self._frames[number] = self._made(step, references)
-            return self._frames[number]
+                references = [self.frame(reference, double) for reference in step.references]
+                self._frames[number, double] = self._made(step, references, double)
+            return self._frames[number, double]
 
-    def _made(self, step: Step, references: list[Frame]) -> Frame:
+    def _made(self, step: Step, references: list[Frame], double: bool) -> Frame:
         height, width = self._shape
-        made = np.full((height, width, self._channels), MIDDLE, np.float32)
+        made = np.full((height, width, self._channels), MIDDLE, np.float64 if double else np.float32)
         if step.frame in self._pictures:
             picture, top = self._pictures[step.frame]
-            made = picture.render((top, top + height), (0, width))
+            made = picture.render((top, top + height), (0, width), double)
         pyramid = self._motions.get(step.frame)
         if pyramid is not None:
             field = field_of(base_field(step, self._fields, self._shape), pyramid)
@@ -159,7 +160,8 @@ class CodedFrames:
         else:
             field = np.zeros((n_planes(step), height, width), np.int32)
         note_fields(step, field, self._fields)
-        return np.clip(made, 0, 1)
+        clipped: Frame = np.clip(made, 0, 1)
+        return clipped
 
 
 def read_picture(cursor: wire.Cursor, grid: Grid, before: Picture | None, version: int = VERSION) -> Picture:

@@ -184,7 +184,7 @@ def _structure(config: Config, grid: Grid) -> Representation:
 @functools.lru_cache(maxsize=CACHED_STRUCTURES)
 def _working_bytes(config: Config, grid: Grid) -> int:
     """Memory that evaluating the network once takes: that of its largest step, read off the traced program."""
-    shape = (1,) if config.frame_wise else (POINT_BLOCKS[-1], len(grid.shape))
+    shape = (1,) if config.frame_wise else (POINT_BLOCKS[-1], config.n_coordinates(grid))
     inputs = jax.ShapeDtypeStruct(shape, jnp.float32)  # type: ignore[no-untyped-call]
     traced, _, _ = eqx.filter_make_jaxpr(lambda module, x: module.predict(x))(_structure(config, grid), inputs)
     return _largest_step(traced.jaxpr)

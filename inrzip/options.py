@@ -21,6 +21,7 @@ examples:
   inrzip compress a.png b.wav -o both.inrz     one file of both; see also inrzip append
   inrzip compress video.mp4 --target-psnr 35   as small as 35 dB allows
   inrzip compress song.wav --time 5m           the best that five minutes can do
+  inrzip compress scan.npy --lossless          every bit back; -q is then for the prediction
   cat photo.png | inrzip compress - > photo.inrz
 
 Ctrl-C ends early and keeps the best file so far; a second Ctrl-C gives up and leaves nothing behind.
@@ -171,7 +172,11 @@ def _append_parser() -> _Parser:
 def _add_how_to_compress(parser: _Parser) -> None:
     _add_rate(parser.add_argument_group("how good, or how small (one of these)").add_mutually_exclusive_group())
     _add_effort(parser.add_argument_group("how long").add_mutually_exclusive_group())
-    parser.add_argument("--lossless", action="store_true", help="keep every bit; this is checked, and costs bytes")
+    parser.add_argument(
+        "--lossless",
+        action="store_true",
+        help="keep every bit (checked before the file is there); costs bytes. Sizes cannot be asked for then",
+    )
     how = parser.add_argument_group("how")
     how.add_argument("--recipe", metavar="NAME", help="see `inrzip recipes` (default: chosen by kind)")
     how.add_argument("--codec", metavar="NAME", help="how weights are coded, see `inrzip recipes` (default: auto)")

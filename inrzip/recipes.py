@@ -14,6 +14,7 @@ from inrzip.architectures.backbones import (
     WireConfig,
 )
 from inrzip.architectures.base import Config
+from inrzip.architectures.bits import BitsConfig
 from inrzip.architectures.boost import BoostConfig
 from inrzip.architectures.context import ContextConfig
 from inrzip.architectures.enerv import EnervConfig
@@ -60,6 +61,7 @@ ARCHITECTURES: Mapping[int, type[Config]] = {
         NirvanaConfig,
         PfnrConfig,
         MvcConfig,
+        BitsConfig,
     )
 }
 """Every architecture by the number that files hold."""
@@ -132,6 +134,15 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe("neurbf", NeurbfConfig, EVERY_KIND, "bells where the signal changes (NeuRBF)", 5e-2, 16384, 4.5),
         Recipe(
             "tree", TreeConfig, EVERY_KIND, "networks of blocks, sharing layers in a tree (TINC)", 1.2e-2, 16384, 5.5
+        ),
+        Recipe(
+            "bits",
+            BitsConfig,
+            (Kind.IMAGE, Kind.AUDIO, Kind.VOLUME),
+            "every bit from its place, exact (LosslessINR)",
+            6e-3,
+            16384,
+            5.5,
         ),
         Recipe("hnerv", HnervConfig, (Kind.VIDEO,), "frames from small learned embeddings (HNeRV)", 6e-3, 1, 4.3),
         Recipe("boost", BoostConfig, (Kind.VIDEO,), "HNeRV or NeRV told the time (Boosting-NeRV)", 6e-3, 1, 4.3),

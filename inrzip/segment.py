@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from inrzip.architectures.base import Config, Grid, Representation, predict
+from inrzip.architectures.bits import BitsConfig, bit_planes
 from inrzip.architectures.pfnr import PfnrConfig, Subnetwork
 from inrzip.codecs.weights import QuantisedTensor
 
@@ -119,6 +120,8 @@ class Quantised:
 def make_examples(recipe: Recipe, samples: Shaped[np.ndarray, "part ..."], low: float, high: float) -> Examples:
     """Mini-batches of a segment's samples, as the recipe's architecture takes them."""
     architecture = recipe.architecture
+    if architecture is BitsConfig:
+        return GridPoints(bit_planes(samples, low, high), 0, 1, recipe.batch_size)
     examples = Frames if architecture.frame_wise else SubGrids if architecture.grid_wise else GridPoints
     return examples(samples, low, high, recipe.batch_size)
 

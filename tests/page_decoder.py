@@ -64,7 +64,7 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-SINGLE_FIELDS = {2: 5, 3: 7, 11: 7, 12: 3, 13: 3, 15: 10, 16: 4, 17: 8, 18: 7, 19: 2, 20: 7, 21: 8, 22: 8, 23: 9}
+SINGLE_FIELDS = {2: 5, 3: 7, 11: 7, 12: 3, 13: 3, 15: 10, 16: 4, 17: 8, 18: 7, 19: 2, 20: 7, 21: 8, 22: 8, 23: 9, 26: 1}
 """How many fields of an architecture are single numbers, if not 2."""
 WITHOUT_LIST = (11, 15)
 WITH_TWO = (23,)
@@ -125,6 +125,10 @@ def _doh_shapes(fields: list[int], inner: list[int], grid: Shape, channels: int)
     return [(latents,), (1 if form == 1 else 2, len(inner_shapes(inner, grid, channels)))]
 
 
+def _bits_shapes(fields: list[int], inner: list[int], grid: Shape, channels: int) -> list[Shape]:
+    return inner_shapes(inner, (*grid, max(1, fields[0].bit_length())), channels)
+
+
 def own_coefficients(coefficients: int, sizes: list[int]) -> list[int]:
     return [min(size, max(1, coefficients * size // sum(sizes))) for size in sizes]
 
@@ -142,7 +146,7 @@ SHAPES |= {"Hash": (11, hash_shapes), "Neurbf": (15, neurbf_shapes), "Tree": (16
 SHAPES |= {"Enerv": (17, page_frames.enerv_shapes), "Nervpp": (18, page_frames.nervpp_shapes)}
 SHAPES |= {"Boost": (19, page_frames.boost_shapes), "Hinerv": (20, page_frames.hinerv_shapes)}
 SHAPES |= {"Nirvana": (21, page_nirvana.shapes), "Pfnr": (22, page_pfnr.shapes)}
-SHAPES |= {"Mvc": (23, page_frames.mvc_shapes)}
+SHAPES |= {"Mvc": (23, page_frames.mvc_shapes), "Bits": (26, _bits_shapes)}
 
 
 def polynomial_sine(x: Float[ndarray, "..."]) -> Float[ndarray, "..."]:

@@ -16,6 +16,7 @@ from inrzip.architectures.backbones import (
     WireConfig,
 )
 from inrzip.architectures.base import Grid, PointRepresentation, resample, solve_width
+from inrzip.architectures.bits import BitsConfig
 from inrzip.architectures.boost import BoostConfig
 from inrzip.architectures.enerv import EnervConfig
 from inrzip.architectures.finr import FinrConfig
@@ -52,12 +53,14 @@ SOME = [(1,), (13,), (7, 1), (11, 13), (5, 7, 3), (3, 5, 2, 3)]
 
 CASES = [(SirenConfig, shape) for shape in LINES + PLANES + BLOCKS + HYPERBLOCKS]
 CASES += [(architecture, shape) for architecture in POINTWISE[1:] + MIXTURES for shape in SOME]
+CASES += [(BitsConfig, shape) for shape in SOME[:5:2]]
 CASES += [(architecture, shape) for architecture in FRAMEWISE[:2] for shape in FILMS]
 CASES += [(architecture, shape) for architecture in FRAMEWISE[2:] for shape in FILMS[:5:2]]
 
 FILM = (4, 40, 60)
 """A grid on which all architectures for videos can have few or many parameters."""
 SIZES = dict.fromkeys(POINTWISE + MIXTURES, (150, 1_000, 20_000))
+SIZES |= {BitsConfig: (150, 1_000, 20_000)}
 SIZES |= {NervConfig: (15_000, 60_000), HnervConfig: (40_000, 100_000)}
 SIZES |= dict.fromkeys((EnervConfig, NervppConfig, HinervConfig, MvcConfig), (15_000, 200_000))
 SIZES |= {BoostConfig: (50_000, 200_000)}
