@@ -9,12 +9,14 @@ volumes and videos. All of them are decoded and compared, too. Sizes are of whol
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
 import lzma
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
@@ -22,54 +24,61 @@ from numpy import ndarray
 
 import inrzip
 from inrzip import media
+from inrzip.reader import Reader
 from inrzip.signal import Kind, Spec
 
 Samples = Shaped[ndarray, "*grid channels"]
-Coded = tuple[bytes, Callable[[bytes], Samples]]
 JXL_EFFORT, FLAC_LEVEL, FLAC_LEVELS, XZ_PRESET = 9, 8, 8, 9 | lzma.PRESET_EXTREME
+
+
+@dataclasses.dataclass(frozen=True)
+class Codec:
+    """A lossless codec, for one signal."""
+
+    name: str
+    encode: Callable[[], bytes]
+    decode: Callable[[bytes], Samples]
 
 
 def _flat(samples: Samples) -> Samples:
     return np.ascontiguousarray(samples[..., 0] if samples.shape[-1] == 1 else samples)
 
 
-def image_codecs(samples: Samples) -> Iterator[tuple[str, Callable[[], Coded]]]:
+def image_codecs(samples: Samples) -> list[Codec]:
     import imagecodecs
 
     flat, shape = _flat(samples), samples.shape
-    yield "PNG", lambda: (imagecodecs.png_encode(flat, level=9), lambda d: imagecodecs.png_decode(d).reshape(shape))
+
+    def codec(name: str, encode: Callable[[], Any], decode: Callable[[bytes], Any]) -> Codec:
+        return Codec(name, lambda: bytes(encode()), lambda data: decode(data).reshape(shape))
+
+    found = [
+        codec("PNG", lambda: imagecodecs.png_encode(flat, level=9), imagecodecs.png_decode),
+        codec(
+            "JPEG 2000",
+            lambda: imagecodecs.jpeg2k_encode(flat, level=0, reversible=True, codecformat="J2K"),
+            imagecodecs.jpeg2k_decode,
+        ),
+        codec(
+            "JPEG XL",
+            lambda: imagecodecs.jpegxl_encode(flat, lossless=True, effort=JXL_EFFORT),
+            imagecodecs.jpegxl_decode,
+        ),
+    ]
     if samples.dtype == np.uint8:
-        yield (
-            "WebP",
-            lambda: (
-                imagecodecs.webp_encode(flat, lossless=True, method=6),
-                lambda d: imagecodecs.webp_decode(d).reshape(shape),
-            ),
-        )
-    yield (
-        "JPEG 2000",
-        lambda: (
-            imagecodecs.jpeg2k_encode(flat, level=0, reversible=True, codecformat="J2K"),
-            lambda d: imagecodecs.jpeg2k_decode(d).reshape(shape),
-        ),
-    )
-    yield (
-        "JPEG XL",
-        lambda: (
-            imagecodecs.jpegxl_encode(flat, lossless=True, effort=JXL_EFFORT),
-            lambda d: imagecodecs.jpegxl_decode(d).reshape(shape),
-        ),
-    )
+        webp = codec("WebP", lambda: imagecodecs.webp_encode(flat, lossless=True, method=6), imagecodecs.webp_decode)
+        found.insert(1, webp)
+    return found
 
 
-def sound_codecs(samples: Samples, spec: Spec) -> Iterator[tuple[str, Callable[[], Coded]]]:
+def sound_codecs(samples: Samples, spec: Spec) -> list[Codec]:
     import soundfile
 
-    wide = spec.sample_type != "i2"
     if spec.sample_type not in ("i2", "i3"):
-        return
+        return []
+    wide = spec.sample_type == "i3"
 
-    def encode() -> Coded:
+    def encode() -> bytes:
         out = io.BytesIO()
         rate = spec.meta.get("rate", (44100, 1))
         assert isinstance(rate, tuple)
@@ -77,49 +86,47 @@ def sound_codecs(samples: Samples, spec: Spec) -> Iterator[tuple[str, Callable[[
         subtype = "PCM_24" if wide else "PCM_16"
         level = FLAC_LEVEL / FLAC_LEVELS
         soundfile.write(out, data, int(rate[0] / rate[1]), subtype, format="FLAC", compression_level=level)
+        return out.getvalue()
 
-        def decode(coded: bytes) -> Samples:
-            found, _ = soundfile.read(io.BytesIO(coded), dtype="int32" if wide else "int16", always_2d=True)
-            decoded: Samples = found >> 8 if wide else found
-            return decoded
+    def decode(coded: bytes) -> Samples:
+        found, _ = soundfile.read(io.BytesIO(coded), dtype="int32" if wide else "int16", always_2d=True)
+        decoded: Samples = found >> 8 if wide else found
+        return decoded
 
-        return out.getvalue(), decode
-
-    yield "FLAC", encode
+    return [Codec("FLAC", encode, decode)]
 
 
-def volume_codecs(samples: Samples) -> Iterator[tuple[str, Callable[[], Coded]]]:
+def volume_codecs(samples: Samples) -> list[Codec]:
     import imagecodecs
 
     raw, shape, dtype = samples.tobytes(), samples.shape, samples.dtype
-    yield (
-        "xz",
-        lambda: (
-            lzma.compress(raw, preset=XZ_PRESET),
-            lambda d: np.frombuffer(lzma.decompress(d), dtype).reshape(shape),
-        ),
-    )
-    lowest = int(samples.min())
-    unsigned = (samples.astype(np.int64) - min(lowest, 0)).astype(np.uint16 if dtype.itemsize > 1 else np.uint8)
+    lowest = min(int(samples.min()), 0)
+    unsigned = (samples.astype(np.int64) - lowest).astype(np.uint16 if dtype.itemsize > 1 else np.uint8)
     slices = unsigned.reshape(-1, *shape[-3:])
+    lengths: list[int] = []
 
-    def encode() -> Coded:
-        coded = [imagecodecs.jpegxl_encode(_flat(part), lossless=True, effort=JXL_EFFORT) for part in slices]
-        lengths = [len(part) for part in coded]
+    def encode() -> bytes:
+        coded = [bytes(imagecodecs.jpegxl_encode(_flat(part), lossless=True, effort=JXL_EFFORT)) for part in slices]
+        lengths[:] = [len(part) for part in coded]
+        return b"".join(coded)
 
-        def decode(data: bytes) -> Samples:
-            ends = np.cumsum(lengths)
-            parts = [imagecodecs.jpegxl_decode(data[end - n : end]) for end, n in zip(ends, lengths, strict=True)]
-            found: Samples = (np.stack(parts).reshape(shape).astype(np.int64) + min(lowest, 0)).astype(dtype)
-            return found
+    def decode(data: bytes) -> Samples:
+        ends = np.cumsum(lengths)
+        parts = [imagecodecs.jpegxl_decode(data[end - n : end]) for end, n in zip(ends, lengths, strict=True)]
+        return (np.stack(parts).reshape(shape).astype(np.int64) + lowest).astype(dtype)
 
-        return b"".join(coded), decode
+    return [
+        Codec(
+            "xz",
+            lambda: lzma.compress(raw, preset=XZ_PRESET),
+            lambda data: np.frombuffer(lzma.decompress(data), dtype).reshape(shape),
+        ),
+        Codec("JPEG XL", encode, decode),
+    ]
 
-    yield "JPEG XL", encode
 
-
-def codecs(samples: Samples, spec: Spec) -> Iterator[tuple[str, Callable[[], Coded]]]:
-    """The lossless codecs of a signal's kind, by name."""
+def codecs(samples: Samples, spec: Spec) -> list[Codec]:
+    """The lossless codecs of a signal's kind."""
     if spec.kind == Kind.IMAGE:
         return image_codecs(samples)
     return sound_codecs(samples, spec) if spec.kind == Kind.AUDIO else volume_codecs(samples)
@@ -134,8 +141,8 @@ def main() -> None:
     options = parser.parse_args()
     inrzip.fit(np.zeros((9, 9, 3), np.uint8) + np.arange(9, dtype=np.uint8)[:, None, None], "context", lossless=True)
     totals: dict[str, list[int]] = {}
-    with tempfile.TemporaryDirectory() as name:
-        out = Path(name) / "a.inrz"
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "a.inrz"
         for path in options.files:
             report = inrzip.compress(
                 path,
@@ -147,7 +154,7 @@ def main() -> None:
                 overwrite=True,
             )
             begun = time.monotonic()
-            with inrzip.open(out) as reader:
+            with Reader(out) as reader:
                 decoded = np.asarray(reader)
                 spec = reader.spec
             seconds = time.monotonic() - begun
@@ -156,11 +163,11 @@ def main() -> None:
             assert np.array_equal(decoded.reshape(samples.shape), samples)
             row = {f"inrzip {report.recipe}": report.bytes}
             theirs: dict[str, float] = {}
-            for codec, encode in codecs(samples, spec):
-                data, decode = encode()
+            for codec in codecs(samples, spec):
+                data = codec.encode()
                 begun = time.monotonic()
-                assert np.array_equal(decode(data), samples), codec
-                theirs[codec], row[codec] = time.monotonic() - begun, len(data)
+                assert np.array_equal(codec.decode(data), samples), codec.name
+                theirs[codec.name], row[codec.name] = time.monotonic() - begun, len(data)
             points = int(np.prod(spec.shape))
             best = min(theirs, key=row.__getitem__)
             sizes = ", ".join(f"{c} {n} ({8 * n / points:.3f})" for c, n in row.items())
@@ -170,8 +177,8 @@ def main() -> None:
                 f"what {best} takes, {1e6 * seconds / spec.n_samples:.1f} µs for a sample)",
                 flush=True,
             )
-            for codec, size in row.items():
-                totals.setdefault(codec, []).append(size)
+            for name, size in row.items():
+                totals.setdefault(name, []).append(size)
     print(
         "all: "
         + ", ".join(f"{codec} {sum(sizes)}" for codec, sizes in totals.items() if len(sizes) == len(options.files))

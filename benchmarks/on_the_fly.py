@@ -107,9 +107,9 @@ def counted() -> Iterator[Counts]:
         counts.samples += (rows[1] - rows[0]) * (columns[1] - columns[0])
         return render(networks, window, shape, rows, columns)
 
-    def made_frame(self: Any, step: Any, references: Any) -> Any:
+    def made_frame(self: Any, step: Any, references: Any, double: bool) -> Any:
         before = counts.samples
-        frame = made(self, step, references)
+        frame = made(self, step, references, double)
         counts.samples = before + math.prod(frame.shape[:2])  # whether there is a picture or not
         return frame
 

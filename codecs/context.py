@@ -164,7 +164,7 @@ def _triangle(n: int) -> int:
 
 
 @functools.cache
-def _tables() -> tuple[Int[ndarray, "..."], ...]:
+def _tables() -> tuple[Int[ndarray, " n"], Int[ndarray, " n"], Int[ndarray, " n"]]:
     return logarithms(), powers(), logistic()
 
 
@@ -181,7 +181,10 @@ def _scan(
     depth, height, width = at.shape
     spare = max(PRODUCT_BITS - 2 * planes.bits, 0)
     ridge = layout.ridge << spare << 2 * planes.bits >> layout.ridge_bits
-    reaches = [np.array([at.reach(o) for o in offsets]) for offsets in (layout.errors, layout.own[:SEEN], layout.later)]
+    errors_at, own_at, later_at = (
+        np.array([at.reach(o) for o in offsets]) for offsets in (layout.errors, layout.own[:SEEN], layout.later)
+    )
+    logs, exps, curve = _tables()
     for plane in range(at.channels):
         earlier = earlier_planes(plane)
         n_inputs = n_features(min(rank, 3), earlier)
@@ -203,7 +206,7 @@ def _scan(
                 stream.mode, numbers, predictors.counts, place, planes.values, planes.errors, planes.others,
                 predictors.reach, predictors.group, predictors.centres, predictors.rules,
                 predictors.memory, predictors.spread, predictors.columns, predictors.weights,
-                *reaches, around_at, *network, *_tables(), scratch,
+                errors_at, own_at, later_at, around_at, *network, logs, exps, curve, scratch,
                 predictors.values, predictors.lower, predictors.product, parts, habits,
                 stream.state, stream.data(width), features[seen], targets[seen],
             )  # fmt: skip

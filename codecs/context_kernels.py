@@ -63,14 +63,15 @@ def log2(table: Array, n: int) -> int:
     while n >> LOG_SIZE_BITS:
         n >>= 1
         shift += 1 << LOG_BITS
-    return table[n] + shift
+    found: int = table[n] + shift
+    return found
 
 
 @part
 def scaled_power(table: Array, exponent: int, bits: int) -> int:
     """2^(exponent / 32) in 2^-bits."""
     whole = (exponent >> LOG_BITS) + bits - EXP_BITS
-    value = table[exponent & ((1 << LOG_BITS) - 1)]
+    value: int = table[exponent & ((1 << LOG_BITS) - 1)]
     if whole >= 0:
         return value << min(whole, 40)
     return value >> min(-whole, 40)

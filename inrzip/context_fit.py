@@ -100,8 +100,10 @@ def take(looks: Looks, index: Int[np.ndarray, " batch"] | slice) -> Batch:
     return _batch(*(array[index] for array in (looks.features, looks.anchors, looks.bases, looks.values)))
 
 
-def _batch(features: Array, anchors: Array, bases: Array, values: Array) -> Batch:
-    def scaled(array: Array, n_bits: int) -> Array:
+def _batch(*looks: Array | Int[np.ndarray, "..."]) -> Batch:
+    features, anchors, bases, values = looks
+
+    def scaled(array: Array | Int[np.ndarray, "..."], n_bits: int) -> Array:
         return jnp.asarray(array, jnp.float32) / (1 << n_bits)
 
     return Batch(
@@ -200,4 +202,5 @@ def _rounded(changes: Array, unit: Array) -> Array:
 def in_whole(array: Float[Array, "..."], step: int = 1) -> Int[np.ndarray, "..."]:
     """Weights in whole numbers, as they are coded with: multiples of `step`."""
     scaled = np.rint(np.asarray(array, np.float64) * ((1 << NETWORK_BITS) / step)) * step
-    return np.clip(scaled, -MAX_WEIGHT, MAX_WEIGHT).astype(np.int64)
+    whole: Int[np.ndarray, "..."] = np.clip(scaled, -MAX_WEIGHT, MAX_WEIGHT).astype(np.int64)
+    return whole

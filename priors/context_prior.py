@@ -40,7 +40,7 @@ def dumps(networks: Networks) -> bytes:
         for (rank, earlier), network in networks.items()
         for name, array in network._asdict().items()
     }
-    np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(out, **arrays)
     return out.getvalue()
 
 
