@@ -128,6 +128,13 @@ class Bits(Representation):
         normal: Float[np.ndarray, "*grid channels"] = (values / max(self.config.span, 1)).astype(np.float32)
         return normal
 
+    def finer(self, numbers: Float[np.ndarray, "*grid channels"], axes: Axes, bits: int) -> Float[np.ndarray, "..."]:
+        """Samples less the lowest, whole numbers, with so many bits more after the point: those of planes that the
+        network was never shown, below the lowest (bit-depth expansion, section 4 of the paper).
+        """
+        ones = self.network.render((*axes, np.arange(-bits, 0, dtype=np.float32))) > 0.5
+        return numbers + np.moveaxis(ones, -2, -1) @ (2.0 ** np.arange(-bits, 0))
+
 
 def bit_planes(samples: Int[np.ndarray, "*grid channels"], low: float, high: float) -> Int[np.ndarray, "..."]:
     """The bits of samples less the lowest, (*grid, bits, channels), lowest bit first."""

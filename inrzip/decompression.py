@@ -18,7 +18,7 @@ from .errors import CorruptFile, InrzipError
 from .files import atomic_output, check_writable
 from .members import Collection
 from .progress import Progress, ProgressCallback
-from .reader import DEFAULT_MAX_MEMORY, Bounds, Reader
+from .reader import DEFAULT_MAX_MEMORY, Bounds, Reader, deepened
 from .signal import Kind, Spec
 
 CUT_NOTE = "the file is damaged or cut short: details are missing, and nothing was checked"
@@ -51,6 +51,7 @@ def decompress(
     scale: float = 1.0,
     max_memory: int | None = None,
     partial: bool = False,
+    bits: int | None = None,
     member: int | str | None = None,
     overwrite: bool = False,
     progress: ProgressCallback | None = None,
@@ -60,6 +61,8 @@ def decompress(
     The extension of `destination` decides the format; without it, the signal goes beside `source` in the format it once
     had. A part of a video has no sound. Decoding that needs more than `max_memory` bytes (default 4 GiB) is refused.
     `partial`: what is there of a picture whose file was cut short is written, without the details that are missing.
+    `bits`: 16, to write samples of 8 bits with 16: the function's value, rounded less; of the recipe `bits`, planes
+    below those that it was fitted to.
     `member`: which signal of a file of several, by its name or number; it goes beside `source` under its own name.
     Raises InrzipError.
     """
@@ -68,10 +71,10 @@ def decompress(
     output = None if destination is None else Path(destination)
     if member is None:
         with Reader(source, memory, partial=partial) as reader:
-            return _write(reader, output, source.with_suffix(""), region, frames, scale, overwrite, progress)
+            return _write(reader, output, source.with_suffix(""), region, frames, scale, overwrite, progress, bits)
     with Collection(source, memory) as members, members.open(member, partial=partial) as reader:
         beside = source.with_name(members.names[members.file.find(member)])
-        return _write(reader, output, beside, region, frames, scale, overwrite, progress)
+        return _write(reader, output, beside, region, frames, scale, overwrite, progress, bits)
 
 
 def decompress_all(
@@ -115,20 +118,22 @@ def _write(
     scale: float,
     overwrite: bool,
     progress: ProgressCallback | None,
+    bits: int | None = None,
 ) -> DecompressReport:
     """Writes what a reader decodes; without a destination, to the name `beside` and an extension."""
     begun = time.monotonic()
     spec, notes = reader.spec, [CUT_NOTE] if reader.container.cut else []
     if reader.is_preview(scale):
         notes.append(PREVIEW_NOTE)
-    output = destination or beside.with_name(beside.name + media.output_extension(spec))
+    deep = None if bits is None else deepened(spec, bits)
+    output = destination or beside.with_name(beside.name + media.output_extension(deep or spec))
     check_writable(output, overwrite)
     if spec.kind == Kind.SHAPE:
         if frames is not None:
             raise InrzipError("a shape has no frames; use a region (--region)")
         shape = _write_mesh(reader, output, region, scale, overwrite)
     else:
-        shape = _write_samples(reader, output, region, frames, scale, overwrite, progress)
+        shape = _write_samples(reader, output, region, frames, scale, overwrite, progress, deep)
     return DecompressReport(output, _size(output), time.monotonic() - begun, shape, "; ".join(notes))
 
 
@@ -154,14 +159,15 @@ def _write_samples(
     scale: float,
     overwrite: bool,
     progress: ProgressCallback | None,
+    deep: Spec | None,
 ) -> tuple[int, ...]:
     shape = reader.output_shape(region, frames, scale)
-    spec = _rescaled(reader.spec, shape, frames, scale)
+    spec = _rescaled(deep or reader.spec, shape, frames, scale)
     media.check_output(output, spec)
     whole_in_time = frames is None or shape[0] == reader.spec.shape[0]
     sound = _sound(reader) if spec.kind == Kind.VIDEO and whole_in_time and media.holds_sound(output) else {}
     with atomic_output(output, overwrite) as temporary:
-        parts = _reporting(reader.parts(region, frames, scale), shape[0], progress)
+        parts = _reporting(reader.parts(region, frames, scale, deep), shape[0], progress)
         media.write_signal(temporary, spec, parts, **sound)
     return (*shape, spec.channels)
 

@@ -264,6 +264,9 @@ def _decompress_parser() -> _Parser:
         help="resolution (default: 1, the original's); of pictures above a megapixel, 1/8 and less is a preview",
     )
     part.add_argument(
+        "--bits", metavar="16", type=_type(units.parse_count, 16, 16), help="write 8-bit samples with 16, rounded less"
+    )
+    part.add_argument(
         "--max-memory",
         metavar="SIZE",
         type=_type(units.parse_size),

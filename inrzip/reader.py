@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
 from inrzip.architectures.base import Axes, Grid, Representation
+from inrzip.architectures.bits import Bits
 from inrzip.architectures.context import ExactSamples
 from inrzip.architectures.grid import GridConfig, LatentGrid
 from inrzip.architectures.nirvana import NirvanaConfig
@@ -37,6 +38,9 @@ DEFAULT_MAX_MEMORY = 4 << 30
 DEFAULT_CACHE_BYTES = 256 << 20
 MAX_SUPERSAMPLING = 64
 """Points along an axis that are averaged for one sample when minifying: all there are, down to this part of a scale."""
+
+MORE_BITS, DEEP_GAIN = 8, 257
+"""Of samples of 8 bits as such of 16: 255 becomes 65535."""
 
 Bounds = tuple[int, int | None]
 
@@ -192,9 +196,12 @@ class Reader(Closing):
         frames: Bounds | None = None,
         scale: float = 1.0,
         time: Seconds | None = None,
+        deep: Spec | None = None,
     ) -> Iterator[Shaped[ndarray, "part *rest channels"]]:
-        """What `render` returns, in consecutive pieces along the first axis: frames of a video, parts of a segment."""
-        return self._parts(self._plan(region, frames, scale, time))
+        """What `render` returns, in consecutive pieces along the first axis: frames of a video, parts of a segment.
+        `deep`: as samples of another type (`deepened`): the function's value, rounded less.
+        """
+        return self._parts(self._plan(region, frames, scale, time), deep)
 
     def output_shape(
         self,
@@ -399,13 +406,28 @@ class Reader(Closing):
             needed += 2 * math.prod(sizes) * spec.channels * spec.dtype.itemsize
         memory.check(needed, self._max_memory, self._container.name)
 
-    def _parts(self, plan: _Plan) -> Iterator[Shaped[ndarray, "part *rest channels"]]:
+    def _parts(self, plan: _Plan, deep: Spec | None = None) -> Iterator[Shaped[ndarray, "part *rest channels"]]:
         rows = self._rows_at_once(plan.sizes, plan.factors)
         for piece in self._pieces(plan.axes[0], plan.factors[0], rows):
             part = dataclasses.replace(plan, axes=[piece, *plan.axes[1:]])
+            if deep is not None:
+                yield deep.quantise(self._deep_values(part))
+                continue
             yield (
                 self._exact_part(part) if self.lossless and part.on_samples else self.spec.quantise(self._values(part))
             )
+
+    def _deep_values(self, plan: _Plan) -> Float[ndarray, "*grid channels"]:
+        """Normalised values for samples of 16 bits, at places that all lie in one segment."""
+        index = int(self._owners(plan.axes[0][:1])[0])
+        network, values = self.segment(index), self._values(plan)
+        if not isinstance(network, Bits) or any(factor != 1 for factor in plan.factors):
+            return values
+        low, span = round(self.spec.low), max(network.config.span, 1)
+        numbers = self._exact_part(plan).astype(np.float64) - low if plan.on_samples else np.rint(values * span)
+        start, _ = self._container.header.segment_bounds(index)
+        fine = network.finer(numbers, (plan.axes[0] - start, *plan.axes[1:]), MORE_BITS)
+        return fine * (2.0**MORE_BITS / DEEP_GAIN / span)
 
     def _exact_part(self, plan: _Plan) -> Shaped[ndarray, "*grid channels"]:
         """Samples of a lossless file, at places that all lie in one segment."""
@@ -445,6 +467,14 @@ class Reader(Closing):
                 shape = (*result.shape[:axis], result.shape[axis] // factor, factor, *result.shape[axis + 1 :])
                 result = result.reshape(shape).mean(axis + 1)
         return result
+
+
+def deepened(spec: Spec, bits: int) -> Spec:
+    """A signal of 8-bit samples as one of 16 `bits`. Raises InrzipError for other samples and other `bits`."""
+    if bits != 16 or spec.sample_type != "u1":
+        raise InrzipError(f"samples of type {spec.sample_type} cannot be written with {bits} bits: only u1 with 16")
+    meta = {key: value for key, value in spec.meta.items() if key != "bits"}
+    return dataclasses.replace(spec, sample_type="u2", low=spec.low * DEEP_GAIN, high=spec.high * DEEP_GAIN, meta=meta)
 
 
 def _memory_of(segment: Representation) -> int:

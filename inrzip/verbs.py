@@ -221,6 +221,7 @@ def _decompress_one(opts: argparse.Namespace, to_stdout: bool) -> object:
                 scale=opts.scale,
                 max_memory=opts.max_memory,
                 partial=opts.partial,
+                bits=opts.bits,
                 member=opts.member,
                 overwrite=opts.force,
                 progress=progress,

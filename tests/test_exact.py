@@ -302,6 +302,27 @@ def inrzip_line(command: Any, capsys: pytest.CaptureFixture[str]) -> str:
     return "yes" if '"lossless": true' in capsys.readouterr().out else "no"
 
 
+@pytest.mark.parametrize("recipe", ["siren", "bits"])
+def test_more_bits(recipe: str, tmp_path: Path, quick: None) -> None:
+    """8-bit files written with 16: near the function's value; of bit planes, the high bits are the exact ones."""
+    pixels = picture(20, 16, 3)
+    photo = write_png(tmp_path / "photo.png", pixels)
+    inrzip.compress(photo, tmp_path / "p.inrz", recipe=recipe, effort=1)
+    inrzip.decompress(tmp_path / "p.inrz", tmp_path / "deep.tiff", bits=16)
+    deep = inrzip.read_signal(tmp_path / "deep.tiff").read(0, 20)
+    reader = inrzip.open(tmp_path / "p.inrz")
+    assert deep.dtype == np.uint16
+    if recipe == "bits":
+        np.testing.assert_array_equal(deep >> 8, pixels)
+    else:
+        assert np.abs(deep / 257 - np.asarray(reader)).max() <= 0.51 and (deep % 257).any()
+    assert reader.output_shape() == (20, 16)
+    found = inrzip.fit(np.arange(60, dtype=np.int16).reshape(5, 12), recipe, kind="volume", effort=1)
+    (tmp_path / "v.inrz").write_bytes(found.data)
+    with pytest.raises(InrzipError, match="cannot be written with 16 bits"):
+        inrzip.decompress(tmp_path / "v.inrz", tmp_path / "v.npy", bits=16)
+
+
 def test_what_cannot_be_lossless(tmp_path: Path) -> None:
     with pytest.raises(InrzipError, match="a shape cannot"):
         inrzip.compress(write_ball(tmp_path / "ball.obj"), lossless=True)
