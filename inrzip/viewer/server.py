@@ -132,9 +132,9 @@ class Viewer:
                 if await request.is_disconnected():
                     return Response(status_code=CLIENT_GONE)
                 try:
-                    answer = self._kept.find(key) or await anyio.to_thread.run_sync(
-                        _QUESTIONS[what], viewed, dict(request.query_params)
-                    )
+                    answer = self._kept.find(key)  # the question before may have been the same
+                    if answer is None:
+                        answer = await anyio.to_thread.run_sync(_QUESTIONS[what], viewed, dict(request.query_params))
                 except BaseException as error:
                     if isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
                         raise
