@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 import socket
 from collections import OrderedDict
@@ -34,6 +35,8 @@ HOST = "127.0.0.1"
 KEPT_BYTES = 96 << 20
 """Of answers that may be asked for again."""
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+MOST_AT_FIRST = 1 << 20
+"""Pixels of a picture that is decoded whole before it is asked for, as a screen has room for it."""
 UNPROCESSABLE, CLIENT_GONE = 422, 499
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
@@ -101,7 +104,10 @@ class Viewer:
         for viewed in self.signals[:1]:
             with contextlib.suppress(Exception):  # whoever looks will be told
                 async with self._locks[viewed.path]:
-                    await anyio.to_thread.run_sync(_first_look, viewed)
+                    query = await anyio.to_thread.run_sync(_first_look, viewed)
+                    if query:
+                        key = _key(0, "plane", query)
+                        self._kept.keep(key, await anyio.to_thread.run_sync(_plane, viewed, query))
 
     async def _page(self, request: Request) -> Response:
         name = request.path_params.get("name", "index.html")
@@ -119,14 +125,16 @@ class Viewer:
         number, what = request.path_params["number"], request.path_params["what"]
         if number >= len(self.signals) or what not in _QUESTIONS:
             return JSONResponse({"error": "the page asked for what there is not"}, 404)
-        viewed, key = self.signals[number], f"{number}/{what}?{request.url.query}"
+        viewed, key = self.signals[number], _key(number, what, dict(request.query_params))
         answer = self._kept.find(key)
         if answer is None:
             async with self._locks[viewed.path]:
                 if await request.is_disconnected():
                     return Response(status_code=CLIENT_GONE)
                 try:
-                    answer = await anyio.to_thread.run_sync(_QUESTIONS[what], viewed, dict(request.query_params))
+                    answer = self._kept.find(key)  # the question before may have been the same
+                    if answer is None:
+                        answer = await anyio.to_thread.run_sync(_QUESTIONS[what], viewed, dict(request.query_params))
                 except BaseException as error:
                     if isinstance(error, (KeyboardInterrupt, asyncio.CancelledError)):
                         raise
@@ -168,16 +176,24 @@ class _Guarded:
 # ---- questions ----
 
 
-def _first_look(viewed: Viewed) -> None:
-    """Reads weights and compiles what the first view needs."""
+def _key(number: int, what: str, query: dict[str, str]) -> str:
+    return f"{number}/{what}?{sorted(query.items())}"
+
+
+def _first_look(viewed: Viewed) -> dict[str, str] | None:
+    """Reads weights and compiles what the first view needs; returns what the page asks for first, if that is known."""
     reader = viewed.signal()
     shape = reader.spec.shape
+    if reader.spec.kind in (Kind.IMAGE, Kind.VIDEO) and math.prod(shape[-2:]) <= MOST_AT_FIRST:
+        ranges = [f"0:{n}" for n in ((1, *shape[1:]) if reader.spec.kind == Kind.VIDEO else shape)]
+        return {"source": "decoded", "bounds": ",".join(ranges), "scale": "1"}
     if reader.spec.kind == Kind.SHAPE:
         reader.mesh(scale=0.25)
     elif reader.spec.kind == Kind.VIDEO:
         reader.render(frames=(0, 1))
     else:
         reader.render([(0, min(n, _FIRST_SIDE[len(shape)])) for n in shape])
+    return None
 
 
 _FIRST_SIDE = {1: 16384, 2: 128, 3: 25, 4: 11}

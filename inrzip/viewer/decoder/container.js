@@ -7,7 +7,7 @@ import { Damaged } from "./stream.js";
 
 const NEWEST = 5, IMAGE = 0, GRID = 4, FINR = 14;
 const MOST_SAMPLES = 2 ** 28; // of a picture that is decoded here
-const POINTS = 4096; // evaluated at once
+const POINTS = 512; // evaluated at once
 const FINEST = 8; // points along an axis that are averaged into one sample
 // Sample types: name, default low, default high; whether they are whole numbers, and for these how far the type goes
 const TYPES = [

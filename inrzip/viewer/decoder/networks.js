@@ -40,10 +40,25 @@ export function backboneShapes(number, width, depth, axes, channels) {
 
 // out[o] = sum of weight[o, i] x[i] + bias[o], for n points.
 function dense(weight, bias, x, n, outputs, offset = 0) {
-  const inputs = x.length, out = [];
+  const inputs = x.length, out = Array.from({ length: outputs }, (_, o) => new Float64Array(n).fill(bias ? bias[o] : 0)), fours = inputs - (inputs % 4);
+  let first = 0;
+  // two outputs and four inputs at a time: what is read is used twice
+  for (; first + 1 < outputs && fours; first += 2) {
+    const u = out[first], v = out[first + 1], at = offset + first * inputs;
+    for (let i = 0; i < fours; i += 4) {
+      const a = weight[at + i], b = weight[at + i + 1], c = weight[at + i + 2], d = weight[at + i + 3];
+      const e = weight[at + inputs + i], f = weight[at + inputs + i + 1], g = weight[at + inputs + i + 2], h = weight[at + inputs + i + 3];
+      const p = x[i], q = x[i + 1], r = x[i + 2], s = x[i + 3];
+      for (let k = 0; k < n; k++) {
+        const pk = p[k], qk = q[k], rk = r[k], sk = s[k];
+        u[k] += a * pk + b * qk + c * rk + d * sk;
+        v[k] += e * pk + f * qk + g * rk + h * sk;
+      }
+    }
+  }
   for (let o = 0; o < outputs; o++) {
-    const row = new Float64Array(n).fill(bias ? bias[o] : 0), at = offset + o * inputs;
-    let i = 0;
+    const row = out[o], at = offset + o * inputs;
+    let i = o < first ? fours : 0;
     for (; i + 3 < inputs; i += 4) {
       const a = weight[at + i], b = weight[at + i + 1], c = weight[at + i + 2], d = weight[at + i + 3], [p, q, r, s] = [x[i], x[i + 1], x[i + 2], x[i + 3]];
       for (let k = 0; k < n; k++) row[k] += a * p[k] + b * q[k] + c * r[k] + d * s[k];
@@ -52,7 +67,6 @@ function dense(weight, bias, x, n, outputs, offset = 0) {
       const a = weight[at + i], p = x[i];
       for (let k = 0; k < n; k++) row[k] += a * p[k];
     }
-    out.push(row);
   }
   return out;
 }
