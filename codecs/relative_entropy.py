@@ -1,0 +1,105 @@
+"""Relative entropy coding: a sample of a Gaussian posterior as the index of one among candidates from the prior.
+
+Encoder and decoder can make the same candidates, which are random numbers that follow from a count; the encoder looks
+for one that suits the posterior and writes its index (Havasi et al., MIRACLE, ICLR 2019). The decoder makes the chosen
+candidate alone. Latents are coded in blocks, so that the search stays within 2^`bits` candidates.
+
+Candidates are `bell` numbers of `inrzip.architectures.counted_random`, whole numbers that are nearly normal, times a
+scale that is a whole number of at most 14 bits and a power of two: no float is rounded before the network is evaluated.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from inrzip.architectures.counted_random import BELL_SCALE, bell, words
+
+FIRST_SEED = 0x52454300
+"""Block i of a level has the candidates of this seed plus i."""
+SCALES_PER_OCTAVE = 8
+MANTISSA_BITS = 20
+"""What a mantissa times a bell number is divided by, as a power of two: a scale of 1 gives a variance of 1."""
+MANTISSAS = tuple(round(2**MANTISSA_BITS / BELL_SCALE * 2 ** (i / SCALES_PER_OCTAVE)) for i in range(SCALES_PER_OCTAVE))
+CACHED_BLOCKS = 4
+ROWS_AT_ONCE = 1 << 13
+
+
+def scale_values(scales: Int[ndarray, "..."]) -> Float[ndarray, "..."]:
+    """Standard deviations of scales in eighths of octaves, float32."""
+    mantissas = np.asarray(MANTISSAS, np.float64)[scales % SCALES_PER_OCTAVE]
+    spread = mantissas * BELL_SCALE * np.exp2(scales // SCALES_PER_OCTAVE - MANTISSA_BITS)
+    return spread.astype(np.float32)
+
+
+def candidates(block: int, first: int, count: int, size: int) -> Int[ndarray, "count size"]:
+    """Bell numbers (-510 to 510) of the candidates from number `first` on, of a block of `size` latents."""
+    place = (np.uint32(first * size & 0xFFFFFFFF) + np.arange(count * size, dtype=np.uint32)).astype(np.uint32)
+    numbers: Int[ndarray, "count size"] = bell(words(FIRST_SEED + block, place)).reshape(count, size)
+    return numbers
+
+
+def latents(numbers: Int[ndarray, "*n"], scales: Int[ndarray, "..."]) -> Float[ndarray, "*n"]:
+    """The latents that bell numbers stand for: exact in float32."""
+    products = numbers * np.asarray(MANTISSAS, np.int64)[scales % SCALES_PER_OCTAVE]  # below 2^24
+    return np.ldexp(products.astype(np.float32), (scales // SCALES_PER_OCTAVE - MANTISSA_BITS).astype(np.int32))
+
+
+def decoded(block: int, index: int, scales: Int[ndarray, " size"]) -> Float[ndarray, " size"]:
+    """The latents of one block that were coded as `index`."""
+    return latents(candidates(block, index, 1, len(scales))[0], scales)
+
+
+@functools.lru_cache(maxsize=CACHED_BLOCKS)
+def _features(block: int, bits: int, size: int) -> Float[ndarray, "count double"]:
+    """Squares of all candidates, and themselves, in standard deviations."""
+    unit = candidates(block, 0, 1 << bits, size).astype(np.float32) / np.float32(BELL_SCALE)
+    return np.concatenate([unit * unit, unit], 1)
+
+
+def choose(
+    block: int,
+    bits: int,
+    mean: Float[ndarray, "items size"],
+    deviation: Float[ndarray, "items size"],
+    rng: np.random.Generator | None = None,
+) -> Int[ndarray, " items"]:
+    """For each item the index of a candidate of the block; `mean` and `deviation` of its posterior are in standard
+    deviations of the prior.
+
+    Without `rng` it is the candidate nearest to the mean in deviations of the posterior: the one with which the signal
+    is likely to come out best. With it, an index is drawn by ordered random coding (Theis and Yosri, 2022): among
+    enough candidates the latents are distributed as the posterior is, and small indices are likelier than large ones.
+    """
+    precision = 1 / np.square(deviation)
+    by_square = -precision / 2 + (0 if rng is None else 0.5)
+    scores = _features(block, bits, mean.shape[1]) @ np.concatenate([by_square, precision * mean], 1).T.astype(np.float32)
+    if rng is not None:
+        scores = scores + ordered_gumbels(rng, len(scores))[:, None].astype(np.float32)
+    return np.argmax(scores, 0)
+
+
+def ordered_gumbels(rng: np.random.Generator, count: int) -> Float[ndarray, " count"]:
+    """Gumbel noise that falls with the index: the logarithms of a Poisson process' times, negated."""
+    return -np.log(np.cumsum(rng.exponential(size=count)))
+
+
+def pack(indices: Sequence[int], bits: int) -> bytes:
+    """Indices of `bits` bits each, highest bit first, zeros up to a whole byte."""
+    total = 0
+    for index in indices:
+        total = total << bits | int(index)
+    length = len(indices) * bits
+    padding = -length % 8
+    return (total << padding).to_bytes((length + padding) // 8, "big")
+
+
+def unpack(data: bytes, bits: int, count: int) -> list[int]:
+    """The first `count` indices, or as many as there are."""
+    count = min(count, 8 * len(data) // bits)
+    total = int.from_bytes(data, "big") >> (8 * len(data) - count * bits)
+    return [total >> (bits * (count - 1 - i)) & ((1 << bits) - 1) for i in range(count)]
