@@ -22,8 +22,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from numpy import ndarray
 
-from inrzip.architectures import combiner
-from inrzip.architectures.combiner import Layout, Shared
+from inrzip.architectures import combiner_network as combiner
+from inrzip.architectures.combiner_network import Layout, Shared
 from inrzip.codecs.relative_entropy import scale_values
 from inrzip.priors.latent_prior import LatentPrior, dumps, eighths
 
@@ -53,7 +53,11 @@ LEAST_BITS = 0.06
 MOST_MEMBERS = 96
 FIRST_MEAN, FIRST_DEVIATION = 0.1, 0.9
 """Of the latents of the coordinate network's weights."""
-PEAK_SHARED, PEAK_MEAN, PEAK_DEVIATION = 2e-3, 1e-2, 2e-2
+PEAK_SHARED, PEAK_DEVIATION = 5e-3, 2e-2
+"""Largest learning rates: of shared arrays as a part of their root mean square, of logarithms of deviations."""
+LEAST_SIZE = 0.01
+MEAN_STEP, MEAN_MOMENTUM = 0.25, 0.7
+"""Means go down the natural gradient: Newton's step where the network is linear and latents do not meddle."""
 WARM_SHARE = 0.05
 DECAYS = (0.9, 0.99)
 LAMBDA_POWER = 0.8
@@ -94,7 +98,8 @@ class State(NamedTuple):
     moments: Moments
     spreads: Array
     posterior: tuple[Array, Array]
-    own_moments: tuple[Moments, Moments]
+    speeds: Array  # of the means
+    moments_own: Moments  # of the logarithms of deviations
     losses: Array  # of each item: squared error and bits per sample point, as last seen
 
 
@@ -246,7 +251,7 @@ def begin(
     shared = jax.tree.map(jnp.asarray, shared._replace(kernels=tuple(kernels)))
     spreads = jnp.ones((len(WEIGHTS), layout.n_latents))
     state = State(
-        shared, adam_start(shared), spreads, (joined[0], joined[1]), (adam_start(joined[0]), adam_start(joined[1])),
+        shared, adam_start(shared), spreads, (joined[0], joined[1]), jnp.zeros_like(joined[0]), adam_start(joined[1]),
         jnp.ones((items, 2)),
     )  # fmt: skip
     return state._replace(spreads=_spreads(state, levels))
@@ -260,7 +265,7 @@ def one_round(
     key = jax.random.fold_in(jax.random.key(seed), at)
     done = at / rounds
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done / (1 - STATISTICS_SHARE))))
-    rates = np.array([PEAK_SHARED, PEAK_MEAN, PEAK_DEVIATION], np.float32) * max(min(cosine, (done + 1 / rounds) / WARM_SHARE), 0.02)
+    rates = np.array([PEAK_SHARED, PEAK_DEVIATION], np.float32) * max(min(cosine, (done + 1 / rounds) / WARM_SHARE), 0.02)
     if done >= 1 - STATISTICS_SHARE:
         rates[0] = 0.0
     size = min(BATCH, len(targets))
@@ -294,16 +299,24 @@ def _step(
 
     (_, losses), (by_shared, by_own) = jax.value_and_grad(cost, (0, 1), has_aux=True)(state.shared, mine)
     move, moments = adam(by_shared, state.moments, steps[0], DECAYS)
-    shared = jax.tree.map(lambda p, m: p - rates[0] * m, state.shared, move)
-    posterior, own_moments = [], []
-    for part, gradient, before, rate in zip(state.posterior, by_own, state.own_moments, rates[1:], strict=True):
-        picked = jax.tree.map(lambda m: m[index], before)
-        move, after = adam(gradient, picked, steps[1], DECAYS)
-        posterior.append(part.at[index].add(-rate * move))
-        own_moments.append(jax.tree.map(lambda m, a: m.at[index].set(a), before, after))
-    return State(
-        shared, moments, state.spreads, tuple(posterior), tuple(own_moments), state.losses.at[index].set(losses)
+    shared = jax.tree.map(lambda p, m: p - rates[0] * _size(p) * m, state.shared, move)
+    nats = by_own[0] * (weights ** (LAMBDA_POWER - 1) * targets.shape[1] * math.log(2))[:, None]
+    speed = MEAN_MOMENTUM * state.speeds[index] - MEAN_STEP * jnp.exp(2 * mine[1]) * nats
+    picked = jax.tree.map(lambda m: m[index], state.moments_own)
+    move, after = adam(by_own[1], picked, steps[1], DECAYS)
+    posterior = (
+        state.posterior[0].at[index].add(speed),
+        state.posterior[1].at[index].add(-rates[1] * move),
     )
+    moments_own = jax.tree.map(lambda m, a: m.at[index].set(a), state.moments_own, after)
+    return State(
+        shared, moments, state.spreads, posterior, state.speeds.at[index].set(speed), moments_own,
+        state.losses.at[index].set(losses),
+    )  # fmt: skip
+
+
+def _size(array: Array) -> Array:
+    return jnp.maximum(jnp.sqrt(jnp.mean(array**2)), LEAST_SIZE)
 
 
 def divergence(mean: Array, deviation: Array, spread: Array) -> Array:

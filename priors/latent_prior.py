@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from inrzip.architectures.combiner import Layout, Shared, shapes
+from inrzip.architectures.combiner_network import Layout, Shared, shapes
 from inrzip.codecs.relative_entropy import SCALES_PER_OCTAVE, scale_values
 from inrzip.errors import InrzipError
 
