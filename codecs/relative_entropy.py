@@ -77,7 +77,9 @@ def choose(
     """
     precision = 1 / np.square(deviation)
     by_square = -precision / 2 + (0 if rng is None else 0.5)
-    scores = _features(block, bits, mean.shape[1]) @ np.concatenate([by_square, precision * mean], 1).T.astype(np.float32)
+    scores = _features(block, bits, mean.shape[1]) @ np.concatenate([by_square, precision * mean], 1).T.astype(
+        np.float32
+    )
     if rng is not None:
         scores = scores + ordered_gumbels(rng, len(scores))[:, None].astype(np.float32)
     return np.argmax(scores, 0)

@@ -30,6 +30,7 @@ commands:
   info         say what is in an .inrz file
   verify       check that an .inrz file is whole, and how close to the original it is
   recipes      list the ways to compress
+  train-prior  learn what signals are like, for --recipe combiner
 
 examples:
   inrzip compress photo.png                        write photo.inrz

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from inrzip.architectures.base import Grid
+from inrzip.architectures.combiner import CombinerConfig
 from inrzip.architectures.nirvana import NirvanaConfig
 from inrzip.architectures.pfnr import PfnrConfig
 
@@ -92,6 +93,7 @@ def compress(
     time_limit: float | None = None,
     audio: AudioMode = "copy",
     settings: Mapping[str, str] | None = None,
+    prior: str | None = None,
     kind: str | Kind | None = None,
     member: str | None = None,
     append: bool = False,
@@ -108,6 +110,7 @@ def compress(
     `quality` 0 to 100 (default 50), `target_size` in bytes, `target_bpp` in bits for a pixel, voxel or sound sample, or
     `target_psnr` in dB: at most one. `recipe` and `codec`: names that `inrzip recipes` lists. `effort` 1 to 9, or
     `time_limit` in seconds. `audio`: what becomes of a video's sound. `settings`: fields of the recipe's configuration.
+    `prior`: a learned one that `train_prior` made, by its name or file, for the recipe `combiner`.
     `stop` is asked about once a second; once it is true, the best so far is written. An interrupted run leaves a
     `.part` file, from which the same call goes on. Raises InrzipError.
     """
@@ -122,13 +125,15 @@ def compress(
     request.check(signal.spec)
     check_spec(signal.spec)
     chosen = choose_recipe(recipe, signal.spec)
+    if prior is not None and chosen.architecture is not CombinerConfig:
+        raise InrzipError(f"recipe {chosen.name} takes no prior; use --recipe combiner")
     numbers = parse_settings(settings or {})
     check_settings(numbers, chosen)
     weight_codec = choose_codec(codec, chosen)
     pool = None
     if chosen.architecture is PfnrConfig:
         pool = target.pool(Grid(signal.spec.shape, signal.spec.channels), numbers)
-    options = (request, chosen, weight_codec.name, numbers, audio, signal.spec, target.identity())
+    options = (request, chosen, weight_codec.name, numbers, audio, signal.spec, target.identity(), prior)
     checkpoint = Checkpoint(output, _fingerprint(source, options))
     try:
         job = Job(checkpoint, progress, stop)
@@ -136,7 +141,7 @@ def compress(
         tracks = _sound(source, signal, audio, request, job)
         deadline = None if time_limit is None else time.monotonic() + time_limit - checkpoint.seconds
         data, n_parameters, notes = encode_signal(
-            signal, request, chosen, weight_codec, numbers, tracks, job, deadline, pool
+            signal, request, chosen, weight_codec, numbers, tracks, job, deadline, pool, prior
         )
         target.write(data)
         checkpoint.remove()
@@ -173,6 +178,7 @@ def encode_signal(
     job: Job,
     deadline: float | None,
     pool: Pool | None = None,
+    prior: str | None = None,
 ) -> tuple[bytes, int, list[str]]:
     """The file's bytes, the number of parameters in it, and remarks on segments that missed their goal. `pool`: weights
     of earlier videos that it may use.
@@ -184,7 +190,7 @@ def encode_signal(
 
     def task(index: int, until: float | None) -> Task:
         task = segment_task(signal, *bounds[index], index, request, recipe, codec, settings, until)
-        return task if pool is None else dataclasses.replace(task, pool=pool)
+        return dataclasses.replace(task, pool=pool, prior=prior, effort=request.effort)
 
     if recipe.architecture is NirvanaConfig:
         job.share = FITTING_SHARE

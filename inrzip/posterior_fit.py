@@ -28,12 +28,14 @@ from inrzip.codecs import relative_entropy
 from inrzip.priors.latent_prior import LatentPrior
 
 from .descent import Moments, adam, adam_start
-from .prior_training import MEAN_MOMENTUM, MEAN_STEP, divergence
+from .posterior_payload import Coded
 
 STEPS_AT_ONCE = 5
 """Of one call of the compiled program."""
 CLASS_SHARE, FIRST_SHARE, SETTLE_SHARE = 0.15, 0.35, 0.15
 """Of all steps: those after which classes are chosen, those after which blocks are counted, those before coding."""
+MEAN_STEP, MEAN_MOMENTUM = 0.25, 0.7
+"""Means go down the natural gradient: Newton's step where the network is linear and latents do not meddle."""
 PEAK_DEVIATION = 0.06
 CODING_RATE = 0.4
 """Rates while blocks are coded, as a part of the largest; they fall to a tenth of it."""
@@ -46,13 +48,6 @@ EARLY_BLOCKS, EARLY_WEIGHT = 8, 3.0
 """The first blocks are followed by more steps than later ones."""
 PATCHES_AT_ONCE = 64
 SMALLEST_DEVIATION = 1e-4
-
-
-class Coded(NamedTuple):
-    """A coded patch: the level, and an index for each of its blocks."""
-
-    level: int
-    indices: list[int]
 
 
 class Problem(NamedTuple):
@@ -120,9 +115,7 @@ def nearest_levels(prior: LatentPrior, weight: float) -> list[int]:
     return [i for i, d in enumerate(distance) if d < min(distance) + 1e-6]
 
 
-def _encode_some(
-    prior: LatentPrior, targets: ndarray, inside: ndarray, wish: Wish, watch: Watch
-) -> list[Coded]:
+def _encode_some(prior: LatentPrior, targets: ndarray, inside: ndarray, wish: Wish, watch: Watch) -> list[Coded]:
     classes = nearest_levels(prior, wish.weight)
     fit = _Fit(prior, targets, inside, wish, [classes[len(classes) // 2]] * len(targets))
     n_class, n_first, n_settle = (
@@ -271,7 +264,9 @@ class _Fit:
             chosen = relative_entropy.choose(block, self.prior.bits, mean[at], deviation[at])
             for row, index in zip(rows, chosen, strict=True):
                 scales = self.prior.scales[level][members]
-                new_mean[row, members] = relative_entropy.decoded(block, int(index), scales) / self._spread[row, members]
+                new_mean[row, members] = (
+                    relative_entropy.decoded(block, int(index), scales) / self._spread[row, members]
+                )
                 found.append((row, int(index)))
             done[at] = 1
         self._state = self._state._replace(mean=jnp.asarray(new_mean), done=jnp.asarray(done))
@@ -330,16 +325,7 @@ def _advance(
     return state._replace(prices=jnp.where(bits > 0, adapted, state.prices))
 
 
-def decode_patches(prior: LatentPrior, coded: Sequence[Coded]) -> Float[ndarray, "patches samples channels"]:
-    """The values of coded patches."""
-    latents = np.stack([latents_of(prior, patch) for patch in coded])
-    values: Float[ndarray, "patches samples channels"] = network.evaluate(prior.layout, prior.shared, latents, np)
-    return values
-
-
-def latents_of(prior: LatentPrior, coded: Coded) -> Float[ndarray, " latents"]:
-    """The latents of a coded patch: those of blocks that are not there are 0."""
-    values = np.zeros(prior.layout.n_latents, np.float32)
-    for block, (members, index) in enumerate(zip(prior.blocks(coded.level), coded.indices, strict=False)):
-        values[members] = relative_entropy.decoded(block, index, prior.scales[coded.level][members])
-    return values
+def divergence(mean: Array, deviation: Array, spread: Array) -> Array:
+    """Bits from a prior around 0 to Gaussian posteriors, for each latent."""
+    ratio = deviation / spread
+    return ((mean / spread) ** 2 + ratio**2 - 1 - 2 * jnp.log(ratio)) / (2 * math.log(2))

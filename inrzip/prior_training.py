@@ -25,13 +25,15 @@ from numpy import ndarray
 from inrzip.architectures import combiner_network as combiner
 from inrzip.architectures.combiner_network import Layout, Shared
 from inrzip.codecs.relative_entropy import scale_values
-from inrzip.priors.latent_prior import LatentPrior, dumps, eighths
+from inrzip.priors import latent_prior
+from inrzip.priors.latent_prior import LatentPrior, dumps, eighths, identity
 
 from . import media
 from .compilation import prepare
 from .descent import Moments, adam, adam_start
 from .errors import InrzipError
-from .files import atomic_output
+from .files import atomic_output, check_writable
+from .posterior_fit import MEAN_MOMENTUM, MEAN_STEP, divergence
 from .progress import Progress, ProgressCallback
 from .signal import Kind, Signal
 
@@ -56,8 +58,6 @@ FIRST_MEAN, FIRST_DEVIATION = 0.1, 0.9
 PEAK_SHARED, PEAK_DEVIATION = 5e-3, 2e-2
 """Largest learning rates: of shared arrays as a part of their root mean square, of logarithms of deviations."""
 LEAST_SIZE = 0.01
-MEAN_STEP, MEAN_MOMENTUM = 0.25, 0.7
-"""Means go down the natural gradient: Newton's step where the network is linear and latents do not meddle."""
 WARM_SHARE = 0.05
 DECAYS = (0.9, 0.99)
 LAMBDA_POWER = 0.8
@@ -115,16 +115,19 @@ def train_prior(
     progress: ProgressCallback | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> TrainReport:
-    """Learns a prior from the media files in `folder` and its folders, and writes it to `output`.
+    """Learns a prior from the media files in `folder` and its folders, and writes it to `output`: a file `*.inrprior`, or
+    a name among the user's priors.
 
     `kind`: "image" or "audio". `patches`: pieces of signals that are learned from, drawn at random places and, of
     images, scales. `rounds`: how often each is seen. `stop`: is asked after each round; once true, training ends as if
     it had come to its end. A run that was killed leaves a `.part` file, from which the same call goes on. Raises
     InrzipError.
     """
-    path, begun = Path(output), time.monotonic()
+    path, begun = latent_prior.place(str(output)), time.monotonic()
     if kind not in LAYOUTS:
         raise InrzipError(f"no priors are trained for {kind}; there are {', '.join(LAYOUTS)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(path, overwrite)
     prepare()
     layout = LAYOUTS[kind]
     tell = progress or (lambda report: None)
@@ -150,8 +153,6 @@ def train_prior(
     with atomic_output(path, overwrite) as temporary:
         temporary.write_bytes(data)
     part.unlink(missing_ok=True)
-    from inrzip.priors.latent_prior import identity
-
     errors, bits = _by_level(state, levels)
     return TrainReport(
         path, len(data), f"{identity(data):07x}", len(targets), at, time.monotonic() - begun,
@@ -192,7 +193,9 @@ def _normalised(signal: Signal, layout: Layout) -> Float[ndarray, "*grid channel
         return samples
     if layout.channels == 1:
         return np.asarray(samples.mean(-1, keepdims=True))
-    return np.ascontiguousarray(np.repeat(samples[..., :1], layout.channels, -1) if spec.channels < 3 else samples[..., :3])
+    return np.ascontiguousarray(
+        np.repeat(samples[..., :1], layout.channels, -1) if spec.channels < 3 else samples[..., :3]
+    )
 
 
 def _image_patch(picture: Float[ndarray, "h w c"], side: int, rng: np.random.Generator) -> Float[ndarray, "p c"]:
@@ -265,7 +268,9 @@ def one_round(
     key = jax.random.fold_in(jax.random.key(seed), at)
     done = at / rounds
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done / (1 - STATISTICS_SHARE))))
-    rates = np.array([PEAK_SHARED, PEAK_DEVIATION], np.float32) * max(min(cosine, (done + 1 / rounds) / WARM_SHARE), 0.02)
+    rates = np.array([PEAK_SHARED, PEAK_DEVIATION], np.float32) * max(
+        min(cosine, (done + 1 / rounds) / WARM_SHARE), 0.02
+    )
     if done >= 1 - STATISTICS_SHARE:
         rates[0] = 0.0
     size = min(BATCH, len(targets))
@@ -317,12 +322,6 @@ def _step(
 
 def _size(array: Array) -> Array:
     return jnp.maximum(jnp.sqrt(jnp.mean(array**2)), LEAST_SIZE)
-
-
-def divergence(mean: Array, deviation: Array, spread: Array) -> Array:
-    """Bits from a prior around 0 to Gaussian posteriors, for each latent."""
-    ratio = deviation / spread
-    return ((mean / spread) ** 2 + ratio**2 - 1 - 2 * jnp.log(ratio)) / (2 * math.log(2))
 
 
 def _spreads(state: State, levels: Int[ndarray, " items"]) -> Array:

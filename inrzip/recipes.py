@@ -15,6 +15,7 @@ from inrzip.architectures.backbones import (
 )
 from inrzip.architectures.base import Config
 from inrzip.architectures.boost import BoostConfig
+from inrzip.architectures.combiner import CombinerConfig
 from inrzip.architectures.enerv import EnervConfig
 from inrzip.architectures.finr import FinrConfig
 from inrzip.architectures.grid import GridConfig
@@ -58,6 +59,7 @@ ARCHITECTURES: Mapping[int, type[Config]] = {
         NirvanaConfig,
         PfnrConfig,
         MvcConfig,
+        CombinerConfig,
     )
 }
 """Every architecture by the number that files hold."""
@@ -96,6 +98,15 @@ RECIPES: Mapping[str, Recipe] = {
         ),
         Recipe(
             "motion", MotionConfig, (Kind.VIDEO,), "grids of frames that were moved (Cool-Chic for videos)", 1.0, 1, 1.0
+        ),
+        Recipe(
+            "combiner",
+            CombinerConfig,
+            (Kind.IMAGE, Kind.AUDIO),
+            "small ones by a learned prior: latents of a network (COMBINER, RECOMBINER)",
+            1.0,
+            1,
+            1.0,
         ),
         Recipe("siren", SirenConfig, EVERY_KIND, "coordinate network of sines (SIREN, COIN)", 6e-3, 16384, 5.5),
         Recipe("finer", FinerConfig, EVERY_KIND, "sines of growing frequency (FINER)", 6e-3, 16384, 5.5),

@@ -108,7 +108,8 @@ def dumps(prior: LatentPrior) -> bytes:
     arrays = {
         "kind": np.array([KINDS.index(prior.kind)], np.uint8),
         "sizes": np.array(
-            [layout.axes, layout.channels, layout.side, layout.factor, layout.waves, layout.width, prior.bits], np.uint16
+            [layout.axes, layout.channels, layout.side, layout.factor, layout.waves, layout.width, prior.bits],
+            np.uint16,
         ),
         "grids": np.array(layout.grids, np.uint16),
         "features": np.array(layout.features, np.uint16),
@@ -174,6 +175,15 @@ def user_folder() -> Path:
     return Path(named) if named else Path(base) / "inrzip" / "priors"
 
 
+def place(name: str) -> Path:
+    """The file of a prior that the user names: by its path, if it ends in `SUFFIX`. Raises InrzipError."""
+    if name.endswith(SUFFIX):
+        return Path(name)
+    if not name.isprintable() or {"/", "\\"} & set(name) or not name:
+        raise InrzipError(f"{name!r} is no name for a prior; a file's name ends in {SUFFIX}")
+    return user_folder() / f"{name}{SUFFIX}"
+
+
 def _all_files() -> Iterator[bytes]:
     for name in PACKAGED.values():
         file = resources.files(__package__).joinpath(name)
@@ -206,7 +216,7 @@ def named(name: str | None, kind: str) -> tuple[int, LatentPrior]:
             raise InrzipError(f"there is no prior for {kind}; make one with inrzip train-prior and name it (--prior)")
         data = resources.files(__package__).joinpath(PACKAGED[kind]).read_bytes()
     else:
-        data = _read(Path(name) if Path(name).suffix == SUFFIX else user_folder() / f"{name}{SUFFIX}")
+        data = _read(place(name))
     try:
         prior = loads(data)
     except ValueError as error:
