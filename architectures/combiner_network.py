@@ -6,10 +6,10 @@ positional encodings, which a network upsamples from a coarse grid of latents. B
 is shared by all signals lies in a prior (`inrzip.priors.latent_prior`).
 
 Own choices: there are latents at each resolution of the upsampling, not at the coarsest alone; convolutions come before
-their upsampling (sub-pixel), where they cost a fraction; the learned map is not square, but has a few rows only; the first features
-of each stage are a picture, which is only enlarged and added to, and values are a linear function of the encodings plus
-what the coordinate network adds. So training can begin with a block transform, where one that began with random numbers
-would have to find out first what pictures are.
+their upsampling (sub-pixel), where they cost a fraction; the learned map is not square, but has a few rows only; the
+first features of each stage are a picture, which is only enlarged and added to, and values are a linear function of the
+encodings plus what the coordinate network adds. So training can begin with a block transform, where one that began with
+random numbers would have to find out first what pictures are.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Layout:
     """What a learned network is made of.
 
     - `axes`, `channels`: of the signals; `side`: samples of a patch along each axis.
-    - `grids`: channels of latents before each stage, coarsest first; each stage has `factor` times as many samples along
-      an axis after it. Empty: there are no learned encodings.
+    - `grids`: channels of latents before each stage, coarsest first; a stage makes `factor` times as many samples along
+      an axis. Empty: there are no learned encodings.
     - `features`: channels after each stage.
     - `waves`: frequencies of the fixed encodings along each axis, octaves apart.
     - `width`: of the coordinate network's hidden layers; `ranks`: for each layer, rows of the map from latents to its
@@ -184,7 +184,7 @@ def block_transform(layout: Layout) -> np.ndarray:
 
 
 def _first_kernel(layout: Layout, stage: int, kernel: np.ndarray) -> np.ndarray:
-    """A convolution that enlarges what was there before, with its slopes, and adds details that its own latents tell."""
+    """A convolution that enlarges what was there before, with its slopes, and adds the details of its own latents."""
     axes, factor, c = layout.axes, layout.factor, layout.channels
     taps, places, features = TAPS**axes, factor**axes, layout.features[stage]
     before = 0 if stage == 0 else layout.features[stage - 1]

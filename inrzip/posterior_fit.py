@@ -19,7 +19,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 from numpy import ndarray
 
 from inrzip.architectures import combiner_network as network
@@ -34,8 +34,9 @@ STEPS_AT_ONCE = 5
 """Of one call of the compiled program."""
 CLASS_SHARE, FIRST_SHARE, SETTLE_SHARE = 0.15, 0.35, 0.15
 """Of all steps: those after which classes are chosen, those after which blocks are counted, those before coding."""
-MEAN_STEP, MEAN_MOMENTUM = 0.25, 0.7
-"""Means go down the natural gradient: Newton's step where the network is linear and latents do not meddle."""
+MEAN_STEP, MEAN_MOMENTUM, MEAN_LIMIT = 0.25, 0.7, 2.0
+"""Means go down the natural gradient: Newton's step where the network is linear and latents do not
+meddle, but no more than so many deviations: where these are too large yet, the step would be, too."""
 PEAK_DEVIATION = 0.06
 CODING_RATE = 0.4
 """Rates while blocks are coded, as a part of the largest; they fall to a tenth of it."""
@@ -63,8 +64,8 @@ class Problem(NamedTuple):
 
 
 class State(NamedTuple):
-    """`mean` and `narrow` (the logarithm of the deviation), in deviations of the prior. Where `done` is 1, the latent is
-    `mean` and does not change. `speed`: of the mean.
+    """`mean` and `narrow` (the logarithm of the deviation), in deviations of the prior. Where `done` is 1, the latent
+    is `mean` and does not change. `speed`: of the mean.
     """
 
     mean: Array
@@ -308,8 +309,7 @@ def _advance(
         noise = jax.random.normal(jax.random.fold_in(key, state.step), state.mean.shape)
         gradient = jax.grad(cost)((state.mean, state.narrow), noise, state.done, state.prices)
         free = 1 - state.done
-        variance = jnp.exp(2 * state.narrow)
-        speed = free * (MEAN_MOMENTUM * state.speed - MEAN_STEP * math.log(2) * variance * gradient[0])
+        speed = free * faster(state.speed, gradient[0] * math.log(2), jnp.exp(state.narrow))
         move, moments = adam(gradient[1] * free, state.moments, state.step, DECAYS)
         return state._replace(
             mean=state.mean + jnp.sqrt(rate) * speed, narrow=state.narrow - rate * PEAK_DEVIATION * move * free,
@@ -323,6 +323,12 @@ def _advance(
     factor = jnp.where(taken > bits, PRICE_STEP, jnp.where(taken < bits - SLACK_BITS, 1 / PRICE_STEP, 1.0))
     adapted = jnp.clip(state.prices * factor, *PRICE_RANGE)
     return state._replace(prices=jnp.where(bits > 0, adapted, state.prices))
+
+
+def faster(speed: Array, gradient: Array, deviation: Array) -> Array:
+    """The next speed of means; `gradient` in nats."""
+    push = jnp.clip(deviation * gradient, -MEAN_LIMIT, MEAN_LIMIT)
+    return MEAN_MOMENTUM * speed - MEAN_STEP * deviation * push
 
 
 def divergence(mean: Array, deviation: Array, spread: Array) -> Array:

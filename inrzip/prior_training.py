@@ -2,8 +2,8 @@
 
 As in COMBINER and RECOMBINER, in turns: the posteriors of all training signals are fitted together with what signals
 share (variational EM; one sample of the latents a step), and after each round the prior's spreads become those that
-the posteriors have. Unlike there, each signal has one of several lambdas, so that one prior serves all rates: they share
-the network, and each has spreads and blocks of its own.
+the posteriors have. Unlike there, each signal has one of several lambdas, so that one prior serves all rates: they
+share the network, and each has spreads and blocks of its own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .compilation import prepare
 from .descent import Moments, adam, adam_start
 from .errors import InrzipError
 from .files import atomic_output, check_writable
-from .posterior_fit import MEAN_MOMENTUM, MEAN_STEP, divergence
+from .posterior_fit import divergence, faster
 from .progress import Progress, ProgressCallback
 from .signal import Kind, Signal
 
@@ -115,8 +115,8 @@ def train_prior(
     progress: ProgressCallback | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> TrainReport:
-    """Learns a prior from the media files in `folder` and its folders, and writes it to `output`: a file `*.inrprior`, or
-    a name among the user's priors.
+    """Learns a prior from the media files in `folder` and its folders, and writes it to `output`: a file `*.inrprior`,
+    or a name among the user's priors.
 
     `kind`: "image" or "audio". `patches`: pieces of signals that are learned from, drawn at random places and, of
     images, scales. `rounds`: how often each is seen. `stop`: is asked after each round; once true, training ends as if
@@ -306,7 +306,7 @@ def _step(
     move, moments = adam(by_shared, state.moments, steps[0], DECAYS)
     shared = jax.tree.map(lambda p, m: p - rates[0] * _size(p) * m, state.shared, move)
     nats = by_own[0] * (weights ** (LAMBDA_POWER - 1) * targets.shape[1] * math.log(2))[:, None]
-    speed = MEAN_MOMENTUM * state.speeds[index] - MEAN_STEP * jnp.exp(2 * mine[1]) * nats
+    speed = faster(state.speeds[index], nats, jnp.exp(mine[1]))
     picked = jax.tree.map(lambda m: m[index], state.moments_own)
     move, after = adam(by_own[1], picked, steps[1], DECAYS)
     posterior = (
@@ -349,8 +349,8 @@ def finished(layout: Layout, kind: str, state: State, levels: Int[ndarray, " ite
         sizes.append(block_sizes(bits[coded]))
     shared: Shared = jax.tree.map(lambda a: np.asarray(a).astype(np.float16).astype(np.float32), state.shared)
     return LatentPrior(
-        layout, shared, kind, tuple(WEIGHTS), scales.astype(np.int64), np.stack(narrowing).astype(np.int64), tuple(order),
-        tuple(sizes), BITS,
+        layout, shared, kind, tuple(map(float, WEIGHTS)), scales.astype(np.int64),
+        np.stack(narrowing).astype(np.int64), tuple(order), tuple(sizes), BITS,
     )  # fmt: skip
 
 

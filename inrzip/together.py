@@ -33,8 +33,8 @@ RECIPE = next(recipe.name for recipe in RECIPES.values() if recipe.architecture 
 
 @dataclasses.dataclass(frozen=True)
 class TogetherReport:
-    """What `compress_together` did. `bytes` is the size of the file on disk; `members` are its signals in order: `name`,
-    `bytes` and `quality` of each, as decoded from the file.
+    """What `compress_together` did. `bytes` is the size of the file on disk; `members` are its signals in order:
+    `name`, `bytes` and `quality` of each, as decoded from the file.
     """
 
     path: Path

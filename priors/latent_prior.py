@@ -44,7 +44,8 @@ class LatentPrior:
 
     - `shared`: float32 arrays.
     - `kind`: of the signals, one of `KINDS`.
-    - `weights`: for each level, lambda: how much squared error, of samples from 0 to 1, a bit per sample point is worth.
+    - `weights`: for each level, lambda: the squared error, of samples from 0 to 1, that a bit per sample point is
+      worth.
     - `scales`: for each level and latent, eighths of octaves of its spread over 1.
     - `narrowing`: the same, of how much narrower than it the posterior of a usual signal is. Encoders begin there.
     - `order`: for each level, the latents that are coded, in order; `sizes`: how many of them each block has.
