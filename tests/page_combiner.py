@@ -7,7 +7,10 @@ import io
 
 import numpy as np
 
-from tests.page_random import words
+from tests.page_backbones import word
+from tests.page_random import bell
+
+NUMBER = 27
 
 
 def prior_name(data: bytes) -> int:
@@ -71,11 +74,10 @@ def _latents(p: dict[str, np.ndarray], level: int, indices: list[int]) -> np.nda
     first = 0
     for block, index in enumerate(indices):
         size = int(sizes[level][block])
-        drawn = words(0x52454300 + block, index * size + size)[-size:]
-        for latent, word in zip(order[level][first : first + size], drawn, strict=True):
-            bell = sum(int(word).to_bytes(4, "little")) - 510
+        for j, latent in enumerate(order[level][first : first + size]):
             scale = int(p["scales"][level, latent])
-            values[latent] = bell * mantissas[scale % 8] * 2.0 ** (scale // 8 - 20)
+            number = bell(word(0x52454300 + block, index * size + j))
+            values[latent] = number * mantissas[scale % 8] * 2.0 ** (scale // 8 - 20)
         first += size
     return values
 
