@@ -26,7 +26,8 @@ MANTISSA_BITS = 20
 """What a mantissa times a bell number is divided by, as a power of two: a scale of 1 gives a variance of 1."""
 MANTISSAS = tuple(round(2**MANTISSA_BITS / BELL_SCALE * 2 ** (i / SCALES_PER_OCTAVE)) for i in range(SCALES_PER_OCTAVE))
 CACHED_BLOCKS = 4
-ROWS_AT_ONCE = 1 << 13
+NUMBERS_AT_ONCE = 1 << 15
+"""What is made in one go: so few that they stay in the cache."""
 
 
 def scale_values(scales: Int[ndarray, "..."]) -> Float[ndarray, "..."]:
@@ -57,8 +58,14 @@ def decoded(block: int, index: int, scales: Int[ndarray, " size"]) -> Float[ndar
 @functools.lru_cache(maxsize=CACHED_BLOCKS)
 def _features(block: int, bits: int, size: int) -> Float[ndarray, "count double"]:
     """Squares of all candidates, and themselves, in standard deviations."""
-    unit = candidates(block, 0, 1 << bits, size).astype(np.float32) / np.float32(BELL_SCALE)
-    return np.concatenate([unit * unit, unit], 1)
+    features = np.empty((1 << bits, 2 * size), np.float32)
+    rows = max(1, NUMBERS_AT_ONCE // size)
+    for first in range(0, len(features), rows):
+        part = features[first : first + rows]
+        part[:, size:] = candidates(block, first, len(part), size)
+        part[:, size:] *= np.float32(1 / BELL_SCALE)
+        np.square(part[:, size:], out=part[:, :size])
+    return features
 
 
 def choose(

@@ -47,7 +47,8 @@ SLACK_BITS = 0.6
 LEAST_GAP = 0.05
 EARLY_BLOCKS, EARLY_WEIGHT = 8, 3.0
 """The first blocks are followed by more steps than later ones."""
-PATCHES_AT_ONCE = 64
+BATCHES = (1, 8, 64)
+"""Patches that are fitted side by side: few numbers, so that few programs are compiled."""
 SMALLEST_DEVIATION = 1e-4
 
 
@@ -100,8 +101,8 @@ def encode_patches(
     """Codes patches to a wish. They know nothing of each other."""
     coded: list[Coded] = []
     n = len(targets)
-    for first in range(0, n, PATCHES_AT_ONCE):
-        part = slice(first, min(first + PATCHES_AT_ONCE, n))
+    for first in range(0, n, BATCHES[-1]):
+        part = slice(first, min(first + BATCHES[-1], n))
 
         def told(done: float, remark: str, part: slice = part) -> bool:
             return watch((part.start + done * (part.stop - part.start)) / n, remark)
@@ -152,7 +153,7 @@ class _Fit:
 
     def __init__(self, prior: LatentPrior, targets: ndarray, inside: ndarray, wish: Wish, levels: list[int]):
         self.prior, self.wish = prior, wish
-        self._size = 1 << max(len(targets) - 1, 0).bit_length()  # few sizes, so that few programs are compiled
+        self._size = next(size for size in BATCHES if size >= len(targets))
         extra = self._size - len(targets)
         self._n = len(targets)
         self._targets = np.concatenate([targets, np.repeat(targets[-1:], extra, 0)]).astype(np.float32)

@@ -49,6 +49,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "media" / "no picture.txt").write_text("no picture")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(prior_training.LAYOUTS, "image", TINY)
+        patch.setattr(prior_training, "BITS", 8)
+        patch.setattr(prior_training, "BLOCK_BITS", 7.6)
         patch.setenv(latent_prior.FOLDER_VARIABLE, str(folder))
         arguments = ["train-prior", str(folder / "media"), "-o", "tiny", "--patches", "120", "--rounds", "6", "--quiet"]
         assert cli.main(arguments) == 0
@@ -142,6 +144,8 @@ def test_a_prior_as_bytes(home: Path) -> None:
 def test_training_goes_on_where_it_was(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(prior_training.LAYOUTS, "image", TINY)
     monkeypatch.setattr(prior_training, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(prior_training, "BITS", 8)
+    monkeypatch.setattr(prior_training, "BLOCK_BITS", 7.6)
 
     def killed(report: inrzip.prior_training.Progress) -> None:
         if report.fraction > 0.6:
