@@ -257,7 +257,7 @@ def _decompress_parser() -> _Parser:
     part.add_argument(
         "--partial",
         action="store_true",
-        help="of a file that was cut short, write what is there (pictures of latent grids)",
+        help="of a file that was cut short, write what is there (recipes grid and combiner)",
     )
     _add_machine(parser)
     _add_general(parser)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -82,7 +83,7 @@ def encode_with_prior(task: Task, goal: Goal, job: Job) -> CodedSegment:
     steps = STEPS[task.effort - 1]
 
     def run(wish: Wish, within: tuple[float, float]) -> bytes:
-        watch = watching(job, within)
+        watch = watching(job, within, task.deadline)
         return encode_payload(name, prior, encode_patches(prior, targets, inside, wish, watch))
 
     if goal.psnr_db is not None:
@@ -95,12 +96,12 @@ def encode_with_prior(task: Task, goal: Goal, job: Job) -> CodedSegment:
 Run = Callable[[Wish, tuple[float, float]], bytes]
 
 
-def watching(job: Job, within: tuple[float, float]) -> Callable[[float, str], bool]:
-    """Shows how far a fit is in its part of the job."""
+def watching(job: Job, within: tuple[float, float], deadline: float | None = None) -> Callable[[float, str], bool]:
+    """Shows how far a fit is in its part of the job, and tells it when to hurry."""
 
     def watch(done: float, remark: str) -> bool:
         job.tell("fitting", within[0] + (within[1] - within[0]) * done, remark)
-        return job.stopping
+        return job.stopping or (deadline is not None and time.monotonic() > deadline)
 
     return watch
 

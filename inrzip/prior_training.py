@@ -63,6 +63,7 @@ DECAYS = (0.9, 0.99)
 LAMBDA_POWER = 0.8
 """Costs are divided by lambda to this power, so that all levels count alike."""
 BATCH = 32
+LEAST_PATCHES = 2 * len(WEIGHTS)
 SAVE_SECONDS = 120.0
 LEAST_SPREAD = 2.0**-8
 STATISTICS_SHARE = 0.05
@@ -126,6 +127,8 @@ def train_prior(
     path, begun = latent_prior.place(str(output)), time.monotonic()
     if kind not in LAYOUTS:
         raise InrzipError(f"no priors are trained for {kind}; there are {', '.join(LAYOUTS)}")
+    if patches < LEAST_PATCHES or rounds < 1:
+        raise InrzipError(f"a prior takes {LEAST_PATCHES} patches and a round, at least")
     path.parent.mkdir(parents=True, exist_ok=True)
     check_writable(path, overwrite)
     prepare()

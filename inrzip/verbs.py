@@ -163,16 +163,16 @@ def _compress(opts: argparse.Namespace) -> int:
     if not streams.collects(opts.inputs, opts.output):
         return _compress_all(opts, opts.inputs, destinations, [{"overwrite": opts.force}] * len(opts.inputs))
     names = streams.member_names(opts.inputs, "inrzip compress")
-    if opts.recipe == "combiner" and opts.output is not None and not _has_target(opts):
+    if opts.recipe == "combiner" and _can_be_together(opts):
         return _compress_together(opts, names, destinations[0])
     ways = [{"member": name, "overwrite": opts.force} for name in names]
     return _compress_all(opts, opts.inputs, destinations, ways)
 
 
-def _has_target(opts: argparse.Namespace) -> bool:
-    """Whether each signal is to come to a size or quality of its own, or to end in time."""
-    wishes = (opts.target_size, opts.target_bpp, opts.target_psnr, opts.time)
-    return any(wish is not None for wish in wishes)
+def _can_be_together(opts: argparse.Namespace) -> bool:
+    """Whether nothing is asked for that is each signal's own: a size or quality to reach, for example."""
+    wishes = (opts.target_size, opts.target_bpp, opts.target_psnr, opts.time, opts.codec, opts.kind)
+    return all(wish is None for wish in wishes) and not opts.settings and streams.STREAM not in opts.inputs
 
 
 def _compress_together(opts: argparse.Namespace, names: Sequence[str], destination: Path | None) -> int:
