@@ -25,7 +25,9 @@ SCALES_PER_OCTAVE = 8
 MANTISSA_BITS = 20
 """What a mantissa times a bell number is divided by, as a power of two: a scale of 1 gives a variance of 1."""
 MANTISSAS = tuple(round(2**MANTISSA_BITS / BELL_SCALE * 2 ** (i / SCALES_PER_OCTAVE)) for i in range(SCALES_PER_OCTAVE))
-CACHED_BLOCKS = 4
+MAX_MEMBERS = 128
+"""Latents of a block, at most: each candidate has so many words of its own."""
+CACHED_BLOCKS = 2
 NUMBERS_AT_ONCE = 1 << 15
 """What is made in one go: so few that they stay in the cache."""
 
@@ -39,9 +41,10 @@ def scale_values(scales: Int[ndarray, "..."]) -> Float[ndarray, "..."]:
 
 def candidates(block: int, first: int, count: int, size: int) -> Int[ndarray, "count size"]:
     """Bell numbers (-510 to 510) of the candidates from number `first` on, of a block of `size` latents."""
-    place = (np.uint32(first * size & 0xFFFFFFFF) + np.arange(count * size, dtype=np.uint32)).astype(np.uint32)
-    numbers: Int[ndarray, "count size"] = bell(words(FIRST_SEED + block, place)).reshape(count, size)
-    return numbers
+    numbers = np.arange(first, first + count, dtype=np.uint32)[:, None]
+    place = numbers * np.uint32(MAX_MEMBERS) + np.arange(size, dtype=np.uint32)
+    found: Int[ndarray, "count size"] = bell(words(FIRST_SEED + block, place))
+    return found
 
 
 def latents(numbers: Int[ndarray, "*n"], scales: Int[ndarray, "..."]) -> Float[ndarray, "*n"]:
@@ -56,16 +59,16 @@ def decoded(block: int, index: int, scales: Int[ndarray, " size"]) -> Float[ndar
 
 
 @functools.lru_cache(maxsize=CACHED_BLOCKS)
-def _features(block: int, bits: int, size: int) -> Float[ndarray, "count double"]:
+def _units(block: int, bits: int, size: int) -> Float[ndarray, "2 size count"]:
     """Squares of all candidates, and themselves, in standard deviations."""
-    features = np.empty((1 << bits, 2 * size), np.float32)
-    rows = max(1, NUMBERS_AT_ONCE // size)
-    for first in range(0, len(features), rows):
-        part = features[first : first + rows]
-        part[:, size:] = candidates(block, first, len(part), size)
-        part[:, size:] *= np.float32(1 / BELL_SCALE)
-        np.square(part[:, size:], out=part[:, :size])
-    return features
+    found = np.empty((2, size, 1 << bits), np.float32)
+    count = min(1 << bits, max(1, NUMBERS_AT_ONCE // size))
+    for first in range(0, 1 << bits, count):
+        part = candidates(block, first, min(count, (1 << bits) - first), size).astype(np.float32).T
+        part *= np.float32(1 / BELL_SCALE)
+        found[1, :, first : first + count] = part
+        np.square(part, out=found[0, :, first : first + count])
+    return found
 
 
 def choose(
@@ -74,6 +77,7 @@ def choose(
     mean: Float[ndarray, "items size"],
     deviation: Float[ndarray, "items size"],
     rng: np.random.Generator | None = None,
+    most: int = 0,
 ) -> Int[ndarray, " items"]:
     """For each item the index of a candidate of the block; `mean` and `deviation` of its posterior are in standard
     deviations of the prior.
@@ -81,15 +85,17 @@ def choose(
     Without `rng` it is the candidate nearest to the mean in deviations of the posterior: the one with which the signal
     is likely to come out best. With it, an index is drawn by ordered random coding (Theis and Yosri, 2022): among
     enough candidates the latents are distributed as the posterior is, and small indices are likelier than large ones.
+
+    `most`: latents of the largest block of that number that is asked for; candidates are then made once for all.
     """
+    size = mean.shape[1]
     precision = 1 / np.square(deviation)
     by_square = -precision / 2 + (0 if rng is None else 0.5)
-    scores = _features(block, bits, mean.shape[1]) @ np.concatenate([by_square, precision * mean], 1).T.astype(
-        np.float32
-    )
+    squares, units = _units(block, bits, max(size, most))
+    scores = by_square.astype(np.float32) @ squares[:size] + (precision * mean).astype(np.float32) @ units[:size]
     if rng is not None:
-        scores = scores + ordered_gumbels(rng, len(scores))[:, None].astype(np.float32)
-    return np.argmax(scores, 0)
+        scores = scores + ordered_gumbels(rng, scores.shape[1]).astype(np.float32)
+    return np.argmax(scores, 1)
 
 
 def ordered_gumbels(rng: np.random.Generator, count: int) -> Float[ndarray, " count"]:

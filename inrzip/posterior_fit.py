@@ -47,7 +47,7 @@ SLACK_BITS = 0.6
 LEAST_GAP = 0.05
 EARLY_BLOCKS, EARLY_WEIGHT = 8, 3.0
 """The first blocks are followed by more steps than later ones."""
-BATCHES = (1, 8, 64)
+BATCHES = (1, 8, 32)
 """Patches that are fitted side by side: few numbers, so that few programs are compiled."""
 SMALLEST_DEVIATION = 1e-4
 
@@ -257,13 +257,14 @@ class _Fit:
         mean, deviation = self._posterior()
         new_mean, done = np.asarray(self._state.mean).copy(), np.asarray(self._state.done).copy()
         found = []
+        most = max(int(self.prior.sizes[level][block]) for i, level in enumerate(self.levels) if counts[i] > block)
         for level in sorted(set(self.levels)):
             rows = [i for i, own in enumerate(self.levels) if own == level and counts[i] > block]
             if not rows:
                 continue
             members = self.prior.blocks(level)[block]
             at = np.ix_(rows, members)
-            chosen = relative_entropy.choose(block, self.prior.bits, mean[at], deviation[at])
+            chosen = relative_entropy.choose(block, self.prior.bits, mean[at], deviation[at], most=most)
             for row, index in zip(rows, chosen, strict=True):
                 scales = self.prior.scales[level][members]
                 new_mean[row, members] = (

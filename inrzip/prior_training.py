@@ -54,7 +54,9 @@ LEAST_BITS = 0.06
 """Latents that take less in usual signals of a level are not coded at it."""
 MOST_MEMBERS = 96
 FIRST_MEAN, FIRST_DEVIATION = 0.1, 0.9
-"""Of the latents of the coordinate network's weights."""
+"""Of the latents that weights of the coordinate network are made of."""
+FIRST_OF_WEIGHT = 0.02
+"""Both, where latents are weights themselves."""
 PEAK_SHARED, PEAK_DEVIATION = 5e-3, 2e-2
 """Largest learning rates: of shared arrays as a part of their root mean square, of logarithms of deviations."""
 LEAST_SIZE = 0.01
@@ -249,10 +251,11 @@ def begin(
         every = np.broadcast_to(narrow[:, None], own.shape).reshape(items, -1)
         means.append((own / spread).reshape(items, -1) * (1 - every**2))
         deviations.append(np.log(every))
-    n_rest = layout.n_latents - sum(part.shape[1] for part in means)
-    rest = np.random.default_rng(seed).normal(0, FIRST_MEAN, (items, n_rest))
-    means.append(rest)
-    deviations.append(np.full_like(rest, math.log(FIRST_DEVIATION)))
+    counts = layout.latent_counts()[len(means) :]
+    plain = np.repeat([0.0 if rank else 1.0 for rank in layout.ranks], counts)
+    draw = np.random.default_rng(seed).normal(0, 1, (items, len(plain)))
+    means.append(draw * np.where(plain, FIRST_OF_WEIGHT, FIRST_MEAN))
+    deviations.append(np.log(np.where(plain, FIRST_OF_WEIGHT, FIRST_DEVIATION)) + 0 * draw)
     joined = tuple(jnp.asarray(np.concatenate(parts, 1), jnp.float32) for parts in (means, deviations))
     shared = jax.tree.map(jnp.asarray, shared._replace(kernels=tuple(kernels)))
     spreads = jnp.ones((len(WEIGHTS), layout.n_latents))

@@ -23,7 +23,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from inrzip.architectures.combiner_network import Layout, Shared, shapes
-from inrzip.codecs.relative_entropy import SCALES_PER_OCTAVE, scale_values
+from inrzip.codecs.relative_entropy import MAX_MEMBERS, SCALES_PER_OCTAVE, scale_values
 from inrzip.errors import InrzipError
 
 SUFFIX = ".inrprior"
@@ -77,7 +77,10 @@ class LatentPrior:
         wanted = jax.tree.leaves(shapes(self.layout), is_leaf=_is_shape)
         found = [array.shape for array in jax.tree.leaves(self.shared)]
         coded = all(
-            len(np.unique(order)) == len(order) == sizes.sum() and order.max(initial=0) < n and sizes.min(initial=1) > 0
+            len(np.unique(order)) == len(order) == sizes.sum()
+            and order.max(initial=0) < n
+            and sizes.min(initial=1) > 0
+            and sizes.max(initial=1) <= MAX_MEMBERS
             for order, sizes in zip(self.order, self.sizes, strict=True)
         )
         if not (

@@ -76,7 +76,7 @@ def _latents(p: dict[str, np.ndarray], level: int, indices: list[int]) -> np.nda
         size = int(sizes[level][block])
         for j, latent in enumerate(order[level][first : first + size]):
             scale = int(p["scales"][level, latent])
-            number = bell(word(0x52454300 + block, index * size + j))
+            number = bell(word(0x52454300 + block, index * 128 + j))
             values[latent] = number * mantissas[scale % 8] * 2.0 ** (scale // 8 - 20)
         first += size
     return values
