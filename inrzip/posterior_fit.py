@@ -41,7 +41,7 @@ PEAK_DEVIATION = 0.06
 CODING_RATE = 0.4
 """Rates while blocks are coded, as a part of the largest; they fall to a tenth of it."""
 DECAYS = (0.9, 0.97)
-PRICE_STEP, PRICE_RANGE = 1.1, (0.25, 16.0)
+PRICE_STEPS, PRICE_RANGE = (0.85, 1.5), (0.25, 64.0)
 """Each block has a price of its own for a bit, so that it comes to take as many bits as an index has."""
 SLACK_BITS = 0.6
 LEAST_GAP = 0.05
@@ -322,7 +322,8 @@ def _advance(
     each = divergence(state.mean, jnp.exp(state.narrow), jnp.ones(())) * (1 - state.done)
     rows = jnp.arange(each.shape[0])[:, None]
     taken = jnp.zeros_like(state.prices).at[rows, problem.block].add(each)
-    factor = jnp.where(taken > bits, PRICE_STEP, jnp.where(taken < bits - SLACK_BITS, 1 / PRICE_STEP, 1.0))
+    too_much = jnp.clip(jnp.sqrt(taken / jnp.maximum(bits, 1.0)), *PRICE_STEPS)
+    factor = jnp.where((taken > bits) | (taken < bits - SLACK_BITS), too_much, 1.0)
     adapted = jnp.clip(state.prices * factor, *PRICE_RANGE)
     return state._replace(prices=jnp.where(bits > 0, adapted, state.prices))
 

@@ -61,7 +61,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def priors_at(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(latent_prior.FOLDER_VARIABLE, str(home))
     latent_prior.find.cache_clear()
-    monkeypatch.setattr(posterior_goals, "STEPS", (20,) * 9)
+    monkeypatch.setattr(posterior_goals, "STEPS", (80,) * 9)
 
 
 # ---- relative entropy coding ----
@@ -179,7 +179,7 @@ def test_a_picture_there_and_back(tmp_path: Path, home: Path, height: int, width
     [picture] = pictures(1, height, width)
     picture = picture if channels == 3 else picture[..., 0]
     iio.imwrite(tmp_path / "a.png", picture)
-    arguments = ["compress", str(tmp_path / "a.png"), "--recipe", "combiner", "--prior", "tiny", "-q", "90", "--quiet"]
+    arguments = ["compress", str(tmp_path / "a.png"), "--recipe", "combiner", "--prior", "tiny", "-q", "75", "--quiet"]
     assert cli.main(arguments) == 0
     assert cli.main(["decompress", str(tmp_path / "a.inrz"), "-o", str(tmp_path / "b.png"), "--quiet"]) == 0
     again = iio.imread(tmp_path / "b.png")
