@@ -29,12 +29,16 @@ if _TYPE_CHECKING:
     from .media import write_signal as write_signal
     from .members import Collection as Collection
     from .members import Collection as open_all  # noqa: F401
+    from .prior_training import TrainReport as TrainReport
+    from .prior_training import train_prior as train_prior
     from .reader import Reader as Reader
     from .reader import Reader as open  # noqa: F401
     from .research import Fitted as Fitted
     from .research import fit as fit
     from .signal import Kind as Kind
     from .signal import Spec as Spec
+    from .together import TogetherReport as TogetherReport
+    from .together import compress_together as compress_together
     from .virtual import pyramid as pyramid
     from .virtual import tensorstore as tensorstore
 
@@ -47,10 +51,12 @@ _HOMES = {
     "inspection": ("codec_list", "info", "recipe_list", "verify"),
     "members": ("Collection", "open_all"),
     "media": ("read_signal", "write_signal"),
+    "prior_training": ("TrainReport", "train_prior"),
     "reader": ("Reader", "open"),
     "research": ("Fitted", "fit"),
     "signal": ("Kind", "Spec"),
     "virtual": ("pyramid", "tensorstore"),
+    "together": ("TogetherReport", "compress_together"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 _RENAMED = {"open": "Reader", "open_all": "Collection"}

@@ -32,6 +32,7 @@ commands:
   view         look at .inrz files in the browser, beside their originals
   export-viewer  write a page that shows an .inrz file by itself
   recipes      list the ways to compress
+  train-prior  learn what signals are like, for --recipe combiner
 
 examples:
   inrzip compress photo.png                        write photo.inrz

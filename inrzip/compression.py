@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from inrzip.architectures.base import Grid
+from inrzip.architectures.combiner import CombinerConfig
 from inrzip.architectures.nirvana import NirvanaConfig
 from inrzip.architectures.pfnr import PfnrConfig
 
@@ -95,6 +96,7 @@ def compress(
     audio: AudioMode = "copy",
     settings: Mapping[str, str] | None = None,
     lossless: bool = False,
+    prior: str | None = None,
     kind: str | Kind | None = None,
     member: str | None = None,
     append: bool = False,
@@ -113,6 +115,7 @@ def compress(
     `time_limit` in seconds. `audio`: what becomes of a video's sound. `settings`: fields of the recipe's configuration.
     `lossless`: every sample comes back bit by bit, on every machine, which is checked before the file gets its name; a
     quality or PSNR then is that of the recipe's prediction, and there is no target size.
+    `prior`: a learned one that `train_prior` made, by its name or file, for the recipe `combiner`.
     `stop` is asked about once a second; once it is true, the best so far is written. An interrupted run leaves a
     `.part` file, from which the same call goes on. Raises InrzipError.
     """
@@ -129,13 +132,15 @@ def compress(
     chosen = choose_recipe(recipe, signal.spec, lossless)
     lossless = lossless or chosen.architecture.exact
     request = plan_lossless(request, signal.spec) if lossless else request
+    if prior is not None and chosen.architecture is not CombinerConfig:
+        raise InrzipError(f"recipe {chosen.name} takes no prior; use --recipe combiner")
     numbers = parse_settings(settings or {})
     check_settings(numbers, chosen)
     weight_codec = choose_codec(codec, chosen)
     pool = None
     if chosen.architecture is PfnrConfig:
         pool = target.pool(Grid(signal.spec.shape, signal.spec.channels), numbers)
-    options = (request, chosen, weight_codec.name, numbers, audio, signal.spec, lossless, target.identity())
+    options = (request, chosen, weight_codec.name, numbers, audio, signal.spec, lossless, target.identity(), prior)
     checkpoint = Checkpoint(output, _fingerprint(source, options))
     try:
         job = Job(checkpoint, progress, stop)
@@ -143,7 +148,7 @@ def compress(
         tracks = _sound(source, signal, audio, request, lossless, job)
         deadline = None if time_limit is None else time.monotonic() + time_limit - checkpoint.seconds
         data, n_parameters, notes = encode_signal(
-            signal, request, chosen, weight_codec, numbers, tracks, job, deadline, pool, lossless
+            signal, request, chosen, weight_codec, numbers, tracks, job, deadline, pool, lossless, prior
         )
         target.write(data, (lambda reader: _same(signal, reader, job)) if lossless else None)
         checkpoint.remove()
@@ -201,6 +206,7 @@ def encode_signal(
     deadline: float | None,
     pool: Pool | None = None,
     lossless: bool = False,
+    prior: str | None = None,
 ) -> tuple[bytes, int, list[str]]:
     """The file's bytes, the number of parameters in it, and remarks on segments that missed their goal. `pool`: weights
     of earlier videos that it may use. `lossless`: its samples are to be those of `signal`.
@@ -212,7 +218,7 @@ def encode_signal(
 
     def task(index: int, until: float | None) -> Task:
         task = segment_task(signal, *bounds[index], index, request, recipe, codec, settings, until)
-        return task if pool is None else dataclasses.replace(task, pool=pool)
+        return dataclasses.replace(task, pool=pool, prior=prior, effort=request.effort)
 
     if recipe.architecture is NirvanaConfig:
         job.share = FITTING_SHARE

@@ -7,6 +7,7 @@ parameters -> code.
 from __future__ import annotations
 
 from inrzip.architectures.base import Representation
+from inrzip.architectures.combiner import CombinerConfig
 from inrzip.architectures.context import ContextConfig
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.motion import MotionConfig
@@ -16,6 +17,7 @@ from .errors import InrzipError
 from .grid_goals import encode_picture
 from .job import Job
 from .motion_goals import encode_film
+from .posterior_goals import encode_with_prior
 from .psnr_goal import encode_to_psnr
 from .segment import (
     FIT_SHARE,
@@ -56,6 +58,8 @@ def encode_segment(task: Task, goal: Goal, job: Job) -> Coded:
         return encode_film(task, goal, job)
     if task.recipe.architecture is ContextConfig:
         return encode_exactly(task, job)
+    if task.recipe.architecture is CombinerConfig:
+        return encode_with_prior(task, goal, job)
     if goal.psnr_db is None:
         return Coded(encode_to_size(task, goal.size, job))
     return encode_to_psnr(task, goal.size, goal.psnr_db, job)

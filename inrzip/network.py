@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from inrzip.architectures import context, motion
 from inrzip.architectures.base import POINT_BLOCKS, Config, Grid, Representation, parameters
+from inrzip.architectures.combiner import DECODING_BYTES, CombinerConfig
 from inrzip.architectures.context import ContextConfig, ExactSamples
 from inrzip.architectures.grid import GridConfig, LatentGrid, decoding_memory
 from inrzip.architectures.motion import Film, MotionConfig
@@ -31,6 +32,7 @@ from .errors import CorruptFile, LimitExceeded
 from .grid_payload import Picture, has_preview, is_tiled
 from .header import VERSION
 from .motion_payload import CodedFrames
+from .posterior_payload import decode_payload
 from .recipes import ARCHITECTURES
 from .units import format_size
 
@@ -89,7 +91,7 @@ def decode_network(
 ) -> Representation:
     """The network of a payload from a file of that format version. Raises CorruptFile, or LimitExceeded if decoding its
     weights, or evaluating it, would take more than `max_memory` bytes. With `partial` the payload of a picture of
-    latent grids may end early.
+    latent grids, or of coded patches, may end early.
     """
     if architecture not in ARCHITECTURES:
         raise CorruptFile(f"architecture {architecture} is unknown; the file may be from a newer inrzip")
@@ -97,6 +99,9 @@ def decode_network(
     config = decode_config(ARCHITECTURES[architecture], cursor, grid)
     if isinstance(config, GridConfig):  # latents are not weights: they have a coder of their own
         return _decode_picture(config, cursor, grid, max_memory, version, partial)
+    if isinstance(config, CombinerConfig):
+        _check_memory(grid.n_points * DECODING_BYTES, max_memory)
+        return decode_payload(config, cursor, grid, partial)
     if isinstance(config, MotionConfig):
         _check_memory(motion.decoding_memory(grid), max_memory)
         return Film(grid, CodedFrames(config, cursor, grid, version))

@@ -49,6 +49,17 @@ examples:
 Ranges count from 0 and leave out their end: 100:200 is 100 to 199, 100: goes to the end, 5 is one alone.
 """
 
+_TRAIN_PRIOR_EXAMPLES = """\
+examples:
+  inrzip train-prior photos -o holiday                       learn a prior named holiday
+  inrzip compress thumbs/*.png -o thumbs.inrz --recipe combiner --prior holiday
+  inrzip train-prior speech --kind audio -o speech --patches 3000 --rounds 200
+
+A file that was made with a prior can only be read where that prior is. Those that come with inrzip are everywhere.
+Training takes minutes to hours. Ctrl-C ends it early and keeps what was learned; a run that was killed goes on where it
+was when it is started again in the same way.
+"""
+
 _VERIFY_EXAMPLES = """\
 examples:
   inrzip verify photo.inrz
@@ -181,6 +192,9 @@ def _add_how_to_compress(parser: _Parser) -> None:
     how.add_argument("--recipe", metavar="NAME", help="see `inrzip recipes` (default: chosen by kind)")
     how.add_argument("--codec", metavar="NAME", help="how weights are coded, see `inrzip recipes` (default: auto)")
     how.add_argument(
+        "--prior", metavar="NAME", help="a prior made with `inrzip train-prior`, by name or file (recipe combiner)"
+    )
+    how.add_argument(
         "--set",
         dest="settings",
         metavar="KEY=VALUE",
@@ -275,7 +289,37 @@ def _decompress_parser() -> _Parser:
     part.add_argument(
         "--partial",
         action="store_true",
-        help="of a file that was cut short, write what is there (pictures of latent grids)",
+        help="of a file that was cut short, write what is there (recipes grid and combiner)",
+    )
+    _add_machine(parser)
+    _add_general(parser)
+    return parser
+
+
+def _train_prior_parser() -> _Parser:
+    parser = _Parser(
+        "train-prior",
+        "FOLDER -o NAME [--kind image|audio] [--patches N] [--rounds N] [OPTION]...",
+        "Learn from the media files in a folder what such signals are like, for --recipe combiner.",
+        _TRAIN_PRIOR_EXAMPLES,
+    )
+    parser.add_argument("inputs", nargs="*", metavar="FOLDER", help="media files to learn from, in it and its folders")
+    _add_output(parser, "name of the prior, which is put where inrzip looks for priors; or a file *.inrprior")
+    what = parser.add_argument_group("what, and how long")
+    what.add_argument("--kind", choices=("image", "audio"), default="image", help="what to learn (default: image)")
+    what.add_argument(
+        "--patches",
+        metavar="N",
+        default=1200,
+        type=_type(units.parse_count, 30, 1_000_000),
+        help="pieces of signals to learn from (default: 1200)",
+    )
+    what.add_argument(
+        "--rounds",
+        metavar="N",
+        default=100,
+        type=_type(units.parse_count, 1, 1_000_000),
+        help="how often each is seen (default: 100)",
     )
     _add_machine(parser)
     _add_general(parser)
@@ -346,6 +390,7 @@ _PARSERS: dict[str, Callable[[], _Parser]] = {
     "compress": _compress_parser,
     "append": _append_parser,
     "decompress": _decompress_parser,
+    "train-prior": _train_prior_parser,
     "info": _info_parser,
     "verify": _verify_parser,
     "view": _view_parser,
@@ -372,6 +417,8 @@ def _check_inputs(verb: str, inputs: Sequence[str]) -> None:
             raise UsageError(prog, f"takes no file, but was given {inputs[0]!r}")
     elif not inputs:
         raise UsageError(prog, "no input file was given")
+    elif verb == "train-prior" and len(inputs) > 1:
+        raise UsageError(prog, f"takes one folder, but was given {len(inputs)}")
     elif verb == "append" and len(inputs) < 2:
         raise UsageError(prog, "takes a file to add to, and what to add to it")
     elif verb not in ("compress", "append", "view") and len(inputs) > 1:

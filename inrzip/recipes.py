@@ -16,6 +16,7 @@ from inrzip.architectures.backbones import (
 from inrzip.architectures.base import Config
 from inrzip.architectures.bits import BitsConfig
 from inrzip.architectures.boost import BoostConfig
+from inrzip.architectures.combiner import CombinerConfig
 from inrzip.architectures.context import ContextConfig
 from inrzip.architectures.enerv import EnervConfig
 from inrzip.architectures.finr import FinrConfig
@@ -62,6 +63,7 @@ ARCHITECTURES: Mapping[int, type[Config]] = {
         PfnrConfig,
         MvcConfig,
         BitsConfig,
+        CombinerConfig,
     )
 }
 """Every architecture by the number that files hold."""
@@ -109,6 +111,15 @@ RECIPES: Mapping[str, Recipe] = {
             (Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.VOLUME),
             "every sample exactly, from those before it (FNLIC)",
             3e-3,
+            1,
+            1.0,
+        ),
+        Recipe(
+            "combiner",
+            CombinerConfig,
+            (Kind.IMAGE, Kind.AUDIO),
+            "small ones by a learned prior: latents of a network (COMBINER, RECOMBINER)",
+            1.0,
             1,
             1.0,
         ),

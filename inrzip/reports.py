@@ -261,3 +261,46 @@ def error_text(error: BaseException, verb: str, files: Sequence[str], verbose: b
     advice = "this is a bug; please report it" if verbose else "this is a bug; -v shows where"
     name = type(error).__name__
     return f"{files[0]}: {name}: {text}; {advice}" if text else f"{files[0]}: {name}; {advice}"
+
+
+class TrainReport(Protocol):
+    """What `inrzip.train_prior` returns, as far as it is shown."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def patches(self) -> int: ...
+    @property
+    def rounds(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+
+
+def training_text(report: TrainReport) -> str:
+    """One line."""
+    learned = f"{report.rounds} rounds of {report.patches} patches in {format_duration(report.seconds)}"
+    return f"{one_line(str(report.path))}: {format_size(report.bytes)}, prior {report.name}, {learned}"
+
+
+class TogetherReport(Protocol):
+    """What `inrzip.compress_together` returns, as far as it is shown."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def members(self) -> Sequence[Mapping[str, Any]]: ...
+    @property
+    def seconds(self) -> float: ...
+
+
+def together_text(report: TogetherReport) -> str:
+    """A line for each signal, and one for the file."""
+    lines = [f"{one_line(m['name'])}: {m['bytes']} B, {_main_quality(m['quality'])}" for m in report.members]
+    head = f"{one_line(str(report.path))}: {format_size(report.bytes)}, {len(report.members)} signals"
+    return "\n".join([*lines, f"{head}, {format_duration(report.seconds)}"])

@@ -67,7 +67,7 @@ class Goal:
 @dataclasses.dataclass(frozen=True)
 class Task:
     """A segment to be coded: where its examples come from, how long to fit, and the weights of earlier videos that it
-    may use.
+    may use. `prior`: the name of a learned one, for recipes that take one (None: the package's).
     """
 
     name: str
@@ -81,6 +81,8 @@ class Task:
     schedule: Schedule
     deadline: float | None
     pool: Pool | None = None
+    prior: str | None = None
+    effort: int = 5
 
     def db(self, loss: float) -> float:
         """PSNR in dB of a mean squared error in normalised units, with the rounding to whole samples."""

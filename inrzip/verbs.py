@@ -127,6 +127,7 @@ def _call_compress(
             audio=opts.audio,
             settings=dict(opts.settings),
             lossless=opts.lossless,
+            prior=opts.prior,
             kind=opts.kind,
             progress=progress,
             stop=stop,
@@ -164,8 +165,35 @@ def _compress(opts: argparse.Namespace) -> int:
     if not streams.collects(opts.inputs, opts.output):
         return _compress_all(opts, opts.inputs, destinations, [{"overwrite": opts.force}] * len(opts.inputs))
     names = streams.member_names(opts.inputs, "inrzip compress")
+    if opts.recipe == "combiner" and _can_be_together(opts):
+        return _compress_together(opts, names, destinations[0])
     ways = [{"member": name, "overwrite": opts.force} for name in names]
     return _compress_all(opts, opts.inputs, destinations, ways)
+
+
+def _can_be_together(opts: argparse.Namespace) -> bool:
+    """Whether nothing is asked for that is each signal's own: a size or quality to reach, for example."""
+    wishes = (opts.target_size, opts.target_bpp, opts.target_psnr, opts.time, opts.codec, opts.kind)
+    return all(wish is None for wish in wishes) and not opts.settings and streams.STREAM not in opts.inputs
+
+
+def _compress_together(opts: argparse.Namespace, names: Sequence[str], destination: Path | None) -> int:
+    """Signals that are fitted side by side, into one file."""
+
+    def job() -> object:
+        assert destination is not None
+        with (
+            console.stop_on_interrupt() as stop,
+            console.progress_display("", shown=_says(opts)) as progress,
+        ):
+            report = _api().compress_together(
+                list(zip(names, map(Path, opts.inputs), strict=True)), destination, quality=opts.quality,
+                effort=opts.effort, prior=opts.prior, overwrite=opts.force, progress=progress, stop=stop,
+            )  # fmt: skip
+        _say(opts, reports.together_text(report))
+        return report.to_json()
+
+    return _finish(opts, [_attempt(opts, str(destination), job)])
 
 
 def _append(opts: argparse.Namespace) -> int:
@@ -352,6 +380,28 @@ def _export_viewer(opts: argparse.Namespace) -> int:
     return _finish(opts, [_attempt(opts, opts.inputs[0], job)])
 
 
+# --- train-prior -----------------------------------------------------------------------------------------------------
+
+
+def _train_prior(opts: argparse.Namespace) -> int:
+    if opts.output is None:
+        raise UsageError("inrzip train-prior", "a name for the prior is missing (-o NAME)")
+
+    def job() -> object:
+        with (
+            console.stop_on_interrupt() as stop,
+            console.progress_display("", shown=_says(opts)) as progress,
+        ):
+            report = _api().train_prior(
+                opts.inputs[0], opts.output, opts.kind, patches=opts.patches, rounds=opts.rounds,
+                overwrite=opts.force, progress=progress, stop=stop,
+            )  # fmt: skip
+        _say(opts, reports.training_text(report))
+        return report.to_json()
+
+    return _finish(opts, [_attempt(opts, opts.inputs[0], job)])
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compress": _compress,
     "append": _append,
@@ -361,4 +411,5 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "recipes": _recipes,
     "view": _view,
     "export-viewer": _export_viewer,
+    "train-prior": _train_prior,
 }

@@ -11,7 +11,7 @@ import pytest
 from jaxtyping import Int
 from numpy import ndarray
 
-from tests import page_context, page_latents, page_motion
+from tests import page_combiner, page_context, page_latents, page_motion
 from tests.common import step_indices, uniform_tensors
 from tests.page_decoder import SHAPES, Tensor, decode_plain_image, polynomial_sine, read_config, read_tensors
 from tests.page_stream import PAGE, Damaged, Shape, Stream
@@ -56,7 +56,8 @@ def test_tensor_tables(name: str, block: str) -> None:
 def test_every_architecture_is_on_the_page() -> None:
     from inrzip.recipes import ARCHITECTURES
 
-    written = {number for number, _ in SHAPES.values()} | {page_latents.NUMBER, page_motion.NUMBER, page_context.NUMBER}
+    apart = (page_latents, page_motion, page_context, page_combiner)
+    written = {number for number, _ in SHAPES.values()} | {page.NUMBER for page in apart}
     assert written == set(ARCHITECTURES)
     for number, architecture in ARCHITECTURES.items():
         [row] = re.findall(rf"^\| \w+ \| {number} \| (.*) \|$", PAGE, re.M)

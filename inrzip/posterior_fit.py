@@ -1,0 +1,340 @@
+"""From patches of signals to the indices that files hold: a variational fit, and blocks that are coded one by one.
+
+After COMBINER (Guo et al., NeurIPS 2023, section 3) and RECOMBINER (He et al., ICLR 2024): latents have a Gaussian
+posterior, which is fitted to squared error plus lambda times the bits from the prior; then a block of latents is coded,
+stays as it came out, and the others make up for it in some more steps, and so on. All patches are fitted side by side.
+
+Own choices: a block's candidate is the one nearest to the mean, not a sample; how many blocks a patch has follows from
+what they are worth to it at lambda; and each patch takes the class of priors that suits it best.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+from numpy import ndarray
+
+from inrzip.architectures import combiner_network as network
+from inrzip.architectures.combiner_network import Layout, Shared
+from inrzip.codecs import relative_entropy
+from inrzip.priors.latent_prior import LatentPrior
+
+from .descent import Moments, adam, adam_start
+from .posterior_payload import Coded
+
+STEPS_AT_ONCE = 5
+"""Of one call of the compiled program."""
+CLASS_SHARE, FIRST_SHARE, SETTLE_SHARE = 0.15, 0.35, 0.15
+"""Of all steps: those after which classes are chosen, those after which blocks are counted, those before coding."""
+MEAN_STEP, MEAN_MOMENTUM, MEAN_LIMIT = 0.25, 0.7, 2.0
+"""Means go down the natural gradient: Newton's step where the network is linear and latents do not
+meddle, but no more than so many deviations: where these are too large yet, the step would be, too."""
+PEAK_DEVIATION = 0.06
+CODING_RATE = 0.4
+"""Rates while blocks are coded, as a part of the largest; they fall to a tenth of it."""
+DECAYS = (0.9, 0.97)
+PRICE_STEPS, PRICE_RANGE = (0.85, 1.5), (0.25, 64.0)
+"""Each block has a price of its own for a bit, so that it comes to take as many bits as an index has."""
+SLACK_BITS = 0.6
+LEAST_GAP = 0.05
+EARLY_BLOCKS, EARLY_WEIGHT = 8, 3.0
+"""The first blocks are followed by more steps than later ones."""
+BATCHES = (1, 8, 32)
+"""Patches that are fitted side by side: few numbers, so that few programs are compiled."""
+SMALLEST_DEVIATION = 1e-4
+
+
+class Problem(NamedTuple):
+    """What is fitted: `targets` (patches, samples, channels), `inside` (patches, samples) 1 where there is signal,
+    `spread` (patches, latents) of the prior, `block` (patches, latents): each latent's, `price` of a bit.
+    """
+
+    targets: Array
+    inside: Array
+    spread: Array
+    block: Array
+    price: Array
+
+
+class State(NamedTuple):
+    """`mean` and `narrow` (the logarithm of the deviation), in deviations of the prior. Where `done` is 1, the latent
+    is `mean` and does not change. `speed`: of the mean.
+    """
+
+    mean: Array
+    narrow: Array
+    speed: Array
+    moments: Moments
+    done: Array
+    prices: Array
+    step: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """How patches are to be coded: lambda, and at most so many blocks in each (None: what lambda says)."""
+
+    weight: float
+    blocks: int | None = None
+    steps: int = 600
+
+
+Watch = Callable[[float, str], bool]
+"""Is told how much is done and a remark; true: what is left is to be hurried."""
+
+
+def encode_patches(
+    prior: LatentPrior,
+    targets: Float[ndarray, "patches samples channels"],
+    inside: Float[ndarray, "patches samples"],
+    wish: Wish,
+    watch: Watch,
+) -> list[Coded]:
+    """Codes patches to a wish. They know nothing of each other."""
+    coded: list[Coded] = []
+    n = len(targets)
+    for first in range(0, n, BATCHES[-1]):
+        part = slice(first, min(first + BATCHES[-1], n))
+
+        def told(done: float, remark: str, part: slice = part) -> bool:
+            return watch((part.start + done * (part.stop - part.start)) / n, remark)
+
+        coded += _encode_some(prior, targets[part], inside[part], wish, told)
+    return coded
+
+
+def nearest_levels(prior: LatentPrior, weight: float) -> list[int]:
+    """The levels whose lambda is nearest: its classes."""
+    distance = [abs(math.log(w / weight)) for w in prior.weights]
+    return [i for i, d in enumerate(distance) if d < min(distance) + 1e-6]
+
+
+def _encode_some(prior: LatentPrior, targets: ndarray, inside: ndarray, wish: Wish, watch: Watch) -> list[Coded]:
+    classes = nearest_levels(prior, wish.weight)
+    fit = _Fit(prior, targets, inside, wish, [classes[len(classes) // 2]] * len(targets))
+    n_class, n_first, n_settle = (
+        max(STEPS_AT_ONCE, round(share * wish.steps)) for share in (CLASS_SHARE, FIRST_SHARE, SETTLE_SHARE)
+    )
+    fit.advance(n_class, 1.0, 1.0, adapt=False)
+    if len(classes) > 1:
+        fit.choose_classes(classes)
+    hurried = watch(CLASS_SHARE, "")
+    fit.advance(STEPS_AT_ONCE if hurried else n_first, 1.0, CODING_RATE, adapt=False)
+    counts = fit.count_blocks()
+    hurried = watch(CLASS_SHARE + FIRST_SHARE, f"{fit.db():.2f} dB")
+    fit.advance(STEPS_AT_ONCE if hurried else n_settle, CODING_RATE, CODING_RATE, adapt=True)
+    done, last = CLASS_SHARE + FIRST_SHARE + SETTLE_SHARE, max(counts)
+    effort = np.where(np.arange(last) < EARLY_BLOCKS, EARLY_WEIGHT, 1.0)
+    effort *= max(wish.steps * (1 - done), 1) / max(effort.sum(), 1)
+    due = 0.0
+    indices: list[list[int]] = [[] for _ in counts]
+    for block in range(last):
+        for patch, index in fit.code(block, counts):
+            indices[patch].append(index)
+        due += effort[block]
+        rate = CODING_RATE * 10 ** (-(block + 1) / last)
+        if due >= STEPS_AT_ONCE and not hurried and block + 1 < last:
+            fit.advance(int(due), rate, rate, adapt=True)
+            due -= STEPS_AT_ONCE * (int(due) // STEPS_AT_ONCE)
+        hurried = watch(done + (1 - done) * (block + 1) / last, f"block {block + 1} of {last}")
+    return [Coded(level, list(map(int, own))) for level, own in zip(fit.levels, indices, strict=True)]
+
+
+class _Fit:
+    """Patches under way."""
+
+    def __init__(self, prior: LatentPrior, targets: ndarray, inside: ndarray, wish: Wish, levels: list[int]):
+        self.prior, self.wish = prior, wish
+        self._size = next(size for size in BATCHES if size >= len(targets))
+        extra = self._size - len(targets)
+        self._n = len(targets)
+        self._targets = np.concatenate([targets, np.repeat(targets[-1:], extra, 0)]).astype(np.float32)
+        self._inside = np.concatenate([inside, np.repeat(inside[-1:], extra, 0)]).astype(np.float32)
+        self._shared: Shared = jax.tree.map(jnp.asarray, prior.shared)
+        self.levels = levels
+        self._most = max(len(sizes) for sizes in prior.sizes)
+        narrow = np.array([prior.narrowing[level] for level in self._all_levels()]) / relative_entropy.SCALES_PER_OCTAVE
+        zeros = jnp.zeros(narrow.shape)
+        self._state = State(
+            zeros, jnp.asarray(narrow * math.log(2), jnp.float32), zeros, adam_start(zeros), zeros,
+            jnp.ones((self._size, self._most + 1)), jnp.int32(0),
+        )  # fmt: skip
+        self._set_levels(levels)
+
+    def _all_levels(self) -> list[int]:
+        return [*self.levels, *[self.levels[-1]] * (self._size - self._n)]
+
+    def _set_levels(self, levels: list[int]) -> None:
+        self.levels = levels
+        every = self._all_levels()
+        block = np.full((self._size, self.prior.layout.n_latents), self._most, np.int32)
+        for row, level in enumerate(every):
+            order, sizes = self.prior.order[level], self.prior.sizes[level]
+            block[row, order] = np.repeat(np.arange(len(sizes)), sizes)
+        self._spread = np.array([self.prior.spread(level) for level in every])
+        self._block = block
+        points = self._inside.sum(1)
+        self._problem = Problem(
+            jnp.asarray(self._targets), jnp.asarray(self._inside), jnp.asarray(self._spread), jnp.asarray(block),
+            jnp.asarray(np.full(self._size, self.wish.weight) / points, jnp.float32),
+        )  # fmt: skip
+        self._never(block == self._most)
+
+    def _never(self, where: ndarray) -> None:
+        """Latents that stay 0."""
+        state = self._state
+        self._state = state._replace(
+            mean=jnp.where(where, 0.0, state.mean), done=jnp.asarray(where | (np.asarray(state.done) > 0), jnp.float32)
+        )
+
+    def advance(self, steps: int, first_rate: float, last_rate: float, adapt: bool) -> None:
+        """Steps of the fit, at least `STEPS_AT_ONCE`."""
+        calls = max(1, steps // STEPS_AT_ONCE)
+        for call in range(calls):
+            rate = first_rate + (last_rate - first_rate) * call / calls
+            self._state = _advance(
+                self.prior.layout, self._shared, self._problem, self._state, jnp.float32(rate),
+                jnp.float32(self.prior.bits if adapt else 0), jax.random.key(0),
+            )  # fmt: skip
+
+    def _posterior(self) -> tuple[ndarray, ndarray]:
+        mean, narrow = np.asarray(self._state.mean, np.float64), np.asarray(self._state.narrow, np.float64)
+        return mean, np.maximum(np.exp(narrow), SMALLEST_DEVIATION)
+
+    def choose_classes(self, classes: Sequence[int]) -> None:
+        """Gives each patch the class under which it would cost least, were the network linear around where it is."""
+        mean, deviation = self._posterior()
+        gap = np.maximum(1 / deviation**2 - 1, LEAST_GAP)
+        curvature = gap / self._spread**2  # twice that of the squared error, in nats of the price
+        best = mean * self._spread * (1 + 1 / gap)  # where the squared error alone would have it
+        costs, posteriors = [], []
+        for level in classes:
+            spread = self.prior.spread(level)[None].astype(np.float64)
+            square = 1 / (1 / spread**2 + curvature)
+            centre = best * curvature * square
+            nats = ((centre**2 + square) / spread**2 - 1 - np.log(square / spread**2)) / 2
+            coded = np.zeros(self.prior.layout.n_latents, bool)
+            coded[self.prior.order[level]] = True
+            with_it = curvature / 2 * ((centre - best) ** 2 + square) + nats
+            costs.append(np.where(coded, with_it, curvature / 2 * best**2).sum(1))
+            posteriors.append((centre / spread, np.log(np.sqrt(square) / spread)))
+        choice = np.argmin(costs, 0)
+        rows = np.arange(self._size)
+        mean, narrow = (np.stack([p[i] for p in posteriors])[choice, rows] for i in range(2))
+        zeros = jnp.zeros(mean.shape)
+        self._state = self._state._replace(
+            mean=jnp.asarray(mean, jnp.float32), narrow=jnp.asarray(narrow, jnp.float32), done=zeros,
+            speed=zeros, moments=adam_start(zeros), step=jnp.int32(0),
+        )  # fmt: skip
+        self._set_levels([classes[i] for i in choice[: self._n]])
+
+    def count_blocks(self) -> list[int]:
+        """How many blocks of each patch are worth their bits; latents of the others stay 0 from now on."""
+        mean, deviation = self._posterior()
+        gap = np.maximum(1 - deviation**2, LEAST_GAP)
+        gain = (mean**2 / (2 * deviation**2 * gap) - gap / 2) / math.log(2)  # bits that coding a latent is worth
+        counts, dropped = [], self._block == self._most
+        for row, level in enumerate(self._all_levels()):
+            n = len(self.prior.sizes[level])
+            of_block = np.bincount(self._block[row], np.where(dropped[row], 0, gain[row]), self._most + 1)[:n]
+            total = np.concatenate([[0.0], np.cumsum(of_block - self.prior.bits)])
+            count = int(np.argmax(total)) if self.wish.blocks is None else min(n, self.wish.blocks)
+            dropped[row] |= self._block[row] >= count
+            counts.append(count)
+        self._never(dropped)
+        return counts[: self._n]
+
+    def code(self, block: int, counts: Sequence[int]) -> list[tuple[int, int]]:
+        """Codes one block of all patches that have it: pairs of patch and index."""
+        mean, deviation = self._posterior()
+        new_mean, done = np.asarray(self._state.mean).copy(), np.asarray(self._state.done).copy()
+        found = []
+        most = max(int(self.prior.sizes[level][block]) for i, level in enumerate(self.levels) if counts[i] > block)
+        for level in sorted(set(self.levels)):
+            rows = [i for i, own in enumerate(self.levels) if own == level and counts[i] > block]
+            if not rows:
+                continue
+            members = self.prior.blocks(level)[block]
+            at = np.ix_(rows, members)
+            chosen = relative_entropy.choose(block, self.prior.bits, mean[at], deviation[at], most=most)
+            for row, index in zip(rows, chosen, strict=True):
+                scales = self.prior.scales[level][members]
+                new_mean[row, members] = (
+                    relative_entropy.decoded(block, int(index), scales) / self._spread[row, members]
+                )
+                found.append((row, int(index)))
+            done[at] = 1
+        self._state = self._state._replace(mean=jnp.asarray(new_mean), done=jnp.asarray(done))
+        return found
+
+    def db(self) -> float:
+        """PSNR of the means of the posteriors: a remark for the progress display."""
+        error = _error(self.prior.layout, self._shared, self._problem, self._state)
+        return -10 * math.log10(max(float(error[: self._n].mean()), 1e-12))
+
+
+def _errors(layout: Layout, shared: Shared, problem: Problem, latents: Array) -> Array:
+    values = network.evaluate(layout, shared, latents, jnp)
+    squares = jnp.mean((values - problem.targets) ** 2, -1) * problem.inside
+    return squares.sum(1) / problem.inside.sum(1)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _error(layout: Layout, shared: Shared, problem: Problem, state: State) -> Array:
+    return _errors(layout, shared, problem, state.mean * problem.spread)
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=3)
+def _advance(
+    layout: Layout, shared: Shared, problem: Problem, state: State, rate: Array, bits: Array, key: PRNGKeyArray
+) -> State:
+    """A few steps. `bits`: what each block is to take; 0: the price of a bit is the same everywhere."""
+
+    def cost(posterior: tuple[Array, Array], noise: Array, done: Array, prices: Array) -> Array:
+        mean, narrow = posterior
+        free = 1 - done
+        latents = (mean + free * noise * jnp.exp(narrow)) * problem.spread
+        each = divergence(mean, jnp.exp(narrow), jnp.ones(())) * free
+        by_latent = jnp.take_along_axis(prices, problem.block, 1)
+        total = _errors(layout, shared, problem, latents) / problem.price + (by_latent * each).sum(1)
+        return total.sum()
+
+    def step(state: State, _: None) -> tuple[State, None]:
+        noise = jax.random.normal(jax.random.fold_in(key, state.step), state.mean.shape)
+        gradient = jax.grad(cost)((state.mean, state.narrow), noise, state.done, state.prices)
+        free = 1 - state.done
+        speed = free * faster(state.speed, gradient[0] * math.log(2), jnp.exp(state.narrow))
+        move, moments = adam(gradient[1] * free, state.moments, state.step, DECAYS)
+        return state._replace(
+            mean=state.mean + jnp.sqrt(rate) * speed, narrow=state.narrow - rate * PEAK_DEVIATION * move * free,
+            speed=speed, moments=moments, step=state.step + 1,
+        ), None  # fmt: skip
+
+    state, _ = jax.lax.scan(step, state, None, length=STEPS_AT_ONCE)
+    each = divergence(state.mean, jnp.exp(state.narrow), jnp.ones(())) * (1 - state.done)
+    rows = jnp.arange(each.shape[0])[:, None]
+    taken = jnp.zeros_like(state.prices).at[rows, problem.block].add(each)
+    too_much = jnp.clip(jnp.sqrt(taken / jnp.maximum(bits, 1.0)), *PRICE_STEPS)
+    factor = jnp.where((taken > bits) | (taken < bits - SLACK_BITS), too_much, 1.0)
+    adapted = jnp.clip(state.prices * factor, *PRICE_RANGE)
+    return state._replace(prices=jnp.where(bits > 0, adapted, state.prices))
+
+
+def faster(speed: Array, gradient: Array, deviation: Array) -> Array:
+    """The next speed of means; `gradient` in nats."""
+    push = jnp.clip(deviation * gradient, -MEAN_LIMIT, MEAN_LIMIT)
+    return MEAN_MOMENTUM * speed - MEAN_STEP * deviation * push
+
+
+def divergence(mean: Array, deviation: Array, spread: Array) -> Array:
+    """Bits from a prior around 0 to Gaussian posteriors, for each latent."""
+    ratio = deviation / spread
+    return ((mean / spread) ** 2 + ratio**2 - 1 - 2 * jnp.log(ratio)) / (2 * math.log(2))

@@ -1,0 +1,407 @@
+"""`train-prior`: learns a prior of latents and the network they go into from a folder of signals.
+
+As in COMBINER and RECOMBINER, in turns: the posteriors of all training signals are fitted together with what signals
+share (variational EM; one sample of the latents a step), and after each round the prior's spreads become those that
+the posteriors have. Unlike there, each signal has one of several lambdas, so that one prior serves all rates: they
+share the network, and each has spreads and blocks of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+from numpy import ndarray
+
+from inrzip.architectures import combiner_network as combiner
+from inrzip.architectures.combiner_network import Layout, Shared
+from inrzip.codecs.relative_entropy import scale_values
+from inrzip.priors import latent_prior
+from inrzip.priors.latent_prior import LatentPrior, dumps, eighths, identity
+
+from . import media
+from .compilation import prepare
+from .descent import Moments, adam, adam_start
+from .errors import InrzipError
+from .files import atomic_output, check_writable
+from .posterior_fit import divergence, faster
+from .progress import Progress, ProgressCallback
+from .signal import Kind, Signal
+
+LAYOUTS = {
+    "image": Layout(2, 3, 32, 2, (12, 9, 9), (24, 20, 12), 4, 16, (32, 32, 16)),
+    "audio": Layout(1, 1, 512, 4, (4, 3, 3, 3), (24, 16, 16, 12), 8, 16, (32, 32, 16)),
+}
+"""The networks of shipped priors."""
+LAMBDAS = tuple(1.6e-2 * 10 ** (-i / 2) for i in range(5))
+CLASSES = 3
+"""Signals are sorted by how much happens in them: each class of each lambda is a level."""
+WEIGHTS = np.repeat(np.array(LAMBDAS), CLASSES)
+"""Lambda of each level."""
+BITS = 16
+BLOCK_BITS = 15.6
+"""What the latents of a block take in usual signals, together."""
+LEAST_BITS = 0.06
+"""Latents that take less in usual signals of a level are not coded at it."""
+MOST_MEMBERS = 96
+FIRST_MEAN, FIRST_DEVIATION = 0.1, 0.9
+"""Of the latents that weights of the coordinate network are made of."""
+FIRST_OF_WEIGHT = 0.02
+"""Both, where latents are weights themselves."""
+PEAK_SHARED, PEAK_DEVIATION = 5e-3, 2e-2
+"""Largest learning rates: of shared arrays as a part of their root mean square, of logarithms of deviations."""
+LEAST_SIZE = 0.01
+WARM_SHARE = 0.05
+DECAYS = (0.9, 0.99)
+LAMBDA_POWER = 0.8
+"""Costs are divided by lambda to this power, so that all levels count alike."""
+BATCH = 32
+LEAST_PATCHES = 2 * len(WEIGHTS)
+SAVE_SECONDS = 120.0
+LEAST_SPREAD = 2.0**-8
+STATISTICS_SHARE = 0.05
+"""Rounds at the end in which the network no longer changes."""
+
+Tree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainReport:
+    """What `train_prior` did. `bits` and `db`: of usual training signals at each level, by the model's estimate."""
+
+    path: Path
+    bytes: int
+    name: str
+    patches: int
+    rounds: int
+    seconds: float
+    bits_per_point: tuple[float, ...]
+    psnr_db: tuple[float, ...]
+    blocks: tuple[int, ...]
+    resumed: bool
+
+    def to_json(self) -> dict[str, object]:
+        """All fields as plain values."""
+        return dataclasses.asdict(self) | {"path": str(self.path)}
+
+
+class State(NamedTuple):
+    """`spreads`: the prior's, (levels, latents). `posterior`: means and logarithms of deviations, (items, latents)."""
+
+    shared: Shared
+    moments: Moments
+    spreads: Array
+    posterior: tuple[Array, Array]
+    speeds: Array  # of the means
+    moments_own: Moments  # of the logarithms of deviations
+    losses: Array  # of each item: squared error and bits per sample point, as last seen
+
+
+def train_prior(
+    folder: Path | str,
+    output: Path | str,
+    kind: str = "image",
+    *,
+    patches: int = 2000,
+    rounds: int = 300,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: ProgressCallback | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> TrainReport:
+    """Learns a prior from the media files in `folder` and its folders, and writes it to `output`: a file `*.inrprior`,
+    or a name among the user's priors.
+
+    `kind`: "image" or "audio". `patches`: pieces of signals that are learned from, drawn at random places and, of
+    images, scales. `rounds`: how often each is seen. `stop`: is asked after each round; once true, training ends as if
+    it had come to its end. A run that was killed leaves a `.part` file, from which the same call goes on. Raises
+    InrzipError.
+    """
+    path, begun = latent_prior.place(str(output)), time.monotonic()
+    if kind not in LAYOUTS:
+        raise InrzipError(f"no priors are trained for {kind}; there are {', '.join(LAYOUTS)}")
+    if patches < LEAST_PATCHES or rounds < 1:
+        raise InrzipError(f"a prior takes {LEAST_PATCHES} patches and a round, at least")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(path, overwrite)
+    prepare()
+    layout = LAYOUTS[kind]
+    tell = progress or (lambda report: None)
+    tell(Progress("reading", 0.0))
+    targets = training_patches(Path(folder), kind, layout, patches, seed)
+    part = path.with_name(path.name + ".part")
+    levels = levels_of(layout, targets)
+    state, first = _restored(part, begin(layout, targets, levels, seed), (seed, rounds))
+    at, saved = first, time.monotonic()
+    while at < rounds:
+        begin_of_round = time.monotonic()
+        state = one_round(layout, state, targets, levels, at, rounds, seed)
+        at += 1
+        seconds = (rounds - at) * (time.monotonic() - begin_of_round)
+        tell(Progress("training", at / rounds, seconds, _summary(state, levels)))
+        if stop is not None and stop():
+            break
+        if time.monotonic() - saved >= SAVE_SECONDS:
+            _save(part, state, at, (seed, rounds))
+            saved = time.monotonic()
+    prior = finished(layout, kind, state, levels)
+    data = dumps(prior)
+    with atomic_output(path, overwrite) as temporary:
+        temporary.write_bytes(data)
+    part.unlink(missing_ok=True)
+    errors, bits = _by_level(state, levels)
+    return TrainReport(
+        path, len(data), f"{identity(data):07x}", len(targets), at, time.monotonic() - begun,
+        tuple(map(float, bits)), tuple(-10 * math.log10(max(e, 1e-12)) for e in errors),
+        tuple(map(len, prior.sizes)), first > 0,
+    )  # fmt: skip
+
+
+# ---- what is learned from ----
+
+
+def training_patches(
+    folder: Path, kind: str, layout: Layout, count: int, seed: int
+) -> Float[ndarray, "count points channels"]:
+    """Random patches of the signals in a folder, from 0 to 1. Raises InrzipError if there are none."""
+    if not folder.is_dir():
+        raise InrzipError(f"{folder}: is no folder")
+    rng = np.random.default_rng(seed)
+    wanted = Kind[kind.upper()]
+    signals = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        try:
+            signal = media.read_signal(path, kind=wanted)
+        except InrzipError:
+            continue
+        if min(signal.spec.shape) >= layout.side:
+            signals.append(_normalised(signal, layout))
+    if not signals:
+        raise InrzipError(f"{folder}: holds no {kind} of {layout.side} samples or more along each axis")
+    cut = _image_patch if kind == "image" else _piece
+    return np.stack([cut(signals[i % len(signals)], layout.side, rng) for i in range(count)])
+
+
+def _normalised(signal: Signal, layout: Layout) -> Float[ndarray, "*grid channels"]:
+    spec = signal.spec
+    samples = spec.normalise(signal.read(0, spec.shape[0])).reshape(*spec.shape, spec.channels).astype(np.float32)
+    if layout.channels == spec.channels:
+        return samples
+    if layout.channels == 1:
+        return np.asarray(samples.mean(-1, keepdims=True))
+    return np.ascontiguousarray(
+        np.repeat(samples[..., :1], layout.channels, -1) if spec.channels < 3 else samples[..., :3]
+    )
+
+
+def _image_patch(picture: Float[ndarray, "h w c"], side: int, rng: np.random.Generator) -> Float[ndarray, "p c"]:
+    """A square of a random scale, halved and halved again by means of whole numbers of pixels, turned at random."""
+    largest = min(picture.shape[:2]) // side
+    factor = int(np.exp(rng.uniform(np.log(min(2, largest)), np.log(largest + 0.999))))
+    top, left = (int(rng.integers(n - side * factor + 1)) for n in picture.shape[:2])
+    square = picture[top : top + side * factor, left : left + side * factor]
+    small = square.reshape(side, factor, side, factor, -1).mean((1, 3))
+    small = small[:, ::-1] if rng.integers(2) else small
+    return np.ascontiguousarray(small, np.float32).reshape(side * side, -1)
+
+
+def _piece(sound: Float[ndarray, "n c"], side: int, rng: np.random.Generator) -> Float[ndarray, "side c"]:
+    first = int(rng.integers(len(sound) - side + 1))
+    return np.ascontiguousarray(sound[first : first + side], np.float32)
+
+
+# ---- training ----
+
+
+def levels_of(layout: Layout, targets: Float[ndarray, "count points channels"]) -> Int[ndarray, " count"]:
+    """The level of each item: lambdas by turns, and as many of each class, the calm first."""
+    bends = combiner.analyse(layout, targets)[-1]
+    activity = np.log(np.mean(np.square(bends), (1, 2)) + 1e-8)
+    quality = np.arange(len(targets)) % len(LAMBDAS)
+    levels = np.zeros(len(targets), np.int64)
+    for i in range(len(LAMBDAS)):
+        mine = np.flatnonzero(quality == i)
+        rank = np.argsort(np.argsort(activity[mine]))
+        levels[mine] = i * CLASSES + rank * CLASSES // len(mine)
+    return levels
+
+
+def begin(
+    layout: Layout, targets: Float[ndarray, "count points channels"], levels: Int[ndarray, " count"], seed: int
+) -> State:
+    """Where training begins: posteriors as they are best for the network that it begins with, which is linear."""
+    shared, items = combiner.start(layout, seed), len(targets)
+    kernels, means, deviations = [kernel.copy() for kernel in shared.kernels], [], []
+    price = WEIGHTS[levels][:, None] * targets[0].size / targets.shape[1] / math.log(2)
+    for stage, own in enumerate(combiner.analyse(layout, targets)):
+        spread = np.sqrt(np.mean(np.square(own), (0, 1))) + 1e-4
+        kernel = kernels[stage].reshape(combiner.TAPS**layout.axes, -1, kernels[stage].shape[-1])
+        kernel[:, -len(spread) :] *= spread[:, None]
+        _, energy = combiner.details(layout, stage)
+        narrow = 1 / np.sqrt(1 + 2 * energy * spread**2 / price)
+        every = np.broadcast_to(narrow[:, None], own.shape).reshape(items, -1)
+        means.append((own / spread).reshape(items, -1) * (1 - every**2))
+        deviations.append(np.log(every))
+    counts = layout.latent_counts()[len(means) :]
+    plain = np.repeat([0.0 if rank else 1.0 for rank in layout.ranks], counts)
+    draw = np.random.default_rng(seed).normal(0, 1, (items, len(plain)))
+    means.append(draw * np.where(plain, FIRST_OF_WEIGHT, FIRST_MEAN))
+    deviations.append(np.log(np.where(plain, FIRST_OF_WEIGHT, FIRST_DEVIATION)) + 0 * draw)
+    joined = tuple(jnp.asarray(np.concatenate(parts, 1), jnp.float32) for parts in (means, deviations))
+    shared = jax.tree.map(jnp.asarray, shared._replace(kernels=tuple(kernels)))
+    spreads = jnp.ones((len(WEIGHTS), layout.n_latents))
+    state = State(
+        shared, adam_start(shared), spreads, (joined[0], joined[1]), jnp.zeros_like(joined[0]), adam_start(joined[1]),
+        jnp.ones((items, 2)),
+    )  # fmt: skip
+    return state._replace(spreads=_spreads(state, levels))
+
+
+def one_round(
+    layout: Layout, state: State, targets: ndarray, levels: ndarray, at: int, rounds: int, seed: int
+) -> State:
+    """Every item once, in batches of random order, and then the spreads."""
+    order = np.random.default_rng((seed, at)).permutation(len(targets))
+    key = jax.random.fold_in(jax.random.key(seed), at)
+    done = at / rounds
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done / (1 - STATISTICS_SHARE))))
+    rates = np.array([PEAK_SHARED, PEAK_DEVIATION], np.float32) * max(
+        min(cosine, (done + 1 / rounds) / WARM_SHARE), 0.02
+    )
+    if done >= 1 - STATISTICS_SHARE:
+        rates[0] = 0.0
+    size = min(BATCH, len(targets))
+    for i in range(len(targets) // size):
+        index = np.sort(order[i * size : (i + 1) * size])
+        step = at * (len(targets) // size) + i
+        state = _step(
+            layout, state, index, targets[index], levels[index], jnp.asarray(rates),
+            jnp.asarray([step, at]), jax.random.fold_in(key, i),
+        )  # fmt: skip
+    return state._replace(spreads=_spreads(state, levels))
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+def _step(
+    layout: Layout, state: State, index: Array, targets: Array, levels: Array, rates: Array,
+    steps: Array, key: PRNGKeyArray,
+) -> State:  # fmt: skip
+    mine = tuple(part[index] for part in state.posterior)
+    noise = jax.random.normal(key, mine[0].shape)
+    spreads = state.spreads[levels]
+    weights = jnp.asarray(WEIGHTS, jnp.float32)[levels]
+
+    def cost(shared: Shared, posterior: tuple[Array, Array]) -> tuple[Array, Array]:
+        mean, log_deviation = posterior
+        values = combiner.evaluate(layout, shared, mean + noise * jnp.exp(log_deviation), jnp)
+        errors = jnp.mean((values - targets) ** 2, (1, 2))
+        bits = divergence(mean, jnp.exp(log_deviation), spreads).sum(1) / targets.shape[1]
+        costs = (errors + weights * bits) / weights**LAMBDA_POWER
+        return costs.sum(), jnp.stack([errors, bits], 1)
+
+    (_, losses), (by_shared, by_own) = jax.value_and_grad(cost, (0, 1), has_aux=True)(state.shared, mine)
+    move, moments = adam(by_shared, state.moments, steps[0], DECAYS)
+    shared = jax.tree.map(lambda p, m: p - rates[0] * _size(p) * m, state.shared, move)
+    nats = by_own[0] * (weights ** (LAMBDA_POWER - 1) * targets.shape[1] * math.log(2))[:, None]
+    speed = faster(state.speeds[index], nats, jnp.exp(mine[1]))
+    picked = jax.tree.map(lambda m: m[index], state.moments_own)
+    move, after = adam(by_own[1], picked, steps[1], DECAYS)
+    posterior = (
+        state.posterior[0].at[index].add(speed),
+        state.posterior[1].at[index].add(-rates[1] * move),
+    )
+    moments_own = jax.tree.map(lambda m, a: m.at[index].set(a), state.moments_own, after)
+    return State(
+        shared, moments, state.spreads, posterior, state.speeds.at[index].set(speed), moments_own,
+        state.losses.at[index].set(losses),
+    )  # fmt: skip
+
+
+def _size(array: Array) -> Array:
+    return jnp.maximum(jnp.sqrt(jnp.mean(array**2)), LEAST_SIZE)
+
+
+def _spreads(state: State, levels: Int[ndarray, " items"]) -> Array:
+    """The prior under which the posteriors of each level cost least."""
+    mean, log_deviation = state.posterior
+    square = mean**2 + jnp.exp(2 * log_deviation)
+    rows = [jnp.sqrt(square[levels == i].mean(0)) for i in range(len(WEIGHTS))]
+    return jnp.maximum(jnp.stack(rows), LEAST_SPREAD)
+
+
+def finished(layout: Layout, kind: str, state: State, levels: Int[ndarray, " items"]) -> LatentPrior:
+    """The prior, rounded as files hold it; blocks are filled with the latents that cost most first."""
+    mean, deviation = np.asarray(state.posterior[0]), np.exp(np.asarray(state.posterior[1]))
+    scales = eighths(np.asarray(state.spreads))
+    spread = scale_values(scales.astype(np.int64))
+    narrowing, order, sizes = [], [], []
+    for level in range(len(WEIGHTS)):
+        m, s = mean[levels == level], deviation[levels == level]
+        ratio = s / spread[level]
+        bits = (((m / spread[level]) ** 2 + ratio**2 - 1) / 2 - np.log(ratio)).mean(0) / math.log(2)
+        narrowing.append(eighths(np.exp(np.log(ratio).mean(0))))
+        falling = np.argsort(-bits, kind="stable")
+        coded = falling[: max(int((bits >= LEAST_BITS).sum()), 1)]
+        order.append(coded.astype(np.int64))
+        sizes.append(block_sizes(bits[coded]))
+    shared: Shared = jax.tree.map(lambda a: np.asarray(a).astype(np.float16).astype(np.float32), state.shared)
+    return LatentPrior(
+        layout, shared, kind, tuple(map(float, WEIGHTS)), scales.astype(np.int64),
+        np.stack(narrowing).astype(np.int64), tuple(order), tuple(sizes), BITS,
+    )  # fmt: skip
+
+
+def block_sizes(bits: Float[ndarray, " coded"]) -> Int[ndarray, " blocks"]:
+    """How many latents in turn make a block: as many as take `BLOCK_BITS` together, one at least."""
+    sizes, total = [], math.inf
+    for each in bits:
+        if total + each > BLOCK_BITS or sizes[-1] >= MOST_MEMBERS:
+            sizes.append(0)
+            total = 0.0
+        sizes[-1] += 1
+        total += float(each)
+    return np.array(sizes, np.int64)
+
+
+def _by_level(state: State, levels: Int[ndarray, " items"]) -> tuple[ndarray, ndarray]:
+    losses = np.asarray(state.losses)
+    means = np.array([losses[levels // CLASSES == i].mean(0) for i in range(len(LAMBDAS))])
+    return means[:, 0], means[:, 1]
+
+
+def _summary(state: State, levels: Int[ndarray, " items"]) -> str:
+    errors, bits = _by_level(state, levels)
+    return ", ".join(f"{b:.2f} bits {-10 * math.log10(e):.1f} dB" for e, b in zip(errors, bits, strict=True))
+
+
+# ---- runs that were killed ----
+
+
+def _save(path: Path, state: State, at: int, job: tuple[int, int]) -> None:
+    with atomic_output(path, overwrite=True) as temporary, open(temporary, "wb") as file:
+        np.savez(file, *map(np.asarray, jax.tree.leaves(state)), at=at, job=np.array(job))
+
+
+def _restored(path: Path, state: State, job: tuple[int, int]) -> tuple[State, int]:
+    """The state of a run that was killed, and the round to go on with; or `state` and 0."""
+    if not path.is_file():
+        return state, 0
+    leaves, structure = jax.tree.flatten(state)
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            found = [stored[f"arr_{i}"] for i in range(len(leaves))]
+            at, same = int(stored["at"]), tuple(stored["job"]) == job
+    except (OSError, ValueError, KeyError, EOFError):
+        return state, 0
+    if not same or [a.shape for a in found] != [a.shape for a in leaves]:
+        return state, 0
+    return jax.tree.unflatten(structure, [jnp.asarray(a) for a in found]), at

@@ -1,0 +1,297 @@
+"""Latents of a learned network: relative entropy coding, priors and their training, files, collections, damage."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import imageio.v3 as iio
+import jax
+import numpy as np
+import pytest
+
+import inrzip
+from inrzip import cli, posterior_goals, prior_training
+from inrzip.architectures import combiner_network as network
+from inrzip.architectures.base import Grid
+from inrzip.architectures.combiner import CombinerConfig, cut, planes_of
+from inrzip.architectures.combiner_network import Layout
+from inrzip.codecs import relative_entropy as rec
+from inrzip.errors import CorruptFile, InrzipError
+from inrzip.network import decode_network
+from inrzip.posterior_payload import Coded, decode_patches, encode_payload
+from inrzip.priors import latent_prior
+from tests import page_combiner
+
+TINY = Layout(2, 3, 8, 2, (12, 9), (5, 4), 1, 4, (2, 0))
+
+
+def pictures(count: int, height: int, width: int) -> list[np.ndarray]:
+    """Smooth, with an edge: what a prior can learn something of."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    found = []
+    for _ in range(count):
+        slope = rng.normal(size=(2, 3)) * 90
+        edge = (x * rng.normal() + y * rng.normal() > 0.1)[..., None] * rng.normal(size=3) * 60
+        found.append(np.clip(128 + y[..., None] * slope[0] + x[..., None] * slope[1] + edge, 0, 255).astype(np.uint8))
+    return found
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the prior `tiny`, learned from the pictures in its folder `media`."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "media").mkdir()
+    for i, picture in enumerate(pictures(6, 24, 24)):
+        iio.imwrite(folder / "media" / f"{i}.png", picture)
+    (folder / "media" / "no picture.txt").write_text("no picture")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(prior_training.LAYOUTS, "image", TINY)
+        patch.setattr(prior_training, "BITS", 8)
+        patch.setattr(prior_training, "BLOCK_BITS", 7.6)
+        patch.setenv(latent_prior.FOLDER_VARIABLE, str(folder))
+        arguments = ["train-prior", str(folder / "media"), "-o", "tiny", "--patches", "120", "--rounds", "6", "--quiet"]
+        assert cli.main(arguments) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def priors_at(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(latent_prior.FOLDER_VARIABLE, str(home))
+    latent_prior.find.cache_clear()
+    monkeypatch.setattr(posterior_goals, "STEPS", (80,) * 9)
+
+
+# ---- relative entropy coding ----
+
+
+def test_the_decoder_makes_the_encoders_candidate() -> None:
+    """Alone, bit for bit, and such that float32 rounds nothing."""
+    scales = np.array([-127, -9, 0, 5, 127])
+    rng = np.random.default_rng(0)
+    chosen = rec.choose(7, 10, rng.normal(size=(3, 5)), np.full((3, 5), 0.3))
+    every = rec.latents(rec.candidates(7, 0, 1 << 10, 5), scales)
+    for index in chosen:
+        assert np.array_equal(rec.decoded(7, int(index), scales), every[index])
+    number = int(rec.candidates(7, 33, 1, 5)[0, 1])
+    assert float(rec.decoded(7, 33, scales)[1]) == number * rec.MANTISSAS[7] * 2.0 ** (-2 - rec.MANTISSA_BITS)
+
+
+def test_golden_candidates() -> None:
+    """They are the format: no version may make others."""
+    assert rec.candidates(0, 0, 2, 3).tolist() == [[-33, -151, -140], [10, -100, -118]]
+
+
+def test_cost_against_divergence() -> None:
+    """An index of as many bits as the posterior is from the prior comes as near as a sample of the posterior would."""
+    rng, size, bits = np.random.default_rng(0), 12, 12
+    deviation = 2.0 ** (-bits / size)
+    mean = rng.normal(size=(300, size)) * np.sqrt(1 - deviation**2)
+    divergence = ((mean**2 + deviation**2 - 1) / 2 - np.log(deviation)).sum(1).mean() / np.log(2)
+    assert abs(divergence - bits) < 0.5
+    spread = np.full(mean.shape, deviation)
+    every = rec.candidates(0, 0, 1 << bits, size) / rec.BELL_SCALE
+    nearest = rec.choose(0, bits, mean, spread)
+    drawn = np.array([rec.choose(0, bits, m[None], s[None], rng)[0] for m, s in zip(mean, spread, strict=True)])
+    errors = [np.mean((every[index] - mean) ** 2) for index in (nearest, drawn)]
+    assert errors[0] < 1.1 * deviation**2
+    assert errors[0] < errors[1] < 1.6 * deviation**2
+    assert np.log2(drawn + 1.0).mean() < bits - 1.5  # ordered random coding: small indices are likelier
+
+
+def test_indices_as_bytes() -> None:
+    for bits in (1, 12, 16):
+        indices = [i * 37 % (1 << bits) for i in range(5)]
+        data = rec.pack(indices, bits)
+        assert rec.unpack(data, bits, 5) == indices
+        assert rec.unpack(data[:-1], bits, 5) == indices[: (len(data) - 1) * 8 // bits]
+    assert rec.pack([], 16) == b"" and rec.unpack(b"", 16, 4) == []
+
+
+# ---- the network and its prior ----
+
+
+@pytest.mark.parametrize("layout", [TINY, Layout(1, 1, 64, 4, (4, 3, 3), (3, 2, 2), 2, 4, (2, 2))])
+def test_training_begins_with_a_block_transform(layout: Layout) -> None:
+    """The network without its coordinate part gives back what `analyse` was given."""
+    layout.check()
+    shape = (3, layout.side**layout.axes, layout.channels)
+    values = np.random.default_rng(0).uniform(size=shape).astype(np.float32)
+    shared = network.start(layout, 0)
+    shared = shared._replace(bases=tuple(0 * base for base in shared.bases))
+    own = [part.reshape(3, -1) for part in network.analyse(layout, values)]
+    rest = np.zeros((3, layout.n_latents - sum(part.shape[1] for part in own)), np.float32)
+    again = network.evaluate(layout, shared, np.concatenate([*own, rest], 1).astype(np.float32), np)
+    assert np.abs(again - values).max() < 1e-5
+
+
+def test_a_prior_as_bytes(home: Path) -> None:
+    data = (home / "tiny.inrprior").read_bytes()
+    prior = latent_prior.loads(data)
+    assert latent_prior.dumps(prior) == data
+    assert latent_prior.find(latent_prior.identity(data)).layout == TINY
+    assert page_combiner.prior_name(data) == latent_prior.identity(data)
+    for damaged in (b"", data[:100], data[:-30], b"PK" + data[2:40]):
+        with pytest.raises(ValueError):
+            latent_prior.loads(damaged)
+    more = dataclasses.replace(prior, order=(prior.order[0] + TINY.n_latents, *prior.order[1:]))
+    with pytest.raises(ValueError):
+        latent_prior.loads(latent_prior.dumps(more))
+
+
+def test_training_goes_on_where_it_was(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(prior_training.LAYOUTS, "image", TINY)
+    monkeypatch.setattr(prior_training, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(prior_training, "BITS", 8)
+    monkeypatch.setattr(prior_training, "BLOCK_BITS", 7.6)
+
+    def killed(report: inrzip.prior_training.Progress) -> None:
+        if report.fraction > 0.6:
+            raise RuntimeError
+
+    path = tmp_path / "again.inrprior"
+    how = {"patches": 120, "rounds": 6}
+    with pytest.raises(RuntimeError):
+        inrzip.train_prior(home / "media", path, progress=killed, **how)
+    assert inrzip.train_prior(home / "media", path, **how).resumed
+    assert not path.with_name(path.name + ".part").exists()
+    once, again = (latent_prior.loads(p.read_bytes()) for p in (home / "tiny.inrprior", path))
+    pairs = zip(jax.tree.leaves(once.shared), jax.tree.leaves(again.shared), strict=True)
+    assert all(np.allclose(a, b, atol=1e-2) for a, b in pairs)
+
+
+def test_what_cannot_be_learned_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train-prior", str(tmp_path), "-o", str(tmp_path / "x.inrprior")]) == 1
+    assert "holds no image" in capsys.readouterr().err
+    assert cli.main(["train-prior", str(tmp_path)]) == 2
+    assert cli.main(["train-prior", str(tmp_path), "-o", "a/b"]) == 1
+    assert "no name for a prior" in capsys.readouterr().err
+
+
+# ---- files ----
+
+
+@pytest.mark.parametrize(("height", "width", "channels"), [(8, 8, 3), (13, 17, 3), (9, 5, 1), (1, 1, 3)])
+def test_a_picture_there_and_back(tmp_path: Path, home: Path, height: int, width: int, channels: int) -> None:
+    """The page's decoder, which knows docs/format.md alone, makes the same of the file."""
+    [picture] = pictures(1, height, width)
+    picture = picture if channels == 3 else picture[..., 0]
+    iio.imwrite(tmp_path / "a.png", picture)
+    arguments = ["compress", str(tmp_path / "a.png"), "--recipe", "combiner", "--prior", "tiny", "-q", "75", "--quiet"]
+    assert cli.main(arguments) == 0
+    assert cli.main(["decompress", str(tmp_path / "a.inrz"), "-o", str(tmp_path / "b.png"), "--quiet"]) == 0
+    again = iio.imread(tmp_path / "b.png")
+    assert again.shape == picture.shape
+    error = np.mean((again.astype(float) - picture) ** 2)
+    assert error < 0.2 * np.mean((picture - 128.0) ** 2) + 30
+    with inrzip.Reader(tmp_path / "a.inrz") as reader:
+        payload, values = reader.container.segment(0), reader.segment(0).render(Grid((height, width), 1).axes())
+        assert np.array_equal(reader[0:1, -1:], reader[...][0:1, -1:])
+    prior = (home / "tiny.inrprior").read_bytes()
+    assert np.abs(page_combiner.decode_image(payload, prior, (height, width), channels) - values).max() < 1e-4
+
+
+def test_sizes_and_qualities(tmp_path: Path) -> None:
+    """A size is not exceeded; more bytes are better; a quality is reached, or it is said that it is not."""
+    iio.imwrite(tmp_path / "a.png", pictures(1, 16, 16)[0])
+    how = {"recipe": "combiner", "prior": "tiny", "overwrite": True}
+    found = [inrzip.compress(tmp_path / "a.png", tmp_path / "a.inrz", target_size=size, **how) for size in (40, 90)]
+    assert found[0].bytes <= 40 < found[1].bytes <= 90
+    assert found[0].quality["psnr_db"] < found[1].quality["psnr_db"]
+    report = inrzip.compress(tmp_path / "a.png", tmp_path / "a.inrz", target_psnr=20, **how)
+    assert report.quality["psnr_db"] >= 20 or report.note
+    with pytest.raises(InrzipError, match="cannot hold"):
+        inrzip.compress(tmp_path / "a.png", tmp_path / "a.inrz", target_size=26, **how)
+
+
+def test_a_file_cut_short(tmp_path: Path) -> None:
+    """Of blocks in order of importance, those that are there."""
+    iio.imwrite(tmp_path / "a.png", pictures(1, 12, 9)[0])
+    inrzip.compress(tmp_path / "a.png", tmp_path / "a.inrz", recipe="combiner", prior="tiny", quality=80)
+    data = (tmp_path / "a.inrz").read_bytes()
+    original, errors = iio.imread(tmp_path / "a.png").astype(float), []
+    for end in (len(data), len(data) * 3 // 4, 24):
+        with inrzip.Reader(data[:end], partial=True) as reader:
+            errors.append(np.mean((reader[...] - original) ** 2))
+        if end < len(data):
+            with pytest.raises(CorruptFile):
+                inrzip.Reader(data[:end])
+    assert errors[0] < errors[1] < errors[2]
+
+
+def test_a_prior_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    iio.imwrite(tmp_path / "a.png", pictures(1, 8, 8)[0])
+    inrzip.compress(tmp_path / "a.png", recipe="combiner", prior="tiny")
+    monkeypatch.setenv(latent_prior.FOLDER_VARIABLE, str(tmp_path))
+    latent_prior.find.cache_clear()
+    assert cli.main(["decompress", str(tmp_path / "a.inrz"), "-o", str(tmp_path / "b.png")]) == 1
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "which is not here; put its file" in told
+    with pytest.raises(InrzipError, match="there is no such prior"):
+        inrzip.compress(tmp_path / "a.png", tmp_path / "c.inrz", recipe="combiner", prior="tiny")
+    with pytest.raises(InrzipError, match="takes no prior"):
+        inrzip.compress(tmp_path / "a.png", tmp_path / "c.inrz", recipe="siren", prior="tiny")
+
+
+def test_damaged_payloads(home: Path) -> None:
+    data = (home / "tiny.inrprior").read_bytes()
+    prior, name = latent_prior.loads(data), latent_prior.identity(data)
+    one, two = Grid((8, 8), 3), Grid((8, 16), 3)
+    good = encode_payload(name, prior, [Coded(0, [5])])
+    decode_network(good, CombinerConfig.number, one)
+    levels = len(prior.weights)
+    several = [Coded(0, [5]), Coded(1, [])]
+    bad = [
+        (good + b"\0", one),
+        (good, two),
+        (good, Grid((8,), 3)),
+        (good, Grid((8, 8), 2)),
+        (encode_payload(name, prior, [Coded(levels, [])]), one),
+        (encode_payload(name, prior, [Coded(0, [0] * (len(prior.sizes[0]) + 1))]), one),
+        (encode_payload(name, prior, several)[:-1], two),
+        (encode_payload(name, prior, several) + b"\0", two),
+        (good, Grid((1 << 20, 1 << 20), 3)),
+    ]
+    for payload, grid in bad:
+        with pytest.raises(InrzipError):
+            decode_network(payload, CombinerConfig.number, grid, 1 << 40)
+
+
+def test_a_collection_fitted_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Members are files; each decodes alone; what is told of them is what the file holds."""
+    paths = []
+    for i, picture in enumerate(pictures(3, 10, 8)):
+        paths.append(str(tmp_path / f"p{i}.png"))
+        iio.imwrite(paths[-1], picture)
+    how = ["--recipe", "combiner", "--prior", "tiny", "--json"]
+    assert cli.main(["compress", *paths, "-o", str(tmp_path / "all.inrz"), *how]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["bytes"] == (tmp_path / "all.inrz").stat().st_size
+    with inrzip.open_all(tmp_path / "all.inrz") as members:
+        assert members.names == ["p0", "p1", "p2"]
+        for member, path, facts in zip(members, paths, told["members"], strict=True):
+            error = np.mean((member[...].astype(float) - iio.imread(path)) ** 2)
+            assert abs(-10 * np.log10(error / 255**2) - facts["quality"]["psnr_db"]) < 0.01
+
+
+def test_patches_of_any_size() -> None:
+    values = np.arange(5 * 7 * 2, dtype=np.float32).reshape(5, 7, 2)
+    parts, inside = cut(values, (4, 4))
+    assert parts.shape == (4, 16, 2) and inside.sum() == 35
+    assert np.array_equal(parts[1].reshape(4, 4, 2)[:, :3], values[:4, 4:])
+    assert [p.stop - p.start for p in planes_of(2, 1)] == [1, 1]
+    with pytest.raises(ValueError):
+        list(planes_of(4, 3))
+
+
+@pytest.mark.skipif(not latent_prior.PACKAGED, reason="no prior comes with this version")
+def test_the_packages_prior(tmp_path: Path) -> None:
+    """It is there, small, and decodes what is coded with it."""
+    name, prior = latent_prior.named(None, "image")
+    assert len(latent_prior.dumps(prior)) < 1 << 20
+    values = decode_patches(prior, [Coded(len(prior.weights) - 1, [3, 1, 4])])
+    assert np.isfinite(values).all() and latent_prior.find(name) is not None
