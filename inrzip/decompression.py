@@ -167,7 +167,7 @@ def _write_samples(
     whole_in_time = frames is None or shape[0] == reader.spec.shape[0]
     sound = _sound(reader) if spec.kind == Kind.VIDEO and whole_in_time and media.holds_sound(output) else {}
     with atomic_output(output, overwrite) as temporary:
-        parts = _reporting(reader.parts(region, frames, scale, deep), shape[0], progress)
+        parts = _reporting(reader.parts(region, frames, scale, deep=deep), shape[0], progress)
         media.write_signal(temporary, spec, parts, **sound)
     return (*shape, spec.channels)
 
