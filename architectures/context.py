@@ -15,6 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from inrzip.codecs.context import earlier_planes
+from inrzip.priors import context_prior
+
 from .base import Axes, Config, Grid, Representation
 
 MAX_AXES = 8
@@ -49,9 +52,14 @@ class ContextConfig(Config):
     def check(self, grid: Grid) -> None:
         if not 1 <= len(grid.shape) <= MAX_AXES:
             raise ValueError(f"exact samples of {len(grid.shape)} axes")
+        if self.prior not in context_prior.PRIORS:
+            raise ValueError(f"there is no prior {self.prior}; the file may be from a newer inrzip")
 
     def n_parameters(self, grid: Grid) -> int:
-        return grid.n_points * grid.channels
+        networks = context_prior.load(self.prior)
+        rank = min(len(grid.shape), context_prior.MAX_RANK)
+        planes = [networks[rank, earlier_planes(plane)] for plane in range(grid.channels)]
+        return sum(array.size for network in planes for array in network)
 
 
 class Source(Protocol):

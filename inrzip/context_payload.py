@@ -46,11 +46,8 @@ def network_of(prior: Network, changes: Changes) -> Network:
 
 
 def priors_of(config: ContextConfig, rank: int, channels: int) -> list[Network]:
-    """The prior's network of each plane. Raises CorruptFile if there is no such prior."""
-    try:
-        networks = context_prior.load(config.prior)
-    except KeyError:
-        raise CorruptFile(f"prior {config.prior} is unknown; the file may be from a newer inrzip") from None
+    """The prior's network of each plane."""
+    networks = context_prior.load(config.prior)
     return [networks[min(rank, context_prior.MAX_RANK), earlier_planes(plane)] for plane in range(channels)]
 
 

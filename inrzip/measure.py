@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .errors import InrzipError
 from .job import Job
 from .metrics import ErrorSum
@@ -9,10 +11,10 @@ from .reader import Reader
 from .signal import Kind, ShapeSignal, Signal
 
 
-def measure(original: Signal, reader: Reader, job: Job | None = None) -> dict[str, float]:
+def measure(original: Signal, reader: Reader, job: Job | None = None, exactly: bool = False) -> dict[str, float]:
     """Decodes everything in `reader` and compares. Keys: see `inrzip.metrics` and, for shapes, `inrzip.shape_metrics`.
 
-    Raises InrzipError if the two are not of the same kind and size.
+    Raises InrzipError if the two are not of the same kind and size, or, with `exactly`, if any sample differs.
     """
     spec, mine = original.spec, reader.spec
     if isinstance(original, ShapeSignal) and mine.kind == Kind.SHAPE:
@@ -24,10 +26,15 @@ def measure(original: Signal, reader: Reader, job: Job | None = None) -> dict[st
         )
     errors, row = ErrorSum(mine), 0
     for part in reader.parts():
-        errors.add(original.read(row, row + len(part)), part)
+        wanted = original.read(row, row + len(part))
+        if exactly and not np.array_equal(part, wanted):
+            raise InrzipError(
+                f"{reader.container.name}: does not decode to the original; this is a bug, please report it"
+            )
+        errors.add(wanted, part)
         row += len(part)
         if job is not None:
-            job.tell("measuring", row / spec.shape[0])
+            job.tell("checking" if exactly else "measuring", row / spec.shape[0])
     return errors.quality()
 
 

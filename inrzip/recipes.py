@@ -94,8 +94,8 @@ class Recipe:
     bits_per_parameter: float
 
 
-LOSSLESS = "context"
-"""The recipe for lossless files."""
+LOSSLESS, LOSSLESS_BITS = "context", 24
+"""The recipe for lossless files, and the bits of samples that it codes at most."""
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -177,8 +177,8 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def default_recipe(spec: Spec, lossless: bool = False) -> str:
-    """The name of the recipe for a signal when the user names none."""
-    if lossless and spec.kind in RECIPES[LOSSLESS].kinds:
+    """The name of the recipe for a signal when the user names none; `lossless`: every bit is wanted back."""
+    if lossless and spec.kind in RECIPES[LOSSLESS].kinds and spec.high - spec.low < 1 << LOSSLESS_BITS:
         return LOSSLESS
     return {Kind.IMAGE: "grid", Kind.VIDEO: "motion"}.get(spec.kind, "siren")
 
