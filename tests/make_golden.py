@@ -36,7 +36,7 @@ level.
 
 def weight_digest(source: Path | bytes) -> str:
     """SHA-256 of the integers of all networks of a file, and of their steps, as the entropy decoder gives them."""
-    from inrzip import wire
+    from inrzip import exact, wire
     from inrzip.architectures.base import Grid, parameters
     from inrzip.architectures.grid import GridConfig
     from inrzip.architectures.motion import MotionConfig
@@ -53,6 +53,8 @@ def weight_digest(source: Path | bytes) -> str:
             start, stop = header.segment_bounds(i)
             grid = Grid((stop - start, *header.spec.shape[1:]), header.spec.channels)
             payload = container.segment(i)
+            if header.lossless:
+                payload = exact.split(payload)[0]
             cursor = wire.Cursor(payload)
             config = decode_config(ARCHITECTURES[header.architecture], cursor, grid)
             if isinstance(config, MotionConfig):
@@ -142,6 +144,8 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         "image_siren": (image, {"target_size": 500, "recipe": "siren"}),
         "image_alpha_siren": (alpha, {"target_size": 200, "recipe": "siren"}),
         "image_16bit_siren": (deep, {"target_size": 150, "recipe": "siren"}),
+        "image_lossless_siren": (alpha, {"quality": 60, "recipe": "siren", "lossless": True}),
+        "image_bits": (alpha, {"quality": 60, "recipe": "bits"}),
         "image_grid": (image, {"target_size": 500, "recipe": "grid"}),
         "image_alpha_grid": (alpha, {"target_size": 400, "recipe": "grid"}),
         "image_16bit_grid": (deep, {"quality": 50, "recipe": "grid"}),
