@@ -111,7 +111,8 @@ def cut(
         axes = len(shape)
         split = array.reshape(*itertools.chain(*zip(counts, patch, strict=True)), array.shape[-1])
         order = [*range(0, 2 * axes, 2), *range(1, 2 * axes, 2), 2 * axes]
-        return split.transpose(order).reshape(math.prod(counts), math.prod(patch), -1)
+        found: np.ndarray = split.transpose(order).reshape(math.prod(counts), math.prod(patch), -1)
+        return found
 
     return parts(filled), parts(inside)[..., 0]
 
