@@ -111,7 +111,8 @@ def cut(
         axes = len(shape)
         split = array.reshape(*itertools.chain(*zip(counts, patch, strict=True)), array.shape[-1])
         order = [*range(0, 2 * axes, 2), *range(1, 2 * axes, 2), 2 * axes]
-        return split.transpose(order).reshape(math.prod(counts), math.prod(patch), -1)
+        found: np.ndarray = split.transpose(order).reshape(math.prod(counts), math.prod(patch), -1)
+        return found
 
     return parts(filled), parts(inside)[..., 0]
 
@@ -128,7 +129,7 @@ def _interpolated(values: np.ndarray, positions: Float[np.ndarray, " n"], axis: 
     at = np.clip(positions, 0, last)
     low = np.floor(at).astype(np.int64)
     share = (at - low).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(values.ndim)])
-    below = np.take(values, low, axis)
+    below: np.ndarray = np.take(values, low, axis)
     if not share.any():
         return below
     above = np.take(values, np.minimum(low + 1, last), axis)

@@ -169,7 +169,8 @@ def opponents(channels: int) -> np.ndarray:
     if channels != 3:
         return np.eye(channels, dtype=np.float32)
     rows = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], np.float32)
-    return rows / np.sqrt((rows**2).sum(1, keepdims=True))
+    unit: np.ndarray = rows / np.sqrt((rows**2).sum(1, keepdims=True))
+    return unit
 
 
 def block_transform(layout: Layout) -> np.ndarray:

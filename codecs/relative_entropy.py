@@ -36,7 +36,8 @@ def scale_values(scales: Int[ndarray, "..."]) -> Float[ndarray, "..."]:
     """Standard deviations of scales in eighths of octaves, float32."""
     mantissas = np.asarray(MANTISSAS, np.float64)[scales % SCALES_PER_OCTAVE]
     spread = mantissas * BELL_SCALE * np.exp2(scales // SCALES_PER_OCTAVE - MANTISSA_BITS)
-    return spread.astype(np.float32)
+    found: Float[ndarray, "..."] = spread.astype(np.float32)
+    return found
 
 
 def candidates(block: int, first: int, count: int, size: int) -> Int[ndarray, "count size"]:
@@ -50,7 +51,9 @@ def candidates(block: int, first: int, count: int, size: int) -> Int[ndarray, "c
 def latents(numbers: Int[ndarray, "*n"], scales: Int[ndarray, "..."]) -> Float[ndarray, "*n"]:
     """The latents that bell numbers stand for: exact in float32."""
     products = numbers * np.asarray(MANTISSAS, np.int64)[scales % SCALES_PER_OCTAVE]  # below 2^24
-    return np.ldexp(products.astype(np.float32), (scales // SCALES_PER_OCTAVE - MANTISSA_BITS).astype(np.int32))
+    powers = (scales // SCALES_PER_OCTAVE - MANTISSA_BITS).astype(np.int32)
+    found: Float[ndarray, "*n"] = np.ldexp(products.astype(np.float32), powers)
+    return found
 
 
 def decoded(block: int, index: int, scales: Int[ndarray, " size"]) -> Float[ndarray, " size"]:
@@ -95,7 +98,8 @@ def choose(
     scores = by_square.astype(np.float32) @ squares[:size] + (precision * mean).astype(np.float32) @ units[:size]
     if rng is not None:
         scores = scores + ordered_gumbels(rng, scores.shape[1]).astype(np.float32)
-    return np.argmax(scores, 1)
+    found: Int[ndarray, " items"] = np.argmax(scores, 1)
+    return found
 
 
 def ordered_gumbels(rng: np.random.Generator, count: int) -> Float[ndarray, " count"]:

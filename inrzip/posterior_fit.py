@@ -263,7 +263,7 @@ class _Fit:
             if not rows:
                 continue
             members = self.prior.blocks(level)[block]
-            at = np.ix_(rows, members)
+            at = np.ix_(np.array(rows), members)
             chosen = relative_entropy.choose(block, self.prior.bits, mean[at], deviation[at], most=most)
             for row, index in zip(rows, chosen, strict=True):
                 scales = self.prior.scales[level][members]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from numpy import ndarray
 
 from inrzip.architectures import combiner_network as network
 from inrzip.architectures.base import Grid

@@ -362,7 +362,8 @@ def finished(layout: Layout, kind: str, state: State, levels: Int[ndarray, " ite
 
 def block_sizes(bits: Float[ndarray, " coded"]) -> Int[ndarray, " blocks"]:
     """How many latents in turn make a block: as many as take `BLOCK_BITS` together, one at least."""
-    sizes, total = [], math.inf
+    sizes: list[int] = []
+    total = math.inf
     for each in bits:
         if total + each > BLOCK_BITS or sizes[-1] >= MOST_MEMBERS:
             sizes.append(0)

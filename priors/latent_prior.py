@@ -36,6 +36,8 @@ MAX_LEVELS = 32
 MAX_BITS = 20
 MAX_FILE_BYTES = 64 << 20
 KINDS = ("image", "audio")
+MAX_SCALE = 127
+LEAST_FACTOR = 1e-30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,14 +104,16 @@ def _is_shape(node: object) -> bool:
 
 def eighths(factors: Float[ndarray, "..."]) -> Int[ndarray, "..."]:
     """The nearest eighths of octaves."""
-    return np.clip(np.rint(SCALES_PER_OCTAVE * np.log2(np.maximum(factors, 1e-30))), -127, 127).astype(np.int8)
+    eighth = np.rint(SCALES_PER_OCTAVE * np.log2(np.maximum(factors, LEAST_FACTOR)))
+    found: Int[ndarray, "..."] = np.clip(eighth, -MAX_SCALE, MAX_SCALE).astype(np.int8)
+    return found
 
 
 def dumps(prior: LatentPrior) -> bytes:
     """A prior as bytes: the arrays of a NumPy archive. See docs/format.md, "Combiner"."""
     layout = prior.layout
     out = io.BytesIO()
-    arrays = {
+    arrays: dict[str, ndarray] = {
         "kind": np.array([KINDS.index(prior.kind)], np.uint8),
         "sizes": np.array(
             [layout.axes, layout.channels, layout.side, layout.factor, layout.waves, layout.width, prior.bits],
