@@ -23,6 +23,8 @@ import pytest
 
 from tests import common
 
+SLOW = Path(__file__).parent / "slow.txt"
+
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,6 +42,19 @@ def drop_compiled_programs():
         import jax
 
         jax.clear_caches()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what slow.txt lists, before `-m "not slow"` is heeded. A case that is not there any more is an error."""
+    listed = {line for line in SLOW.read_text().splitlines() if line and not line.startswith("#")}
+    found = {item.nodeid: item for item in items}
+    for name in listed & set(found):
+        found[name].add_marker(pytest.mark.slow)
+    whole_files = not any("::" in argument for argument in items[0].config.args) if items else False
+    gone = {name for name in listed - set(found) if name.split("::")[0] in {i.nodeid.split("::")[0] for i in items}}
+    if whole_files and gone:
+        raise pytest.UsageError(f"{SLOW}: there is no {', '.join(sorted(gone))}")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

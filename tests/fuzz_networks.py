@@ -22,8 +22,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import inrzip
 from inrzip import wire
 from inrzip.architectures.base import Config, Grid
+from inrzip.architectures.combiner import CombinerConfig
+from inrzip.architectures.context import ContextConfig
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.motion import MotionConfig
 from inrzip.architectures.nirvana import NirvanaConfig
@@ -73,7 +76,8 @@ METADATA: tuple[tuple[str, MetaValue], ...] = (
 def network_files() -> list[bytes]:
     """Valid files: each kind of signal, each architecture, with one segment and several, with sound and without."""
     siren, nerv, hnerv = (ARCHITECTURES[number] for number in (1, 2, 3))
-    apart = (1, 2, 3, GridConfig.number, NirvanaConfig.number, MotionConfig.number)
+    elsewhere = (GridConfig, NirvanaConfig, MotionConfig, ContextConfig, CombinerConfig)
+    apart = (1, 2, 3, *(config.number for config in elsewhere))
     rest = [architecture for number, architecture in ARCHITECTURES.items() if number not in apart]
     films, others = ([a for a in rest if a.frame_wise == whole] for whole in (True, False))
     sound = _file(Spec(Kind.AUDIO, (700,), 2, "i2", -2e4, 2e4, {"rate": (8000, 1)}), siren, 300)
@@ -91,6 +95,8 @@ def network_files() -> list[bytes]:
         _file(Spec(Kind.SHAPE, (12, 12, 12), 1, "f4", -0.1, 0.1, {"box": box, "format": ".obj"}), siren, 12),
         *(_file(dataclasses.replace(film, shape=(3, 5, 6)), other, 3, n_parameters=400) for other in films),
         _file_of_changes(dataclasses.replace(film, channels=1), 2),
+        _file_of_samples(Spec(Kind.IMAGE, (9, 11), 3, "u1", 0, 255)),
+        _file_of_samples(Spec(Kind.AUDIO, (40,), 2, "i2", -900, 900)),
         *(_file(Spec(Kind.VOLUME, (5, 4), 1, "u1", 0, 255), other, 5) for other in others),
         *(_file(Spec(Kind.IMAGE, (9, 5), 1, "u1", 0, 255), siren, 9, codec=name) for name in CODECS),
         *(_file(Spec(Kind.IMAGE, (7, 6), 3, "u1", 0, 255), siren, 7, coder=number) for number in (2, 3, 4, 8)),
@@ -111,6 +117,13 @@ def _file(
     grids = [Grid((stop - start, *spec.shape[1:]), spec.channels) for start, stop in bounds]
     networks = [_network(architecture.solve(grid, n_parameters), grid, codec, coder) for grid in grids]
     return write_container(header, networks, tracks)
+
+
+def _file_of_samples(spec: Spec) -> bytes:
+    """A lossless file of exact samples."""
+    rng = np.random.default_rng(0)
+    samples = rng.integers(int(spec.low), int(spec.high) + 1, (*spec.shape, spec.channels)).astype(spec.dtype)
+    return inrzip.fit(samples, "context", kind=spec.kind, effort=1).data
 
 
 def _file_of_changes(spec: Spec, segment_length: int) -> bytes:

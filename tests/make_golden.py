@@ -38,11 +38,13 @@ def weight_digest(source: Path | bytes) -> str:
     """SHA-256 of the integers of all networks of a file, and of their steps, as the entropy decoder gives them."""
     from inrzip import exact, wire
     from inrzip.architectures.base import Grid, parameters
+    from inrzip.architectures.context import ContextConfig
     from inrzip.architectures.grid import GridConfig
     from inrzip.architectures.motion import MotionConfig
     from inrzip.codecs.levels import UniformSteps
     from inrzip.codecs.weights import decode_tensors
     from inrzip.container import Container
+    from inrzip.context_payload import CodedSamples
     from inrzip.network import decode_config
     from inrzip.recipes import ARCHITECTURES
 
@@ -59,6 +61,9 @@ def weight_digest(source: Path | bytes) -> str:
             config = decode_config(ARCHITECTURES[header.architecture], cursor, grid)
             if isinstance(config, MotionConfig):
                 digest.update(_film_bytes(config, cursor, grid, header.version))
+                continue
+            if isinstance(config, ContextConfig):
+                digest.update(CodedSamples(config, cursor, grid).samples().astype("<i8").tobytes())
                 continue
             if isinstance(config, GridConfig):
                 digest.update(_latent_bytes(config, payload[cursor.position :], grid))
@@ -145,6 +150,7 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         "image_alpha_siren": (alpha, {"target_size": 200, "recipe": "siren"}),
         "image_16bit_siren": (deep, {"target_size": 150, "recipe": "siren"}),
         "image_lossless_siren": (alpha, {"quality": 60, "recipe": "siren", "lossless": True}),
+        "image_context": (image, {"recipe": "context"}),
         "image_bits": (alpha, {"quality": 60, "recipe": "bits"}),
         "image_grid": (image, {"target_size": 500, "recipe": "grid"}),
         "image_alpha_grid": (alpha, {"target_size": 400, "recipe": "grid"}),

@@ -18,6 +18,8 @@ from inrzip.architectures.backbones import (
 from inrzip.architectures.base import Grid, PointRepresentation, resample, solve_width
 from inrzip.architectures.bits import BitsConfig
 from inrzip.architectures.boost import BoostConfig
+from inrzip.architectures.combiner import CombinerConfig
+from inrzip.architectures.context import ContextConfig
 from inrzip.architectures.enerv import EnervConfig
 from inrzip.architectures.finr import FinrConfig
 from inrzip.architectures.frames import choose_strides, stem_shape
@@ -161,6 +163,8 @@ def test_the_lists_name_every_architecture():
     tested_apart |= {NirvanaConfig}  # tests/test_nirvana.py
     tested_apart |= {MotionConfig}  # tests/test_motion.py
     tested_apart |= {PfnrConfig}  # tests/test_pfnr.py
+    tested_apart |= {ContextConfig}  # tests/test_context.py
+    tested_apart |= {CombinerConfig}  # tests/test_combiner.py
     assert set(ARCHITECTURES.values()) - tested_apart == {architecture for architecture, _ in CASES} == set(SIZES)
     assert all(ARCHITECTURES[architecture.number] is architecture for architecture in SIZES)
 

@@ -235,7 +235,7 @@ def test_published_numbers() -> None:
     """Every stored curve rises, and rows of single images are averaged over those measured."""
     for name in published.available():
         papers = published.load(name, {"kodim15.png"})
-        assert len(papers) > 5 and all(curve.source and curve.scope for curve in papers)
+        assert len(papers) >= 3 and all(curve.source and curve.scope for curve in papers)
         for curve in papers:
             assert list(curve.pairs) == sorted(curve.pairs) and all(10 < db < 60 for _, db in curve.pairs)
     assert "Cool-Chic 5.0" not in {curve.name for curve in published.load("kodak", set())}

@@ -97,6 +97,7 @@ def test_compress_passes_every_option(calls: Calls, photo: Path, capsys: pytest.
         "audio": "drop",
         "settings": {"a": "1", "b": "x=y"},
         "lossless": False,
+        "prior": None,
         "kind": "image",
         "overwrite": True,
         "progress": None,

@@ -43,7 +43,7 @@ def compress(source, destination=None, *, progress, stop, overwrite, **how):
                 time.sleep(0.01)
         machine = (len(os.sched_getaffinity(0)), os.environ.get("JAX_PLATFORMS"))
     return Space(path=Path(destination), bytes=100, source_bytes=200, bpp=None, quality={{}}, seconds=1.0, recipe="r",
-                 n_parameters=1, note="the target was missed", resumed=False, stopped_early=stop(),
+                 lossless=False, n_parameters=1, note="the target was missed", resumed=False, stopped_early=stop(),
                  to_json=lambda: {{"machine": machine}})
 
 def decompress(source, destination=None, **how):

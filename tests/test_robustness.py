@@ -239,7 +239,7 @@ def test_videos_that_are_no_media_files_have_no_sound(tmp_path: Path) -> None:
         assert media.copy_sound(path) is None and media.read_sound(path) is None
         signal = media.read_signal(path, kind=Kind.VIDEO)
         job = SimpleNamespace(tell=lambda *_, **__: None)
-        assert compression._sound(path, signal, "copy", plan.Request(), job) == []
+        assert compression._sound(path, signal, "copy", plan.Request(), False, job) == []
     assert media.read_sound(tmp_path / "sound.wav") is not None
 
 
