@@ -34,12 +34,15 @@ class Protocol:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A paper's headline, in our words, and how it is tried; None while its system is not built."""
+    """A paper's headline, in our words, and how it is tried: by a protocol, or `elsewhere`, on a page of its own. With
+    neither its system is not built.
+    """
 
     paper: str
     source: str
     text: str
     protocol: Protocol | None = None
+    elsewhere: str = ""
 
 
 CLAIMS = (
@@ -97,17 +100,20 @@ CLAIMS = (
         "COMBINER",
         "Guo et al. 2023, notes only",
         "Bayesian INRs by relative entropy coding beat COIN on images and sound.",
+        Protocol("photo", "combiner", "siren", "dB", "PSNR at equal bytes"),
     ),
     Claim(
         "RECOMBINER",
         "He et al. 2024, arXiv 2309.17182, appendix G",
         "30.44 dB at 0.316 bits per pixel on Kodak; 42.6 dB at 5.7 kbit/s on LibriSpeech.",
+        elsewhere="bayesian.md",
     ),
     Claim("VC-INR", "Schwarz et al. 2023 (numbers by way of C3's repository)", "28.3 dB at 0.14 bpp on Kodak."),
     Claim(
         "LosslessINR",
         "Han et al. 2025, arXiv 2502.21001, table",
         "Bit planes: images of 256x256 become exact in 790 steps on average (8 bits). No file is written there.",
+        elsewhere="lossless.md",
     ),
     Claim(
         "F-INR",

@@ -132,7 +132,8 @@ def main(options: argparse.Namespace) -> int:
         if claim.paper not in wanted and claim.paper in earlier:
             lines.append(earlier[claim.paper])
         elif claim.protocol is None:
-            lines.append(row(claim, "–", "not built yet"))
+            page_of = f"see [{claim.elsewhere}]({claim.elsewhere})"
+            lines.append(row(claim, "–", page_of if claim.elsewhere else "not built yet"))
         else:
             lines.append(
                 row(claim, *verdict(claim.protocol, measure(claim.protocol, cache, folder, deadline, options.quiet)))
