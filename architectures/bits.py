@@ -99,8 +99,8 @@ class BitsConfig(Config):
 
 
 class Bits(Representation):
-    """The network of `BitsConfig`. Its inputs are positions with the bit's number last, its outputs probabilities. Without a
-    network only `inrzip.bit_planes` knows what it decodes to.
+    """The network of `BitsConfig`. Its inputs are positions with the bit's number last, its outputs probabilities.
+    Without a network only `inrzip.bit_planes` knows what it decodes to.
     """
 
     network: PointRepresentation | None

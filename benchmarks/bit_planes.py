@@ -1,13 +1,14 @@
-"""Steps until a network of bit planes has every bit right, next to the paper's: `python -m benchmarks.bit_planes`.
+"""Steps until a network of bit planes has every bit right, next to the paper's: `python -m benchmarks.bit_planes FILES`
 
 LosslessINR (Han et al., CVPR 2025, table 1) fits images of 256x256 by a SIREN of five layers of 512 that is told which
-bit is asked for, with Adam at 1e-4, until no bit is wrong: 790 steps for 8 bits, 3450 for 16. That is a GPU's work. Here
-are crops from the middle of images, smaller networks of the same kind (`inrzip.architectures.bits`), all bits in every
-step, a constant learning rate, the best of several; mean binary cross-entropy as there. A step's errors are counted
-before it moves the weights, in float32. A fit that does not get there within its steps says how many bits are left.
+bit is asked for, with Adam at 1e-4, until no bit is wrong. That is a GPU's work. Here are crops from the middle of
+images and smaller networks of the same kind (`inrzip.architectures.bits`, whose logits are eight times what the last
+layer says), with all bits in every step, mean binary cross-entropy and constant learning rates. A step's errors are
+counted before it moves the weights, in float32; what has none is decoded by the package and compared. A fit that does
+not get there within its steps says how many bits were wrong at best.
 
-Next to the steps: bytes of the fitted network in float32, and of whole lossless files of the crop: recipe `bits`, recipe
-`context`, PNG and JPEG XL, all decoded and compared.
+Next to the steps: bytes of the fitted network in float32; then those of whole lossless files of the crop by the recipes
+`bits` and `context`, PNG and JPEG XL, all decoded and compared.
 """
 
 from __future__ import annotations
@@ -117,28 +118,23 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400, help="at most, for each rate (400)")
     parser.add_argument("--effort", type=int, default=1, help="of the recipes' files (1)")
     options = parser.parse_args()
-    print(
-        f"Crops of {options.size}x{options.size}, SIREN of {options.depth} layers of {options.width}, all bits a step.\n"
-    )
+    size, depth, width, most = options.size, options.depth, options.width, options.steps
+    print(f"Crops of {size}x{size}, a SIREN of {depth} layers of {width}, all bits in every step.\n")
     print("| file | bits | rate | steps to no wrong bit | the paper's, 256x256 | network in float32, bytes |")
     print("|---|---|---|---|---|---|")
-    crops = [(path.name, middle(path, options.size)) for path in options.files]
+    crops = [(path.name, middle(path, size)) for path in options.files]
     for name, samples in crops:
-        bits = 8 * samples.dtype.itemsize
+        bits, channels = 8 * samples.dtype.itemsize, samples.shape[-1]
         for rate in map(float, options.rates.split(",")):
-            found = fit(samples, bits, options.width, options.depth, rate, options.steps)
-            n_bits = samples.size * bits
-            steps = found.steps or f"more than {options.steps}: {found.wrong:,} of {n_bits:,} bits are wrong"
+            found = fit(samples, bits, width, depth, rate, most)
+            missed = f"more than {most}: {found.wrong:,} of {samples.size * bits:,} bits are wrong"
+            steps = missed if found.steps is None else found.steps
             n_bytes = sum(array.nbytes for array in parameters(found.network))
-            print(
-                f"| {name} | {samples.shape[-1]} x {bits} | {rate:g} | {steps} | {PAPER[bits]} | {n_bytes:,} |",
-                flush=True,
-            )
+            print(f"| {name} | {channels} x {bits} | {rate:g} | {steps} | {PAPER[bits]} | {n_bytes:,} |", flush=True)
+    print()
     for name, samples in crops:
-        sizes = file_sizes(samples, options.effort)
-        print(
-            f"{name}: raw {samples.nbytes:,}, " + ", ".join(f"{codec} {n:,}" for codec, n in sizes.items()), flush=True
-        )
+        sizes = {"raw": samples.nbytes} | file_sizes(samples, options.effort)
+        print(f"{name}: " + ", ".join(f"{codec} {n:,}" for codec, n in sizes.items()), flush=True)
 
 
 if __name__ == "__main__":
