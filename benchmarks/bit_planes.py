@@ -98,7 +98,9 @@ def file_sizes(samples: Shaped[ndarray, "*grid channels"], effort: int) -> dict[
         found = inrzip.fit(samples, recipe, kind="image", lossless=True, effort=effort)
         with inrzip.Reader(found.data) as reader:
             assert np.array_equal(np.asarray(reader).reshape(samples.shape), samples), recipe
-        sizes[recipe] = len(found.data)
+            network = reader.segment(0)
+        alone = isinstance(network, Bits) and network.network is None
+        sizes[recipe + " (without a network)" * alone] = len(found.data)
     for codec in image_codecs(samples):
         data = codec.encode()
         assert np.array_equal(codec.decode(data), samples), codec.name
