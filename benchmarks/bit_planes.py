@@ -72,14 +72,14 @@ def fit(samples: Shaped[ndarray, "*grid channels"], bits: int, width: int, depth
         return jnp.mean(jax.nn.softplus(logits) - targets * logits), wrong
 
     @jax.jit
-    def step(arrays: Bits, moments: Moments, number: int) -> tuple[Bits, Moments, Int[Array, ""]]:
+    def step(arrays: Bits, moments: Moments, number: Int[Array, ""]) -> tuple[Bits, Moments, Int[Array, ""]]:
         gradient, wrong = jax.grad(loss, has_aux=True)(arrays)
         change, moments = adam(gradient, moments, number, DECAYS)
         return jax.tree.map(lambda a, c: a - rate * c, arrays, change), moments, wrong
 
     moments, fewest = adam_start(arrays), planes.size
     for number in range(most + 1):
-        moved, moments, wrong = step(arrays, moments, number)
+        moved, moments, wrong = step(arrays, moments, jnp.int32(number))
         fewest = min(fewest, int(wrong))
         if not fewest:
             break
