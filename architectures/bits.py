@@ -2,7 +2,7 @@
 network of the coordinates and of a bit's number, whose outputs are the logits of that bit in each channel.
 
 The network inside may be any of positions. Files hold what it gets wrong, and so are exact (`inrzip.bit_planes`): a fit
-need not reach zero errors, as the paper's do.
+need not reach zero errors, as the paper's do. Where it saves less than it takes, there is none, and all bits are coded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LOGIT_GAIN = 8.0
 @dataclasses.dataclass(frozen=True)
 class BitsConfig(Config):
     """`span`: the highest sample less the lowest, whose bits are told; `inner`: the network inside, see `nesting`, on a
-    grid with the bits as one more axis, the lowest first.
+    grid with the bits as one more axis, the lowest first; empty: there is none.
     """
 
     span: int
@@ -48,7 +48,14 @@ class BitsConfig(Config):
         return Grid((*grid.shape, self.bits), grid.channels)
 
     def build(self, grid: Grid, key: PRNGKeyArray) -> Bits:
-        return Bits(network=self.inside(grid).build(self.planes(grid), key), config=self, grid=grid)
+        inside = self.inside(grid)
+        network = None if inside is None else inside.build(self.planes(grid), key)
+        return Bits(network=network, config=self, grid=grid)
+
+    @property
+    def alone(self) -> BitsConfig:
+        """The same without a network."""
+        return dataclasses.replace(self, inner=())
 
     @classmethod
     def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> BitsConfig:
@@ -86,21 +93,30 @@ class BitsConfig(Config):
     def n_coordinates(self, grid: Grid) -> int:
         return len(grid.shape) + 1
 
-    def inside(self, grid: Grid) -> PointwiseConfig:
-        """The configuration of the network inside. Raises ValueError."""
-        return unnested(self.inner, self.planes(grid), BACKBONES)
+    def inside(self, grid: Grid) -> PointwiseConfig | None:
+        """The configuration of the network inside, if there is one. Raises ValueError."""
+        return unnested(self.inner, self.planes(grid), BACKBONES) if self.inner else None
 
 
 class Bits(Representation):
-    """The network of `BitsConfig`. Its inputs are positions with the bit's number last, its outputs probabilities."""
+    """The network of `BitsConfig`. Its inputs are positions with the bit's number last, its outputs probabilities.
+    Without a network only `inrzip.bit_planes` knows what it decodes to.
+    """
 
-    network: PointRepresentation
+    network: PointRepresentation | None
     config: BitsConfig = eqx.field(static=True)
     grid: Grid = eqx.field(static=True)
     output_axis: ClassVar[int] = 0
 
+    @property
+    def inside(self) -> PointRepresentation:
+        """The network inside. Raises ValueError if there is none."""
+        if self.network is None:
+            raise ValueError("there is no network of bits")
+        return self.network
+
     def logits(self, inputs: Float[Array, "points dims"]) -> Float[Array, "points channels"]:
-        return LOGIT_GAIN * (self.network.predict(inputs) - 0.5)
+        return LOGIT_GAIN * (self.inside.predict(inputs) - 0.5)
 
     def predict(self, inputs: Float[Array, "points dims"]) -> Float[Array, "points channels"]:
         return jax.nn.sigmoid(self.logits(inputs))
@@ -112,18 +128,18 @@ class Bits(Representation):
 
     def precise(self) -> Float[np.ndarray, "*grid bits channels"]:
         """What the network inside says of all bits, in double precision: above one half means 1."""
-        return self.network.precise()
+        return self.inside.precise()
 
     def in_single(self) -> set[str]:
-        return self.network.in_single()
+        return self.inside.in_single()
 
     def single(self) -> Float[np.ndarray, "*grid bits channels"]:
         """The same in single precision."""
-        return self.network.render(self.network.grid.axes())
+        return self.inside.render(self.inside.grid.axes())
 
     def render(self, axes: Axes) -> Float[np.ndarray, "*grid channels"]:
         """The samples whose bits are likelier than not, without what a file tells of those that are wrong."""
-        ones = self.network.render((*axes, np.arange(self.config.bits, dtype=np.float32))) > 0.5
+        ones = self.inside.render((*axes, np.arange(self.config.bits, dtype=np.float32))) > 0.5
         values = np.moveaxis(ones, -2, -1) @ (2.0 ** np.arange(self.config.bits))
         normal: Float[np.ndarray, "*grid channels"] = (values / max(self.config.span, 1)).astype(np.float32)
         return normal
@@ -132,7 +148,7 @@ class Bits(Representation):
         """Samples less the lowest, whole numbers, with so many bits more after the point: those of planes that the
         network was never shown, below the lowest (bit-depth expansion, section 4 of the paper).
         """
-        ones = self.network.render((*axes, np.arange(-bits, 0, dtype=np.float32))) > 0.5
+        ones = self.inside.render((*axes, np.arange(-bits, 0, dtype=np.float32))) > 0.5
         return numbers + np.moveaxis(ones, -2, -1) @ (2.0 ** np.arange(-bits, 0))
 
 

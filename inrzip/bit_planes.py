@@ -2,7 +2,8 @@
 
 From some plane up the network's bits count, and those that are wrong are listed. What is below, noise mostly, is coded
 as samples are (`inrzip.codecs.residual`), predicted by the planes above. Where the one ends and the other begins is
-chosen by bytes, for all channels together. See docs/format.md, "Bit planes".
+chosen by bytes, for all channels together; a network that saves less than it takes is left out. See docs/format.md,
+"Bit planes".
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ Planes = Float[ndarray, "*grid bits channels"]
 
 def encode_part(samples: Int[ndarray, "*grid channels"], network: Bits, spec: Spec) -> bytes:
     """What a file needs besides the network: the fineness, the first plane that the network tells, a stream."""
-    values, bits = network.precise(), network.config.bits
+    bits = network.config.bits
+    if network.network is None:
+        return bytes([FINEST, bits]) + _encode_low(samples, bits, bits, spec)
+    values = network.precise()
     differ = float(np.max(np.abs(network.single() - values), initial=0.0))
     tolerance = max(differ * (SINGLE_MARGIN if network.in_single() else 2.0**-DOUBLE_GAIN), 2.0**-FINEST)
     fineness = max(min(math.floor(-math.log2(tolerance)), FINEST), COARSEST)
@@ -58,6 +62,8 @@ def decode_part(cursor: wire.Cursor, network: Bits, spec: Spec) -> Int[ndarray, 
     fineness, first = cursor.byte(), cursor.byte()
     if not COARSEST <= fineness <= FINEST or first > bits or network.config.span != round(spec.high) - round(spec.low):
         raise CorruptFile(f"{first} of {bits} planes, a tolerance of 2^-{fineness}")
+    if first < bits and network.network is None:
+        raise CorruptFile("it has bits of a network, but no network")
     lengths = [cursor.varint() for _ in range(bits - first)]
     streams = [cursor.take(length) for length in lengths]
     high = np.zeros((*network.grid.shape, network.grid.channels), np.int64)

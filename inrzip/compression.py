@@ -12,9 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+import jax
 import numpy as np
+from jaxtyping import Shaped
 
-from inrzip.architectures.base import Grid
+from inrzip.architectures.base import Config, Grid, Representation
+from inrzip.architectures.bits import Bits
 from inrzip.architectures.combiner import CombinerConfig
 from inrzip.architectures.nirvana import NirvanaConfig
 from inrzip.architectures.pfnr import PfnrConfig
@@ -33,7 +36,7 @@ from .header import Header
 from .job import Job
 from .limits import check_spec
 from .measure import measure
-from .network import count_parameters
+from .network import count_parameters, encode_config
 from .progress import ProgressCallback
 from .psnr_goal import WINDOW_DB
 from .reader import Reader
@@ -223,10 +226,12 @@ def encode_signal(
         payloads = _encode_one_by_one(bounds, budget, task, request, job, deadline)
         notes = list(job.checkpoint.notes.values())
     job.label = ""
-    counts = [count_parameters(p, header.architecture, grid) for p, grid in zip(payloads, grids, strict=True)]
+    networks = payloads
     if lossless:
         header = dataclasses.replace(header, lossless=True)
-        payloads = _exact_payloads(signal, header, payloads, recipe, pool, job)
+        payloads = _exact_payloads(signal, header, networks, recipe, pool, job)
+        networks = [exact.split(payload)[0] for payload in payloads]
+    counts = [count_parameters(p, header.architecture, grid) for p, grid in zip(networks, grids, strict=True)]
     return write_container(header, payloads, tracks), sum(counts), notes
 
 
@@ -242,9 +247,26 @@ def _exact_payloads(
         for i, network in enumerate(networks):
             job.tell("coding residuals", 0.5 * i / len(networks))
             samples = signal.read(*header.segment_bounds(i))
-            part = exact.encode_part(samples, reader.segment(i), recipe.architecture, signal.spec)
-            payloads.append(exact.join(network, part))
+            payloads.append(_exact_payload(network, samples, reader.segment(i), recipe.architecture, signal.spec))
     return payloads
+
+
+def _exact_payload(
+    coded: bytes,
+    samples: Shaped[np.ndarray, "*grid channels"],
+    network: Representation,
+    architecture: type[Config],
+    spec: Spec,
+) -> bytes:
+    """That of a segment of these samples; `network` is what `coded` decodes to. One of bit planes that takes more than
+    it saves is left out.
+    """
+    payload = exact.join(coded, exact.encode_part(samples, network, architecture, spec))
+    if isinstance(network, Bits):
+        none = network.config.alone
+        part = exact.encode_part(samples, none.build(network.grid, jax.random.key(0)), architecture, spec)
+        payload = min(payload, exact.join(encode_config(none), part), key=len)
+    return payload
 
 
 def _encode_one_by_one(

@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from inrzip.architectures import context, motion
 from inrzip.architectures.base import POINT_BLOCKS, Config, Grid, Representation, parameters
+from inrzip.architectures.bits import BitsConfig
 from inrzip.architectures.combiner import DECODING_BYTES, CombinerConfig
 from inrzip.architectures.context import ContextConfig, ExactSamples
 from inrzip.architectures.grid import GridConfig, LatentGrid, decoding_memory
@@ -108,6 +109,10 @@ def decode_network(
     if isinstance(config, ContextConfig):
         _check_memory(context.decoding_memory(grid), max_memory)
         return ExactSamples(grid, CodedSamples(config, cursor, grid))
+    if isinstance(config, BitsConfig) and not config.inner:
+        if cursor.remaining:
+            raise CorruptFile(f"{cursor.remaining} bytes follow a network that is not there")
+        return _structure(config, grid)
     if isinstance(config, NirvanaConfig) and config.chain:
         raise CorruptFile("it holds changes of the segment before, and cannot be decoded on its own")
     if isinstance(config, PfnrConfig) and config.before:

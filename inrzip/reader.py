@@ -68,6 +68,16 @@ class _Plan:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Known:
+    """Samples that are decoded already."""
+
+    decoded: Int[ndarray, "*grid channels"]
+
+    def samples(self) -> Int[ndarray, "*grid channels"]:
+        return self.decoded
+
+
+@dataclasses.dataclass(frozen=True)
 class _Sampling:
     """Samples for each original one along each axis, points that are averaged for one, and of how many original ones a
     sample of the preview that is used is one (1: none is used).
@@ -282,6 +292,14 @@ class Reader(Closing):
             network = dataclasses.replace(network, low=self.spec.low, high=self.spec.high)
         return network
 
+    def _between(self, index: int) -> Representation:
+        """What a segment is like between its samples: its network, or straight lines where a file has none."""
+        network = self.segment(index)
+        if not isinstance(network, Bits) or network.network is not None:
+            return network
+        samples = _Known(self.exact_samples(index).astype(np.int64))
+        return ExactSamples(network.grid, samples, self.spec.low, self.spec.high)
+
     def pool(self) -> Pool:
         """The weights that videos in sequence use up to this one. Raises CorruptFile."""
         header, name = self._container.header, self._container.name
@@ -421,7 +439,7 @@ class Reader(Closing):
         """Normalised values for samples of 16 bits, at places that all lie in one segment."""
         index = int(self._owners(plan.axes[0][:1])[0])
         network, values = self.segment(index), self._values(plan)
-        if not isinstance(network, Bits) or any(factor != 1 for factor in plan.factors):
+        if not isinstance(network, Bits) or network.network is None or any(factor != 1 for factor in plan.factors):
             return values
         low, span = round(self.spec.low), max(network.config.span, 1)
         numbers = self._exact_part(plan).astype(np.float64) - low if plan.on_samples else np.rint(values * span)
@@ -458,7 +476,7 @@ class Reader(Closing):
         values = []
         for index in dict.fromkeys(owners.tolist()):
             mine: Axes = (axes[0][owners == index] - self._container.header.segment_bounds(index)[0], *axes[1:])
-            values.append((plan.preview or self.segment(index)).render(mine))
+            values.append((plan.preview or self._between(index)).render(mine))
         result = np.concatenate(values) if len(values) != 1 else values[0]
         if not np.isfinite(result).all():
             raise CorruptFile(f"{self._container.name}: the network's values are not finite; get the file again")

@@ -21,8 +21,9 @@ from inrzip.architectures.bits import Bits, BitsConfig, bit_planes
 from inrzip.architectures.siren import SirenConfig
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
 from inrzip.codecs.residual import decode_numbers, decode_samples, encode_numbers, encode_samples
-from inrzip.container import Container, write_container
+from inrzip.container import CRC_BYTES, Container, write_container
 from inrzip.errors import CorruptFile, InrzipError
+from inrzip.network import decode_network
 from inrzip.recipes import RECIPES
 from inrzip.signal import Kind, Spec
 from tests.common import picture, slow, tone, write_ball, write_png
@@ -188,7 +189,11 @@ def given_bits(values: Float[ndarray, "*grid bits channels"], span: int) -> Give
     config = BitsConfig(span, ())
     object.__setattr__(config, "values", values)
     network = object.__new__(GivenBits)
-    for name, value in (("network", None), ("config", config), ("grid", Grid((*values.shape[:-2],), values.shape[-1]))):
+    for name, value in (
+        ("network", "given"),
+        ("config", config),
+        ("grid", Grid((*values.shape[:-2],), values.shape[-1])),
+    ):
         object.__setattr__(network, name, value)
     return network
 
@@ -300,6 +305,37 @@ def test_the_command_line(
 def inrzip_line(command: Any, capsys: pytest.CaptureFixture[str]) -> str:
     assert command.main(["info", "photo.inrz", "--json"]) == 0
     return "yes" if '"lossless": true' in capsys.readouterr().out else "no"
+
+
+@pytest.mark.parametrize("kind", ["image", slow("audio"), slow("volume")])
+def test_no_network_that_does_not_pay(kind: str, quick: None) -> None:
+    """No network tells noise: none is kept, and between samples lies what is between them."""
+    from tests import page_exact
+
+    rng = np.random.default_rng(1)
+    if kind == "image":
+        samples = rng.integers(0, 256, (12, 10, 3), np.uint8)
+    else:
+        samples = rng.integers(-300, 300, (90, 1) if kind == "audio" else (4, 5, 6)).astype(np.int16)
+    found = inrzip.fit(samples, "bits", kind=kind, effort=1)
+    with inrzip.Reader(found.data) as reader:
+        network = reader.segment(0)
+        assert isinstance(network, Bits) and network.config.inner == ()
+        np.testing.assert_array_equal(np.asarray(reader).reshape(samples.shape), samples)
+        if kind == "image":
+            means = samples.reshape(6, 2, 5, 2, 3).mean((1, 3))
+            assert np.abs(reader.render(scale=0.5) - means).max() <= 0.51
+        payload = reader.container.segment(0)
+    coded, part = exact.split(payload)
+    assert len(coded) <= 4
+    no_values = np.zeros((*network.grid.shape, network.config.bits, network.grid.channels))
+    decoded = page_exact.decode_bits(part, no_values, reader.spec.low)
+    np.testing.assert_array_equal(decoded.reshape(samples.shape), samples)
+    telling = CRC_BYTES + 1  # the place of the first plane that a network tells
+    with pytest.raises(CorruptFile, match="no network"):
+        exact.decode_part(part[:telling] + b"\0" + part[telling + 1 :], network, BitsConfig, reader.spec)
+    with pytest.raises(CorruptFile, match="follow a network"):
+        decode_network(coded + b"\0", BitsConfig.number, network.grid)
 
 
 @pytest.mark.parametrize("recipe", ["siren", "bits"])

@@ -1,0 +1,143 @@
+"""Steps until a network of bit planes has every bit right, next to the paper's: `python -m benchmarks.bit_planes FILES`
+
+LosslessINR (Han et al., CVPR 2025, table 1) fits images of 256x256 by a SIREN of five layers of 512 that is told which
+bit is asked for, with Adam at 1e-4, until no bit is wrong. That is a GPU's work. Here are crops from the middle of
+images and smaller networks of the same kind (`inrzip.architectures.bits`, whose logits are eight times what the last
+layer says), with all bits in every step, mean binary cross-entropy and constant learning rates. A step's errors are
+counted before it moves the weights, in float32; what has none is decoded by the package and compared. A fit that does
+not get there within its steps says how many bits were wrong at best.
+
+Next to the steps: bytes of the fitted network in float32; then those of whole lossless files of the crop by the recipes
+`bits` and `context`, PNG and JPEG XL, all decoded and compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Shaped
+from numpy import ndarray
+
+import inrzip
+from inrzip import media
+from inrzip.architectures.base import Grid, parameters
+from inrzip.architectures.bits import Bits, BitsConfig, bit_planes
+from inrzip.descent import Moments, adam, adam_start
+
+from .lossless import image_codecs
+
+DECAYS = (0.9, 0.999)
+PAPER = {8: "790 ± 109", 16: "3450 ± 877"}
+"""Steps, by the bits of a sample: DIV2K and Kodak, TESTIMAGES and MIT-5k."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """`steps`: after so many no bit was wrong (None: it did not get there); `wrong`: the fewest that were."""
+
+    rate: float
+    steps: int | None
+    wrong: int
+    network: Bits
+
+
+def middle(path: Path, size: int) -> Shaped[ndarray, "size size channels"]:
+    """The middle of an image, decoded by the package."""
+    signal = media.read_signal(path)
+    samples = np.asarray(signal.read(0, signal.spec.shape[0])).reshape(*signal.spec.shape, signal.spec.channels)
+    top, left = ((n - size) // 2 for n in samples.shape[:2])
+    return np.ascontiguousarray(samples[top : top + size, left : left + size])
+
+
+def fit(samples: Shaped[ndarray, "*grid channels"], bits: int, width: int, depth: int, rate: float, most: int) -> Fit:
+    """Adam at a constant rate, all bits in every step, until none is wrong or `most` steps are done."""
+    planes = bit_planes(samples.astype(np.int64), 0, (1 << bits) - 1)
+    grid = Grid(samples.shape[:-1], samples.shape[-1])
+    config = BitsConfig.solve(grid, 0, span=(1 << bits) - 1, width=width, depth=depth)
+    axes = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in planes.shape[:-1]), indexing="ij")
+    inputs = jnp.asarray(np.stack(axes, -1).reshape(-1, planes.ndim - 1))
+    targets = jnp.asarray(planes.reshape(-1, planes.shape[-1]), jnp.float32)
+    module = config.build(grid, jax.random.key(0))
+    arrays, static = eqx.partition(module, eqx.is_inexact_array)
+
+    def loss(arrays: Bits) -> tuple[Float[Array, ""], Int[Array, ""]]:
+        logits = eqx.combine(arrays, static).logits(inputs)
+        wrong = jnp.sum((logits > 0) != (targets > 0.5))
+        return jnp.mean(jax.nn.softplus(logits) - targets * logits), wrong
+
+    @jax.jit
+    def step(arrays: Bits, moments: Moments, number: Int[Array, ""]) -> tuple[Bits, Moments, Int[Array, ""]]:
+        gradient, wrong = jax.grad(loss, has_aux=True)(arrays)
+        change, moments = adam(gradient, moments, number, DECAYS)
+        return jax.tree.map(lambda a, c: a - rate * c, arrays, change), moments, wrong
+
+    moments, fewest = adam_start(arrays), planes.size
+    for number in range(most + 1):
+        moved, moments, wrong = step(arrays, moments, jnp.int32(number))
+        fewest = min(fewest, int(wrong))
+        if not fewest:
+            break
+        arrays = moved
+    network: Bits = eqx.combine(arrays, static)
+    if not fewest:
+        decoded = np.rint(network.render(grid.axes()).astype(np.float64) * config.span)
+        assert np.array_equal(decoded, samples), "bits are wrong that the fit took for right"
+    return Fit(rate, None if fewest else number, fewest, network)
+
+
+def file_sizes(samples: Shaped[ndarray, "*grid channels"], effort: int) -> dict[str, int]:
+    """Bytes of whole lossless files, by codec; all are decoded and compared."""
+    sizes = {}
+    for recipe in ("bits", "context"):
+        found = inrzip.fit(samples, recipe, kind="image", lossless=True, effort=effort)
+        with inrzip.Reader(found.data) as reader:
+            assert np.array_equal(np.asarray(reader).reshape(samples.shape), samples), recipe
+            network = reader.segment(0)
+        alone = isinstance(network, Bits) and network.network is None
+        sizes[recipe + " (without a network)" * alone] = len(found.data)
+    for codec in image_codecs(samples):
+        data = codec.encode()
+        assert np.array_equal(codec.decode(data), samples), codec.name
+        sizes[codec.name] = len(data)
+    return sizes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.bit_planes", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("files", nargs="+", type=Path, help="images of 8 or 16 bits")
+    parser.add_argument("--size", type=int, default=32, help="of the crops, in pixels (32)")
+    parser.add_argument("--width", type=int, default=96, help="units of a hidden layer (96)")
+    parser.add_argument("--depth", type=int, default=3, help="hidden layers (3)")
+    parser.add_argument("--rates", default="1e-3,1e-4", help="learning rates to try, between commas (1e-3,1e-4)")
+    parser.add_argument("--steps", type=int, default=400, help="at most, for each rate (400)")
+    parser.add_argument("--effort", type=int, default=1, help="of the recipes' files (1)")
+    options = parser.parse_args()
+    size, depth, width, most = options.size, options.depth, options.width, options.steps
+    print(f"Crops of {size}x{size}, a SIREN of {depth} layers of {width}, all bits in every step.\n")
+    print("| file | bits | rate | steps to no wrong bit | the paper's, 256x256 | network in float32, bytes |")
+    print("|---|---|---|---|---|---|")
+    crops = [(path.name, middle(path, size)) for path in options.files]
+    for name, samples in crops:
+        bits, channels = 8 * samples.dtype.itemsize, samples.shape[-1]
+        for rate in map(float, options.rates.split(",")):
+            found = fit(samples, bits, width, depth, rate, most)
+            missed = f"more than {most}: {found.wrong:,} of {samples.size * bits:,} bits are wrong"
+            steps = missed if found.steps is None else found.steps
+            n_bytes = sum(array.nbytes for array in parameters(found.network))
+            print(f"| {name} | {channels} x {bits} | {rate:g} | {steps} | {PAPER[bits]} | {n_bytes:,} |", flush=True)
+    print()
+    for name, samples in crops:
+        sizes = {"raw": samples.nbytes} | file_sizes(samples, options.effort)
+        print(f"{name}: " + ", ".join(f"{codec} {n:,}" for codec, n in sizes.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
