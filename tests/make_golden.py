@@ -38,6 +38,7 @@ def weight_digest(source: Path | bytes) -> str:
     """SHA-256 of the integers of all networks of a file, and of their steps, as the entropy decoder gives them."""
     from inrzip import exact, wire
     from inrzip.architectures.base import Grid, parameters
+    from inrzip.architectures.combiner import CombinerConfig
     from inrzip.architectures.context import ContextConfig
     from inrzip.architectures.grid import GridConfig
     from inrzip.architectures.motion import MotionConfig
@@ -62,6 +63,9 @@ def weight_digest(source: Path | bytes) -> str:
             if isinstance(config, MotionConfig):
                 digest.update(_film_bytes(config, cursor, grid, header.version))
                 continue
+            if isinstance(config, CombinerConfig):
+                digest.update(_patch_bytes(config, cursor, grid))
+                continue
             if isinstance(config, ContextConfig):
                 digest.update(CodedSamples(config, cursor, grid).samples().astype("<i8").tobytes())
                 continue
@@ -73,6 +77,14 @@ def weight_digest(source: Path | bytes) -> str:
                 step = tensor.levels.step_index if isinstance(tensor.levels, UniformSteps) else 0
                 digest.update(np.int32(step).tobytes() + tensor.integers.astype("<i4").tobytes())
     return digest.hexdigest()
+
+
+def _patch_bytes(config: Any, cursor: Any, grid: Any) -> bytes:
+    """The latents of all patches of a signal with a learned prior."""
+    from inrzip.posterior_payload import decode_payload, latents_of
+
+    decoder: Any = decode_payload(config, cursor, grid).coded
+    return b"".join(latents_of(decoder._prior, patch).astype("<f4").tobytes() for patch in decoder._coded)
 
 
 def _film_bytes(config: Any, cursor: Any, grid: Any, version: int) -> bytes:
@@ -151,6 +163,7 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         "image_16bit_siren": (deep, {"target_size": 150, "recipe": "siren"}),
         "image_lossless_siren": (alpha, {"quality": 60, "recipe": "siren", "lossless": True}),
         "image_context": (image, {"recipe": "context"}),
+        "image_combiner": (image, {"quality": 50, "recipe": "combiner"}),
         "image_bits": (alpha, {"quality": 60, "recipe": "bits"}),
         "image_grid": (image, {"target_size": 500, "recipe": "grid"}),
         "image_alpha_grid": (alpha, {"target_size": 400, "recipe": "grid"}),
