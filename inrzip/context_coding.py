@@ -40,10 +40,11 @@ def plane_order(channels: int) -> tuple[int, ...]:
 def compact(samples: Int[ndarray, "*grid channels"], order: Sequence[int]) -> tuple[Samples, Scale]:
     """Channels first, in coding order, as whole numbers from 0 on without common factors or long gaps."""
     low = int(samples.min())
-    there = np.unique(samples.astype(np.int64) - low)
+    above = samples.astype(np.int64) - low
+    there = np.unique(above)
     step = int(np.gcd.reduce(there)) or 1
     there //= step
-    multiples = np.moveaxis((samples.astype(np.int64) - low) // step, -1, 0)[list(order)]
+    multiples = np.moveaxis(above // step, -1, 0)[list(order)]
     if len(there) > RARE_SHARE * (there[-1] + 1) or samples.size < RARE_SAMPLES * len(there):
         return multiples.astype(np.int32), Scale(low, step, int(there[-1]).bit_length())
     found = np.searchsorted(there, multiples).astype(np.int32)

@@ -9,7 +9,7 @@ import numpy as np
 
 from inrzip.architectures.context import ContextConfig
 from inrzip.codecs import context
-from inrzip.codecs.context import MAX_BITS, Looks, Network
+from inrzip.codecs.context import MAX_BITS, MAX_WEIGHT, Looks, Network
 from inrzip.codecs.context_kernels import NETWORK_BITS
 from inrzip.priors import context_prior
 
@@ -112,5 +112,7 @@ def _cheapest(looks: Looks, prior: Network, fitted: context_fit.Arrays, depth: i
             np.rint((np.asarray(own, np.float64) * (1 << NETWORK_BITS) - mean) / UNITS[unit - 1]).astype(np.int64)
             for own, mean in zip(jax.device_get(fitted), prior, strict=True)
         ]
-        candidates.append(Changes(unit, tuple(moved)))
+        changes = Changes(unit, tuple(moved))
+        if max(int(np.abs(array).max()) for array in network_of(prior, changes)) <= MAX_WEIGHT:
+            candidates.append(changes)
     return min(candidates, key=cost)
