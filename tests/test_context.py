@@ -7,6 +7,7 @@ import pytest
 from jaxtyping import Int
 from numpy import ndarray
 
+import inrzip
 from inrzip.architectures.base import Grid
 from inrzip.architectures.context import ContextConfig, ExactSamples
 from inrzip.codecs import context
@@ -148,3 +149,13 @@ def test_looks_are_those_of_the_coder() -> None:
     seen = context.collect(compact(samples, plane_order(3))[0], 8)
     assert [looks.features.shape[1] for looks in seen] == [context.n_features(2, k) for k in range(3)]
     assert np.array_equal(seen[0].values.reshape(12, 13), samples[..., 1] - samples.min())
+
+
+def test_a_fit_makes_files_smaller() -> None:
+    rng = np.random.default_rng(7)
+    noise = rng.choice([-40, 0, 0, 0, 40], (96, 96, 1))  # jumps that no photograph has
+    samples = (signal((96, 96), 1, 60, 190) + noise).astype(np.uint8)
+    quick, fitted = (inrzip.fit(samples, "context", effort=effort) for effort in (1, 3))
+    for found in (quick, fitted):
+        assert np.array_equal(np.asarray(found.reader).reshape(samples.shape), samples)
+    assert fitted.n_bytes < 0.97 * quick.n_bytes
