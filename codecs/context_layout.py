@@ -16,7 +16,6 @@ from numpy import ndarray
 Offset = tuple[int, int, int]
 """Slices, rows and columns from a sample to its neighbour."""
 
-MAX_REGRESSORS = 40
 NEVER = 63
 EARLIER_PLANES = 2
 """Of the planes before, so many are looked at."""
