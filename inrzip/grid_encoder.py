@@ -24,7 +24,16 @@ from inrzip.priors.grid_prior import NEUTRAL_OFFSET, GridPrior, lambda_of, laten
 
 from . import grid_fit, grid_preview, grid_windows, wire
 from .descent import adam_start
-from .grid_coding import PILOT_OFFSETS, PRIOR, STEP_OFFSETS, Plane, coded_fits, coded_large, penalty_of, rounding_of
+from .grid_coding import (
+    PILOT_OFFSETS,
+    PRIOR,
+    STEP_OFFSETS,
+    Plane,
+    coded_fits,
+    coded_large,
+    penalty_of,
+    rounding_of,
+)
 from .grid_fit import State
 from .grid_payload import CodedPlane, Picture, encode_planes, has_preview
 from .job import Job
@@ -33,6 +42,12 @@ from .network import encode_config
 from .segment import Task
 
 SECONDS_BETWEEN_REPORTS = 1.0
+TRIED_FROM, TRIAL_SHARE, MOST_TRIED = 1000, 0.15, 600
+"""Fits of so many steps and more are begun twice, from latents that are guessed and from none. Each has this part of
+the steps, and at most so many; one of them goes on (docs/design.md).
+"""
+PLAIN_MUST_COST = 0.95
+"""Beginning from none must cost so much less: a small lead says nothing of how a whole fit will end."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,13 +186,45 @@ class Encoder:
         name = f"{plane.name}/{stage.name}/{stage.tone}/{stage.n_steps}"
         if self.large:
             return self._fit_windows(name, stage, plane, before, within)
-        if before is None:
-            before = grid_fit.start(self.mean(plane, stage.tone), first_latents(plane, stage.tone))
-        known = self.job.finished(name, before)
+        begun = before
+        if begun is None:
+            begun = grid_fit.start(self.mean(plane, stage.tone), first_latents(plane, stage.tone))
+        known = self.job.finished(name, begun)
         if known is None:
-            known = self._descended(name, stage, plane, before, within)
+            first_step = None
+            if before is None and self.task.schedule.n_steps >= TRIED_FROM:
+                begun, first_step, within = self._better_begun(name, stage, plane, begun, within)
+            known = self._descended(name, stage, plane, begun, within, first_step=first_step)
             self.job.finish(name, known)
         return known
+
+    def _better_begun(
+        self, name: str, stage: Stage, plane: Plane, guessed: State, within: tuple[float, float]
+    ) -> tuple[State, int, tuple[float, float]]:
+        """The first steps of a fit from guessed latents or, if these come out much cheaper, from none; how many they
+        are, and the part of the job that is left.
+        """
+        n_steps = min(stage.n_steps, MOST_TRIED, round(TRIAL_SHARE * self.task.schedule.n_steps))
+        n_steps = -(-n_steps // grid_fit.STEPS_AT_ONCE) * grid_fit.STEPS_AT_ONCE
+        share = (within[1] - within[0]) * n_steps / (stage.n_steps + n_steps)
+        parts = [within[0], within[0] + share, within[0] + 2 * share]
+        begun = {"guessed": guessed, "plain": guessed._replace(latents=jnp.zeros_like(guessed.latents))}
+        tried: list[State] = []
+        for (kind, state), low, high in zip(begun.items(), parts[:2], parts[1:], strict=True):
+            trial = f"{name}/{kind}"
+            known = self.job.finished(trial, state)
+            if known is None:
+                known = self._descended(trial, stage, plane, state, (low, high), last_step=n_steps)
+                self.job.finish(trial, known)
+            tried.append(known)
+            if self.hurried:
+                return known, n_steps, (parts[-1], within[1])
+        problem, sizes = (
+            self._problem(plane, self.mean(plane, stage.tone), stage.tone),
+            rounding_of(None, self.prior).sizes,
+        )
+        guessed_cost, plain_cost = (grid_fit.cost(plane.layout, problem, fit, stage.n_steps, sizes) for fit in tried)
+        return tried[plain_cost < PLAIN_MUST_COST * guessed_cost], n_steps, (parts[-1], within[1])
 
     def _fit_windows(
         self, name: str, stage: Stage, plane: Plane, before: State | None, within: tuple[float, float]
@@ -235,22 +282,27 @@ class Encoder:
         before: State,
         within: tuple[float, float],
         free: Float[np.ndarray, "rows columns"] | None = None,
+        first_step: int | None = None,
+        last_step: int | None = None,
     ) -> State:
-        """All steps of a fit; if `free` is given, those latents alone change."""
+        """All steps of a fit, or those from one of its schedule to another; if `free` is given, those latents alone
+        change.
+        """
         scheduled = max(1, round(stage.n_steps / (1 - stage.begin)))
-        begin = jnp.int32(round(stage.begin * scheduled))
-        state: State = self.job.interrupted(name, _copied(before)._replace(step=begin))
+        last = scheduled if last_step is None else last_step
+        begin = round(stage.begin * scheduled) if first_step is None else first_step
+        state: State = self.job.interrupted(name, _copied(before)._replace(step=jnp.int32(begin)))
         mean, unrounded = self.mean(plane, stage.tone), rounding_of(None, self.prior)
         rates = grid_fit.PEAK_LATENTS, grid_fit.network_peak(scheduled) if free is None else 0.0
         told = time.monotonic()
-        while int(state.step) < scheduled:
+        while int(state.step) < last:
             state, (error, bpp) = self.advance(plane, mean, stage.tone, state, scheduled, unrounded, rates, free)
             if self.hurried:
                 break
             now = time.monotonic()
             if now - told > SECONDS_BETWEEN_REPORTS:
                 told = now
-                done = within[0] + (within[1] - within[0]) * min(int(state.step) / scheduled, 1.0)
+                done = within[0] + (within[1] - within[0]) * min((int(state.step) - begin) / (last - begin), 1.0)
                 self.job.watch(name, state, done, f"{self.task.db(error):.2f} dB, {bpp:.3f} bpp")
         return state
 
@@ -281,9 +333,12 @@ class Encoder:
         free: Float[np.ndarray, "rows columns"] | None = None,
     ) -> tuple[State, tuple[float, float]]:
         """Some steps of a fit; if `free` is given, those latents alone change."""
-        price = grid_fit.Price(jnp.float32(lambda_of(tone)), jnp.float32(latent_step(tone)))
-        problem = grid_fit.Problem(mean, penalty_of(self.prior, plane.channels), plane.target, price)
+        problem = self._problem(plane, mean, tone)
         return grid_fit.run(plane.layout, problem, state, n_steps, rounding, rates, free)
+
+    def _problem(self, plane: Plane, mean: Networks, tone: int) -> grid_fit.Problem:
+        price = grid_fit.Price(jnp.float32(lambda_of(tone)), jnp.float32(latent_step(tone)))
+        return grid_fit.Problem(mean, penalty_of(self.prior, plane.channels), plane.target, price)
 
 
 @jax.jit

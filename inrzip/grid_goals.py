@@ -21,7 +21,7 @@ from inrzip.architectures.grid_training import Layout
 from inrzip.priors import grid_prior
 from inrzip.priors.grid_prior import latent_step, tone_of
 
-from . import grid_fit, grid_windows
+from . import grid_encoder, grid_fit, grid_windows
 from .errors import TargetMissed
 from .grid_coding import PRIOR, Plane, rounding_of
 from .grid_encoder import Encoder, Result, Stage, compile_coder
@@ -63,7 +63,7 @@ WINDOW_DB = 0.25
 FINAL_SHARE = 0.8
 """Of the time allowed, what fits may use."""
 NOT_COMPILED = "fitted without compiled code, in fewer steps"
-QUALITY_WORK, SEARCH_WORK = 1 + grid_fit.LAST_PHASE, 1.3
+QUALITY_WORK, SEARCH_WORK = 1 + grid_fit.LAST_PHASE + grid_encoder.TRIAL_SHARE, 1.3 + grid_encoder.TRIAL_SHARE
 """Steps of all fits together, as a multiple of the main one's, typically."""
 
 
