@@ -13,10 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
+from numpy import ndarray
 
 EPSILON = 1e-12
+_NOTHING = np.zeros((), np.float32)
 
-Step = Float[Array, ""] | Int[Array, ""]
+Step = Float[Array, ""] | Int[Array, ""] | int
 
 
 class Moments(NamedTuple):
@@ -57,21 +59,24 @@ def adam(
 
 
 def soap_start(tree: PyTree[Array]) -> Soap:
-    """The state before the first step."""
+    """The state before the first step, in NumPy's arrays."""
+
+    def zeros(tree: PyTree[Array]) -> PyTree[ndarray]:
+        return jax.tree.map(lambda a: np.zeros(a.shape, np.float32), tree)
 
     def axes(axis: int) -> Axes:
         identities = jax.tree.map(lambda a: _identity(a, axis), tree)
-        return Axes(jax.tree.map(jnp.zeros_like, identities), identities)
+        return Axes(zeros(identities), identities)
 
-    return Soap(adam_start(tree), axes(-2), axes(-1))
+    return Soap(Moments(zeros(tree), zeros(tree)), axes(-2), axes(-1))
 
 
 def soap(gradient: PyTree[Array], state: Soap, step: Step, decays: tuple[float, float]) -> tuple[PyTree[Array], Soap]:
     """As `adam`. The last two axes of an array are a matrix's, those before them count matrices. From time to time the
-    state must be `turned`.
+    state must be `turned`. Arrays are JAX's or NumPy's: small networks take no longer in NumPy, and no compiling.
     """
-    by_rows = jax.tree.map(lambda g: g @ _transposed(g) if g.ndim > 1 else jnp.zeros(()), gradient)
-    by_columns = jax.tree.map(lambda g: _transposed(g) @ g if g.ndim > 1 else jnp.zeros(()), gradient)
+    by_rows = jax.tree.map(lambda g: g @ _transposed(g) if g.ndim > 1 else _NOTHING, gradient)
+    by_columns = jax.tree.map(lambda g: _transposed(g) @ g if g.ndim > 1 else _NOTHING, gradient)
     products = _mean((state.rows.products, state.columns.products), (by_rows, by_columns), decays[1])
     vectors = state.rows.vectors, state.columns.vectors
 
@@ -94,16 +99,17 @@ def turned(state: Soap) -> Soap:
     each other for ever (jaxlib 0.10).
     """
 
-    def new(products: Array) -> Array:
-        return jnp.asarray(np.linalg.eigh(np.asarray(products))[1]) if products.ndim > 1 else jnp.zeros(())
+    def new(products: Array) -> ndarray:
+        return np.linalg.eigh(np.asarray(products))[1] if products.ndim > 1 else _NOTHING
 
-    def moved(squares: Array, old: tuple[Array, Array], now: tuple[Array, Array]) -> Array:
+    def moved(squares: Array, old: tuple[Array, Array], now: tuple[Array, Array]) -> ndarray:
         if squares.ndim < 2:
-            return squares
+            return np.asarray(squares)
         rows, columns = (
             (np.swapaxes(np.asarray(n), -1, -2) @ np.asarray(o)) ** 2 for n, o in zip(now, old, strict=True)
         )
-        return jnp.asarray(rows @ np.asarray(squares) @ np.swapaxes(columns, -1, -2))
+        turned: ndarray = rows @ np.asarray(squares) @ np.swapaxes(columns, -1, -2)
+        return turned
 
     rows, columns = (axes._replace(vectors=jax.tree.map(new, axes.products)) for axes in (state.rows, state.columns))
     squares = jax.tree.map(
@@ -127,15 +133,19 @@ def _squares(mean: Any, new: Any, decay: float) -> Any:
 
 def _normalised(first: Any, second: Any, step: Step, decays: tuple[float, float]) -> Any:
     a, b = (1 - decay ** (step + 1.0) for decay in decays)
-    return jax.tree.map(lambda m, v: (m / a) / (jnp.sqrt(v / b) + EPSILON), first, second)
+    return jax.tree.map(lambda m, v: (m / a) / (_root(v / b) + EPSILON), first, second)
+
+
+def _root(values: Any) -> Any:
+    return np.sqrt(values) if isinstance(values, np.ndarray | np.generic) else jnp.sqrt(values)
 
 
 def _transposed(matrices: Array) -> Array:
-    return jnp.swapaxes(matrices, -1, -2)
+    return matrices.swapaxes(-1, -2)
 
 
-def _identity(array: Array, axis: int) -> Array:
+def _identity(array: Array, axis: int) -> ndarray:
     if array.ndim < 2:
-        return jnp.zeros(())
+        return _NOTHING
     n = array.shape[axis]
-    return jnp.broadcast_to(jnp.eye(n), (*array.shape[:-2], n, n)) + 0  # + 0: an array of its own
+    return np.broadcast_to(np.eye(n, dtype=np.float32), (*array.shape[:-2], n, n)).copy()

@@ -7,19 +7,17 @@ be in the file, to latents that are rounded for good.
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+import numpy as np
 from jaxtyping import Array, Float
 from numpy import ndarray
 
-from inrzip.architectures.grid_jax import joined
 from inrzip.architectures.grid_kernels import kernels
-from inrzip.architectures.grid_layout import Networks, unflat
+from inrzip.architectures.grid_layout import Networks, flat, unflat
 from inrzip.architectures.grid_training import Atlas, Layout
 
 from .descent import Moments, Soap, adam_start, soap, soap_start, turned
@@ -98,10 +96,9 @@ def last_steps(n_steps: int) -> int:
     return max(STEPS_AT_ONCE, min(round(LAST_PHASE * n_steps), MOST_LAST))
 
 
-@jax.jit
 def start(prior: Networks, latents: Atlas) -> State:
     """The state before the first step: networks as the prior's, `latents` (in whole units) as given."""
-    change, scaled = jax.tree.map(jnp.zeros_like, prior), latents / GAIN
+    change, scaled = jax.tree.map(lambda mean: np.zeros(mean.shape, np.float32), prior), latents / GAIN
     return State(change, scaled, soap_start(change), adam_start(scaled), jnp.int32(0), jnp.int32(0))
 
 
@@ -110,11 +107,11 @@ def rounded(state: State) -> Atlas:
     return jnp.round(state.latents * GAIN)
 
 
-def _in_steps(change: Array, size: Array) -> Array:
-    """Changes rounded to steps, with the gradient of the identity."""
-    safe = jnp.maximum(size, LEAST_STEP)
-    rounded = jnp.where(size > 0, jnp.round(change / safe) * safe, change)
-    return change + lax.stop_gradient(rounded - change)
+def _in_steps(change: ndarray, size: ndarray) -> ndarray:
+    """Changes rounded to steps, where there is one."""
+    safe = np.maximum(size, np.float32(LEAST_STEP))
+    rounded: ndarray = np.where(size > 0, np.round(change / safe) * safe, change)
+    return rounded
 
 
 def disturbance(done: float) -> tuple[float, float]:
@@ -128,56 +125,40 @@ class Scales(NamedTuple):
     much mean squared error.
     """
 
-    square: Array
-    bit: Array
+    square: float
+    bit: float
 
 
 def _scales(problem: Problem) -> Scales:
     n_pixels = problem.target.shape[1] * problem.target.shape[2]
-    return Scales(jnp.float32(1 / problem.target.size), problem.price.weight / max(n_pixels, PRICED_AS))
+    return Scales(1 / problem.target.size, float(problem.price.weight) / max(n_pixels, PRICED_AS))
 
 
-def _used(prior: Networks, change: Networks, sizes: Networks) -> Networks:
-    networks: Networks = jax.tree.map(lambda mean, c, size: mean + _in_steps(c, size), prior, change, sizes)
-    return networks
+def _used(prior: Networks, change: Networks, sizes: Networks) -> Float[ndarray, " parameters"]:
+    """The networks that are evaluated, one parameter after the other."""
+    return flat(jax.tree.map(lambda mean, c, size: mean + _in_steps(c, size), prior, change, sizes))
 
 
-_used_flat = jax.jit(lambda prior, change, sizes: joined(_used(prior, change, sizes)))
-
-
-@functools.partial(jax.jit, donate_argnums=(0, 1))
 def _networks_step(
-    change: Networks,
-    moments: Soap,
-    by_networks: Float[Array, " parameters"],
-    age: Array,
-    rate: Array,
-    penalty: Networks,
-    scales: Scales,
-    prior: Networks,
-    sizes: Networks,
-) -> tuple[Networks, Soap, Float[Array, " parameters"]]:
-    """A step of the networks, and those that are used next, one parameter after the other. A change is also drawn to
-    zero, where it costs no bits.
+    change: Networks, moments: Soap, by_networks: ndarray, age: int, rate: float, penalty: Networks, scales: Scales
+) -> tuple[Networks, Soap]:
+    """A step of the networks, in NumPy. A change is also drawn to zero, where it costs no bits. Rounding has the
+    gradient of the identity.
     """
     by_change = jax.tree.map(lambda g: g * scales.square, unflat(by_networks, len(change.narrow)))
-    norm = jnp.sqrt(sum(jnp.sum(g * g) for g in jax.tree.leaves(by_change)))
-    shrink = CLIP_NETWORKS / jnp.maximum(norm, CLIP_NETWORKS)
-    by_change = jax.tree.map(
-        lambda g, c, p: g * shrink + p * scales.bit * jnp.tanh(c * 1e3), by_change, change, penalty
-    )
+    norm = math.sqrt(sum(float(np.vdot(g, g)) for g in jax.tree.leaves(by_change)))
+    shrink = CLIP_NETWORKS / max(norm, CLIP_NETWORKS)
+    by_change = jax.tree.map(lambda g, c, p: g * shrink + p * scales.bit * np.tanh(c * 1e3), by_change, change, penalty)
     move, moments = soap(by_change, moments, age, DECAYS_NETWORKS)
-    change = jax.tree.map(lambda c, m: c - rate * m, change, move)
-    return change, moments, joined(_used(prior, change, sizes))
+    return jax.tree.map(lambda c, m: c - rate * m, change, move), moments
 
 
 def cost(layout: Layout, problem: Problem, state: State, n_steps: int, sizes: Networks) -> float:
     """The squared error and price of bits that the next step of a fit of `n_steps` would see."""
-    compute, scales, step = kernels(layout, len(problem.target)), _scales(problem), int(state.step)
+    compute, (square, bit), step = kernels(layout, len(problem.target)), _scales(problem), int(state.step)
     latents = compute.owned(state.latents)
     used, _ = compute.smooth(latents, GAIN, *disturbance(min(step / n_steps, 1.0)), step)
-    square, bit = float(scales.square), float(scales.bit)
-    networks = _used_flat(problem.prior, state.change, sizes)
+    networks = _used(*jax.tree.map(np.asarray, (problem.prior, state.change, sizes)))
     costs = compute.cost(networks, used, problem.target, float(problem.price.step), bit / square)[0]
     return float(costs[0]) * square + float(costs[1]) * bit
 
@@ -196,24 +177,27 @@ def run(
     are given away.
     """
     compute, scales = kernels(layout, len(problem.target)), _scales(problem)
-    square, bit, latent_step = float(scales.square), float(scales.bit), float(problem.price.step)
+    latent_step = float(problem.price.step)
     begin, age, changing = int(state.step), int(state.age), not rounding.latents
     decays, warming = DECAYS_SHORT if n_steps < SHORT else DECAYS_LATENTS, min(WARMING * n_steps, MOST_WARMING)
     latents, first, second = (compute.owned(array) for array in (state.latents, *state.latent_moments))
     used: Any = latents if changing else rounded(state) * layout.mask
     slopes, latent_moments = latents, (first, second)
-    change, moments = state.change, turned(state.change_moments)
-    networks = _used_flat(problem.prior, change, rounding.sizes)
+    prior, penalty, sizes, change = jax.tree.map(
+        np.asarray, (problem.prior, problem.penalty, rounding.sizes, state.change)
+    )
+    moments: Soap = jax.tree.map(np.asarray, turned(state.change_moments))
     for i in range(STEPS_AT_ONCE):
         done = min((begin + i) / n_steps, 1.0)
         falling = 0.5 * (1 + math.cos(math.pi * done)) * min(1.0, (begin + i + 1) / (warming + 1))
         if changing:
             used, slopes = compute.smooth(latents, GAIN, *disturbance(done), begin + i)
-        costs, by_networks, by_used = compute.cost(networks, used, problem.target, latent_step, bit / square)
-        change, moments, networks = _networks_step(
-            change, moments, by_networks, age + i, rates[1] * falling, problem.penalty, scales, problem.prior,
-            rounding.sizes,
-        )  # fmt: skip
+        costs, by_networks, by_used = compute.cost(
+            _used(prior, change, sizes), used, problem.target, latent_step, scales.bit / scales.square
+        )
+        change, moments = _networks_step(
+            change, moments, np.asarray(by_networks), age + i, rates[1] * falling, penalty, scales
+        )
         if changing:
             by_used = by_used if free is None else by_used * free
             latents, latent_moments = compute.descend(
@@ -221,4 +205,4 @@ def run(
             )
     counts = jnp.int32(begin + STEPS_AT_ONCE), jnp.int32(age + STEPS_AT_ONCE)
     state = State(change, jnp.asarray(latents), moments, Moments(*map(jnp.asarray, latent_moments)), *counts)
-    return state, (float(costs[0]) * square, float(costs[1]) / math.prod(layout.shape))
+    return state, (float(costs[0]) * scales.square, float(costs[1]) / math.prod(layout.shape))
