@@ -1,22 +1,25 @@
 """A long video, whole and one frame of it: `python -m benchmarks.long_video CLIP... --out FOLDER`.
 
 Clips, made smaller, are played one after the other and over again until there are enough frames. The file of these is
-losslessly coded, compressed by the command line in a process of its own, and decompressed by others: all of it, and one
-frame. Memory is the most that was resident in each process. As a process takes a second to begin, the frame is also
-read in this one, with a new reader each time, next to all frames; seconds are of the clock.
+losslessly coded, compressed in a process of its own, and decompressed in others: all of it, and one frame. Memory is
+the most that was resident in each process; it does not depend on how many steps fits take. As a process takes a second
+to begin, the frame is also read in this one, with a new reader each time, next to all frames: in seconds of processor
+time.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import multiprocessing
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from unittest import mock
 
 import av
 import numpy as np
@@ -24,11 +27,12 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 import inrzip
+from inrzip import motion_fit, plan
+from inrzip.progress import Progress
 from inrzip.reader import Reader
 
 from .items import area_averaged
 from .machine import facts
-from .ours import ROOT
 
 N_FRAMES, FRAME = 2000, 1500
 SIZE = "160x90"
@@ -36,8 +40,7 @@ FRAMES_OF_CLIP = 132
 """Of each clip, from its beginning, before the next one comes."""
 RATE = 25
 REPEATS = 5
-MEMORY_LIMIT = 4 << 30
-SHARE_LIMIT = 0.02
+SECONDS_BETWEEN_REPORTS = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,38 +77,66 @@ def write_video(path: Path, frames: Iterator[UInt8[ndarray, "h w c"]]) -> None:
         container.mux(stream.encode(None))
 
 
-def run(words: Sequence[str]) -> Process:
-    """Runs a command of `inrzip`. Raises subprocess.CalledProcessError."""
+def run(function: Callable[..., object], *arguments: object) -> Process:
+    """Calls a function in a process of its own. Raises RuntimeError if it fails."""
     begun = time.monotonic()
-    command = [sys.executable, "-m", "inrzip", *words]
-    child = subprocess.Popen(command, cwd=ROOT)
+    child = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
+    child.start()
+    assert child.pid is not None
     _, status, used = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise subprocess.CalledProcessError(child.returncode, command)
+    if status:
+        raise RuntimeError(f"{function.__name__} failed")
     unit = 1 if sys.platform == "darwin" else 1024
     return Process(time.monotonic() - begun, used.ru_utime + used.ru_stime, used.ru_maxrss * unit)
+
+
+def compress(original: Path, packed: Path, effort: int, steps: int | None) -> None:
+    """What `inrzip compress` does, with so many steps for a picture (None: as many as usual)."""
+    patches = contextlib.ExitStack()
+    if steps is not None:
+        patches.enter_context(mock.patch.object(plan, "FILM_STEPS", (steps,) * 9))
+        patches.enter_context(mock.patch.object(plan, "FILM_STEPS_RANGE", (1.0, 1.0)))
+        patches.enter_context(mock.patch.object(motion_fit, "STEPS", steps))
+    with patches:
+        inrzip.compress(original, packed, effort=effort, progress=_Printed())
+
+
+def decompress(packed: Path, output: Path, frames: tuple[int, int] | None) -> None:
+    """What `inrzip decompress` does."""
+    inrzip.decompress(packed, output, frames=frames, overwrite=True)
+
+
+class _Printed:
+    """Prints how far a job is, once a minute."""
+
+    def __init__(self) -> None:
+        self._due = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + SECONDS_BETWEEN_REPORTS
+            print(f"{progress.fraction:.1%} {progress.detail}", file=sys.stderr, flush=True)
 
 
 def seconds_of_frame(path: Path, frame: int) -> tuple[float, UInt8[ndarray, "h w c"]]:
     """With a new reader, the best of some tries; and the frame."""
     best = float("inf")
     for _ in range(REPEATS):
-        begun = time.perf_counter()
+        begun = time.process_time()
         with Reader(path) as reader:
             samples = reader[frame]
-        best = min(best, time.perf_counter() - begun)
+        best = min(best, time.process_time() - begun)
     return best, samples
 
 
 def seconds_of_all(path: Path, frame: int) -> tuple[float, UInt8[ndarray, "h w c"]]:
     """Frame after frame; and one of them."""
-    begun = time.perf_counter()
+    begun = time.process_time()
     with Reader(path) as reader:
         for i, part in enumerate(reader.parts()):
             if i == frame:
                 kept = part[0]
-    return time.perf_counter() - begun, kept
+    return time.process_time() - begun, kept
 
 
 def _row(what: str, process: Process) -> str:
@@ -121,7 +152,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=N_FRAMES)
     parser.add_argument("--frame", type=int, default=FRAME, help="the one that is decoded alone")
     parser.add_argument("--size", default=SIZE, help="of frames")
-    parser.add_argument("--options", default="-e 1", help="what `inrzip compress` is told besides")
+    parser.add_argument("--effort", type=int, default=1)
+    parser.add_argument("--steps", type=int, help="of fits and of searches for motion, instead of the effort's")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     original, packed = options.out / "long.mp4", options.out / "long.inrz"
@@ -130,19 +162,11 @@ def main() -> None:
         write_video(original, looped(options.clips, (width, height), options.frames))
     rows = []
     if not packed.exists():
-        compressed = run(["compress", str(original), "-o", str(packed), "--quiet", *options.options.split()])
-        rows.append(_row("compress", compressed))
+        rows.append(_row("compress", run(compress, original, packed, options.effort, options.steps)))
         print(rows[-1], flush=True)
-    for what, words, name in (
-        ("decompress", [], "whole.mkv"),
-        (
-            f"decompress --frames {options.frame}:{options.frame + 1}",
-            ["--frames", f"{options.frame}:{options.frame + 1}"],
-            "frame.mkv",
-        ),
-    ):
-        took = run(["decompress", str(packed), "-o", str(options.out / name), "--force", "--quiet", *words])
-        rows.append(_row(what, took))
+    one = (options.frame, options.frame + 1)
+    for what, frames, name in (("all", None, "whole.mkv"), (f"frame {options.frame:,}", one, "frame.mkv")):
+        rows.append(_row(f"decompress, {what}", run(decompress, packed, options.out / name, frames)))
         print(rows[-1], flush=True)
     seconds_of_frame(packed, options.frame)  # compiles, and makes tables
     alone, frame = seconds_of_frame(packed, options.frame)
@@ -150,18 +174,20 @@ def main() -> None:
     assert np.array_equal(frame, same), "a frame on its own differs from the one among all"
     said = facts(["long_video"])
     words = " ".join([*(clip.name for clip in options.clips), f"--frames {options.frames} --size {options.size}"])
+    words += f" --effort {options.effort}" + (f" --steps {options.steps}" if options.steps else "")
     lines = [
         "# A long video",
         "",
-        f'`python -m benchmarks.long_video {words} --options="{options.options}" --out long`',
+        f"`python -m benchmarks.long_video {words} --out long`",
         "",
         (__doc__ or "").split("\n\n", 1)[1],
-        "| command | seconds | of processor time | memory |",
+        "| process | seconds | of processor time | memory |",
         "|---|---|---|---|",
         *rows,
         "",
         f"{packed.stat().st_size:,} bytes, {original.stat().st_size:,} losslessly. In one process, all "
-        f"{options.frames:,} frames are decoded in {whole:.2f} s, frame {options.frame:,} alone in {alone:.4f} s: {alone / whole:.2%} of it.",
+        f"{options.frames:,} frames are decoded in {whole:.2f} s, "
+        f"frame {options.frame:,} alone in {alone:.4f} s: {alone / whole:.2%} of it.",
         "",
         f"Commit {said['commit']}; {said['device']}.",
         "",

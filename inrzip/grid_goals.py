@@ -44,6 +44,8 @@ PILOT_EXCESS, PILOT_LOSS_DB = 0.75, 0.5
 """What a whole fit takes of a pilot's bytes, and gains on its PSNR, about."""
 MAIN_SHARE = 0.8
 """Of the whole job, what pilots and the main fit take."""
+PILOT_TIME, MAIN_TIME, REFIT_TIME = 0.3, 0.65, 0.6
+"""Of what is left of a limited time, what each may take."""
 REFIT_SHARE, REFITS = 0.3, 4
 """Fits that correct lambda after the main one."""
 RESCUES, RESCUE_TONES = 5, 8
@@ -138,16 +140,24 @@ class Encodes(Protocol):
     def encode(self, stage: Stage) -> Result: ...
 
 
-def search(encoder: Encodes, goal: Goal, n_steps: int, tone: int, pilots: int = PILOTS) -> Coded:
+def search(
+    encoder: Encodes, goal: Goal, n_steps: int, tone: int, pilots: int = PILOTS, deadline: float | None = None
+) -> Coded:
     """Pilot fits, the first at `tone`, find the tone; the main fit is corrected by short ones until it is within the
-    goal's window.
+    goal's window. `deadline`: each is told to leave time for those that follow.
     """
+
+    def until(share: float) -> float | None:
+        now = time.monotonic()
+        return None if deadline is None else now + share * max(deadline - now, 0.0)
+
     fits: list[State] | None = None
     n_pilot = max(grid_fit.STEPS_AT_ONCE, round(PILOT_SHARE * n_steps))
     share = pilots * PILOT_SHARE
     for i in range(pilots):
         within = i * PILOT_SHARE * MAIN_SHARE, (i + 1) * PILOT_SHARE * MAIN_SHARE
-        found = encoder.encode(Stage(f"pilot{i}", tone, fits, n_pilot, 0.0, within, pilot=True))
+        by = until(PILOT_TIME)
+        found = encoder.encode(Stage(f"pilot{i}", tone, fits, n_pilot, 0.0, within, pilot=True, until=by))
         tone, fits = _moved_on(found, goal, pilot=True)
         if encoder.hurried:
             break
@@ -155,9 +165,9 @@ def search(encoder: Encodes, goal: Goal, n_steps: int, tone: int, pilots: int = 
     best: Result | None = None
     for i in range(1 + REFITS + RESCUES):
         if i == 0:
-            stage = Stage("main", tone, fits, n_main, 0.0, (share * MAIN_SHARE, MAIN_SHARE))
+            stage = Stage("main", tone, fits, n_main, 0.0, (share * MAIN_SHARE, MAIN_SHARE), until=until(MAIN_TIME))
         elif i <= REFITS:
-            stage = Stage(f"refit{i}", tone, fits, n_refit, REFIT_FROM, (MAIN_SHARE, 1.0))
+            stage = Stage(f"refit{i}", tone, fits, n_refit, REFIT_FROM, (MAIN_SHARE, 1.0), until=until(REFIT_TIME))
         else:
             stage = Stage(f"again{i}", tone, None, n_steps, 0.0, (MAIN_SHARE, 1.0))
         found = encoder.encode(stage)
