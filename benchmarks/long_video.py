@@ -10,7 +10,6 @@ time.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import multiprocessing
 import os
@@ -19,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from unittest import mock
 
 import av
 import numpy as np
@@ -27,7 +25,6 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 import inrzip
-from inrzip import motion_fit, plan
 from inrzip.progress import Progress
 from inrzip.reader import Reader
 
@@ -90,15 +87,9 @@ def run(function: Callable[..., object], *arguments: object) -> Process:
     return Process(time.monotonic() - begun, used.ru_utime + used.ru_stime, used.ru_maxrss * unit)
 
 
-def compress(original: Path, packed: Path, effort: int, steps: int | None) -> None:
-    """What `inrzip compress` does, with so many steps for a picture (None: as many as usual)."""
-    patches = contextlib.ExitStack()
-    if steps is not None:
-        patches.enter_context(mock.patch.object(plan, "FILM_STEPS", (steps,) * 9))
-        patches.enter_context(mock.patch.object(plan, "FILM_STEPS_RANGE", (1.0, 1.0)))
-        patches.enter_context(mock.patch.object(motion_fit, "STEPS", steps))
-    with patches:
-        inrzip.compress(original, packed, effort=effort, progress=_Printed())
+def compress(original: Path, packed: Path, effort: int, hurried: bool) -> None:
+    """What `inrzip compress` does; `hurried`: as if Ctrl-C had been pressed at once, so that fits are the shortest."""
+    inrzip.compress(original, packed, effort=effort, progress=_Printed(), stop=lambda: hurried)
 
 
 def decompress(packed: Path, output: Path, frames: tuple[int, int] | None) -> None:
@@ -153,7 +144,7 @@ def main() -> None:
     parser.add_argument("--frame", type=int, default=FRAME, help="the one that is decoded alone")
     parser.add_argument("--size", default=SIZE, help="of frames")
     parser.add_argument("--effort", type=int, default=1)
-    parser.add_argument("--steps", type=int, help="of fits and of searches for motion, instead of the effort's")
+    parser.add_argument("--hurried", action="store_true", help="as if Ctrl-C had been pressed at once")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     original, packed = options.out / "long.mp4", options.out / "long.inrz"
@@ -162,7 +153,7 @@ def main() -> None:
         write_video(original, looped(options.clips, (width, height), options.frames))
     rows = []
     if not packed.exists():
-        rows.append(_row("compress", run(compress, original, packed, options.effort, options.steps)))
+        rows.append(_row("compress", run(compress, original, packed, options.effort, options.hurried)))
         print(rows[-1], flush=True)
     one = (options.frame, options.frame + 1)
     for what, frames, name in (("all", None, "whole.mkv"), (f"frame {options.frame:,}", one, "frame.mkv")):
@@ -174,7 +165,7 @@ def main() -> None:
     assert np.array_equal(frame, same), "a frame on its own differs from the one among all"
     said = facts(["long_video"])
     words = " ".join([*(clip.name for clip in options.clips), f"--frames {options.frames} --size {options.size}"])
-    words += f" --effort {options.effort}" + (f" --steps {options.steps}" if options.steps else "")
+    words += f" --effort {options.effort}" + (" --hurried" if options.hurried else "")
     lines = [
         "# A long video",
         "",
