@@ -109,12 +109,12 @@ def _macs_of_pixel(channels: int) -> float:
     what is expected of each latent, grids that are doubled and filtered, the synthesis, motion between its nodes, and
     samples that are moved.
     """
-    latents = {place: 1 / 4**place.level for place in places((1, 1))}
-    expecting = sum(latents.values()) * (HIDDEN_LAYERS * WIDTH**2 + 4 * WIDTH)
-    expecting += sum(FEATURES * n_coarser(place.level) / 4 * n for place, n in latents.items())
+    shares = {place: math.pow(4, -place.level) for place in places((1, 1))}
+    expecting = sum(shares.values()) * (HIDDEN_LAYERS * WIDTH**2 + 4 * WIDTH)
+    expecting += sum(FEATURES * n_coarser(place.level) / 4 * share for place, share in shares.items())
     finer = range(LEVELS - 1)
-    doubling = sum(3 * TAPS / 2 * (LEVELS - 1 - level) / 4**level for level in finer)
-    filtering = sum(2 * FILTER_TAPS / 4**level for level in finer)
+    doubling = sum(3 * TAPS / 2 * (LEVELS - 1 - level) * math.pow(4, -level) for level in finer)
+    filtering = sum(2 * FILTER_TAPS * math.pow(4, -level) for level in finer)
     synthesis = SYNTHESIS_WIDTH * (LEVELS + channels) + LEVELS * channels + 9 * channels**2
     motion = 5 * 4 * len(SPACINGS)
     moving = 2 * channels * (MOVED_TAPS**2 + MOVED_TAPS) + channels

@@ -103,7 +103,8 @@ class GridPrior:
         """The same without offsets, for planes of one channel and of three: encoders ask for many."""
 
         def at(spreads: ndarray, steps: ndarray) -> ndarray:
-            return spreads - steps * (SCALES_PER_OCTAVE // STEPS_PER_OCTAVE)
+            eighths: ndarray = spreads - steps * (SCALES_PER_OCTAVE // STEPS_PER_OCTAVE)
+            return eighths
 
         whole = jax.tree.map(at, self.spread, self.steps)
         return {channels: flat(spread_for_channels(whole, channels)) for channels in (1, COLOURS)}

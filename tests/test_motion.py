@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from numpy import ndarray
 
 import inrzip
-from inrzip import Kind, Spec, motion_fit, plan, wire
+from inrzip import Kind, Spec, motion_encoder, motion_fit, plan, wire
 from inrzip.architectures import motion, warping
 from inrzip.architectures.base import Grid
 from inrzip.architectures.motion import MAX_FRAMES, Film, MotionConfig, layers, mosaics
@@ -27,7 +28,7 @@ from inrzip.grid_encoder import Stage
 from inrzip.header import Header
 from inrzip.job import Job
 from inrzip.metrics import psnr
-from inrzip.motion_encoder import FilmEncoder
+from inrzip.motion_encoder import FilmEncoder, Pace, work
 from inrzip.motion_payload import encode_motions, n_planes
 from inrzip.network import decode_network, encode_config
 from inrzip.reader import Reader
@@ -246,6 +247,29 @@ def test_pictures_that_do_not_pay_are_left_out() -> None:
         parts.append(cursor.take(cursor.varint()))
     motion, first, *others = map(len, parts)
     assert motion < 80 and first > 100 and max(others[-3:]) == 0
+
+
+@pytest.mark.parametrize(("seconds_of_step", "expected"), [(1e-9, [800, 400, 200, 140]), (1e9, [20] * 4)])
+def test_a_video_takes_the_steps_that_there_is_time_for(
+    seconds_of_step: float, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def coded(self: object, stage: Stage, rest: ndarray, steps: object) -> motion_encoder._Picture:
+        seen.append(stage.n_steps)
+        return motion_encoder._Picture(b"", None, np.full_like(rest, 0.5), 0.0)
+
+    monkeypatch.setattr(motion_encoder._Coding, "_coded", coded)
+    film = film_of(sliding(5, 20, 24))
+    film.pace = Pace(seconds_of_step)
+    film.encode(Stage("fit", 290, None, 200, 0.0, (0.0, 1.0), until=time.monotonic() + 1e4))
+    assert seen == expected
+
+
+def test_what_a_pass_over_a_video_takes() -> None:
+    """The first frame, an anchor, and three between them."""
+    assert work(layers(5, 8)) == pytest.approx(1.1 * (4 + 2) + 1.35 * (1 + 2 * 0.7))
+    assert Pace(2.0, 3.0).steps(100.0, 10, 7.0) == 5.0
 
 
 @pytest.mark.parametrize("size", [900, slow(2500)])
