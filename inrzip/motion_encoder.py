@@ -91,6 +91,8 @@ class FilmEncoder:
 
     def encode(self, stage: Stage) -> Result:
         """Fits and codes all frames. Motion is looked for anew unless the stage only corrects the one before."""
+        if self._short(stage):
+            stage = dataclasses.replace(stage, pilot=True)
         coding = _Coding(self, stage, reuse=self._known(stage))
         order = layers(len(self.frames), self.config.interval)
         for layer, depth in zip(order, depths(order), strict=True):
@@ -99,6 +101,12 @@ class FilmEncoder:
         payload = encode_config(self.config) + b"".join(wire.varint(len(part)) + part for part in parts)
         errors = [np.mean((coding.decoded[i] - frame) ** 2) for i, frame in enumerate(self.frames)]
         return Result(payload, self.task.db(float(np.mean(errors))), coding.fits, stage.tone)
+
+    def _short(self, stage: Stage) -> bool:
+        """Whether a pass like the last one would not be done in time, however few steps it took."""
+        if self.pace is None or stage.until is None:
+            return False
+        return self.pace.besides * len(self.frames) > stage.until - time.monotonic()
 
     def _known(self, stage: Stage) -> bool:
         """Whether motion need not be looked for anew: where a stage corrects the one before, or time is short."""
