@@ -10,10 +10,13 @@ from inrzip import grid_preview, wire
 from inrzip.architectures.base import Config, Grid
 from inrzip.architectures.grid import GridConfig, channel_groups, count
 from inrzip.architectures.grid_layout import places
+from inrzip.architectures.motion import MotionConfig, layers, mosaics
+from inrzip.architectures.warping import SPACINGS, node_shape
 from inrzip.container import write_container
 from inrzip.grid_coding import PRIOR
 from inrzip.grid_payload import CodedPlane, encode_planes, has_preview
 from inrzip.header import Header
+from inrzip.motion_payload import Motions, encode_motions, n_planes
 from inrzip.network import encode_config, encode_network, quantise_network
 from inrzip.priors import grid_prior
 from inrzip.signal import Spec
@@ -21,6 +24,10 @@ from inrzip.signal import Spec
 STEP_INDEX = 160
 LATENT_SCALE = 0.35
 """Of latents: about as many of them are 0 as in a photograph at usual rates."""
+FILM_LATENT_SCALE = 0.1
+"""The same in videos, at about 0.1 bits for a pixel."""
+MOTION_SCALES = 2.0, 0.5, 0.2, 0.1
+"""Of coded displacements, level by level."""
 
 
 def random_network(config: Config, grid: Grid) -> bytes:
@@ -46,16 +53,36 @@ def random_picture(spec: Spec) -> bytes:
     return write_container(Header(spec, GridConfig.number, height), [_latents((height, width), spec.channels)])
 
 
-def _latents(shape: tuple[int, int], channels: int) -> bytes:
+def random_film(config: MotionConfig, grid: Grid) -> bytes:
+    """A payload of pictures and motion, all frames with both."""
+    rng, (_, height, width) = np.random.default_rng(0), grid.shape
+    order = layers(grid.shape[0], config.interval)
+    motions: Motions = {
+        step.frame: [
+            np.rint(rng.laplace(0, scale, (n_planes(step), *node_shape((height, width), spacing)))).astype(np.int64)
+            for spacing, scale in zip(SPACINGS, MOTION_SCALES, strict=True)
+        ]
+        for layer in order
+        for step in layer
+        if step.references
+    }
+    parts = [encode_motions(order, motions)]
+    for layer in order:
+        for steps in mosaics(layer, (height, width)):
+            parts.append(_latents((len(steps) * height, width), grid.channels, FILM_LATENT_SCALE, previewed=False))
+    return encode_config(config) + b"".join(wire.varint(len(part)) + part for part in parts)
+
+
+def _latents(shape: tuple[int, int], channels: int, scale: float = LATENT_SCALE, previewed: bool = True) -> bytes:
     config = GridConfig(PRIOR, grid_prior.NEUTRAL_TONE, 8, 8)
     rng = np.random.default_rng(0)
     planes = []
     for group in channel_groups(channels):
-        grids = [np.rint(rng.laplace(0, LATENT_SCALE, place.shape)).astype(np.int64) for place in places(shape)]
+        grids = [np.rint(rng.laplace(0, scale, place.shape)).astype(np.int64) for place in places(shape)]
         n = group.stop - group.start
         planes.append(CodedPlane(n, np.zeros(count(n), np.int64), grids))
     preview = b""
-    if has_preview(shape):
+    if previewed and has_preview(shape):
         inner = _latents(grid_preview.size(shape, grid_preview.halvings(shape)), channels)
         preview = wire.varint(len(inner)) + inner
     return encode_config(config) + preview + encode_planes(config, grid_prior.load(PRIOR), shape, planes)

@@ -127,9 +127,16 @@ class Container(OpenFile):
 
     @property
     def tracks(self) -> list[AudioTrack]:
-        """All audio tracks, read and checked at each use."""
+        """All audio tracks, read and checked at each use; of a file that was cut short, those that are there."""
         first = self.header.n_segments
-        return [AudioTrack(mode, self._part(first + i)) for i, (mode, _) in enumerate(self._tracks)]
+        return [
+            AudioTrack(mode, self._part(first + i)) for i, (mode, _) in enumerate(self._tracks) if self._ends(first + i)
+        ]
+
+    @property
+    def n_whole(self) -> int:
+        """Segments that are there from their first byte to the last: all, unless the file was cut short."""
+        return sum(map(self._ends, range(self.header.n_segments)))
 
     def segment(self, index: int) -> bytes:
         """The payload of segment `index` (0 to `header.n_segments - 1`), read now and checked."""
@@ -187,12 +194,16 @@ class Container(OpenFile):
         if self.size > position:
             raise CorruptFile(f"{self.size - position} bytes follow its end; cut them off, or get the file again")
 
+    def _ends(self, index: int) -> bool:
+        """Whether a part does not end early."""
+        return not self.cut or (self._indexed and self._offsets[index] + self._lengths[index] + CRC_BYTES <= self.size)
+
     def _part(self, index: int) -> bytes:
         length, offset = self._lengths[index], self._offsets[index]
         with naming(self.name):
             if not self._indexed:
                 return self._plain[offset : offset + length]
-            if self.cut and self.size < offset + length + CRC_BYTES:
+            if not self._ends(index):
                 return self.read_at(min(offset, self.size), max(0, min(length, self.size - offset)))
             both = self.read_at(offset, length + CRC_BYTES)
             part = both[:length]

@@ -60,7 +60,8 @@ def decompress(
 
     The extension of `destination` decides the format; without it, the signal goes beside `source` in the format it once
     had. A part of a video has no sound. Decoding that needs more than `max_memory` bytes (default 4 GiB) is refused.
-    `partial`: what is there of a picture whose file was cut short is written, without the details that are missing.
+    `partial`: what is there of a picture or video whose file was cut short is written, without the details that are
+    missing; of long videos and of sounds, the segments that are there.
     `bits`: 16, to write samples of 8 bits with 16: the function's value, rounded less; of the recipe `bits`, planes
     below those that it was fitted to.
     `member`: which signal of a file of several, by its name or number; it goes beside `source` under its own name.
@@ -123,6 +124,9 @@ def _write(
     """Writes what a reader decodes; without a destination, to the name `beside` and an extension."""
     begun = time.monotonic()
     spec, notes = reader.spec, [CUT_NOTE] if reader.container.cut else []
+    if reader.container.cut and spec.kind in (Kind.VIDEO, Kind.AUDIO):
+        frames, missing = _frames_there(reader, frames)
+        notes += missing
     if reader.is_preview(scale):
         notes.append(PREVIEW_NOTE)
     deep = None if bits is None else deepened(spec, bits)
@@ -135,6 +139,21 @@ def _write(
     else:
         shape = _write_samples(reader, output, region, frames, scale, overwrite, progress, deep)
     return DecompressReport(output, _size(output), time.monotonic() - begun, shape, "; ".join(notes))
+
+
+def _frames_there(reader: Reader, frames: Bounds | None) -> tuple[Bounds | None, list[str]]:
+    """Which of the frames, or samples of a sound, a file that was cut short still holds, and what to say of others.
+    Raises InrzipError if there are none.
+    """
+    all_there, n = reader.rows_there(), reader.spec.shape[0]
+    if all_there == n:
+        return frames, []
+    what = "frames" if reader.spec.kind == Kind.VIDEO else "samples"
+    said = f"only the first {all_there:,} of {n:,} {what} are there"
+    first, stop = frames or (0, None)
+    if first >= all_there:
+        raise InrzipError(f"{reader.container.name}: the file is damaged or cut short: {said}")
+    return (first, all_there if stop is None else min(stop, all_there)), [said]
 
 
 def _write_mesh(

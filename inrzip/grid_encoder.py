@@ -63,7 +63,8 @@ class Result:
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """A fit at a tone: from an earlier one or from the beginning, in so many steps, of a schedule that starts at its
-    part `begin`. `within`: its share of the job. A pilot is coded with less care.
+    part `begin`. `within`: its share of the job. A pilot is coded with less care. `until`: when it should be done; a
+    video then takes fewer steps if it has to.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Stage:
     begin: float
     within: tuple[float, float]
     pilot: bool = False
+    until: float | None = None
 
 
 @functools.cache

@@ -44,6 +44,8 @@ PILOT_EXCESS, PILOT_LOSS_DB = 0.75, 0.5
 """What a whole fit takes of a pilot's bytes, and gains on its PSNR, about."""
 MAIN_SHARE = 0.8
 """Of the whole job, what pilots and the main fit take."""
+PILOT_TIME, MAIN_TIME, REFIT_TIME = 0.3, 0.5, 0.6
+"""Of what is left of a limited time, what each may take."""
 REFIT_SHARE, REFITS = 0.3, 4
 """Fits that correct lambda after the main one."""
 RESCUES, RESCUE_TONES = 5, 8
@@ -51,7 +53,13 @@ RESCUES, RESCUE_TONES = 5, 8
 hardly undoes what an earlier one did. Each is at least so many tones coarser (or finer) than the last.
 """
 HURRIED_TONES = 6
-"""Where time is up, a correcting fit is at least so much coarser (or finer): there shall not be another."""
+"""Where time is up, a correcting fit is at least so much coarser (or finer), the next one by twice as many, and so on:
+there shall not be many.
+"""
+PASSES_LEFT = 4
+"""Where time is limited, there is no further pilot unless so many would fit in what is left."""
+SAFE_AIM, SAFE_DB = 0.85, 0.4
+"""Where time is limited, what the main fit aims at: a part of the size, dB above a PSNR."""
 REFIT_FROM = 0.2
 """Where in the schedule a correcting fit begins. Late in it, rounding is too hard for latents to find their places on a
 new scale: files stayed as large while they got worse.
@@ -138,26 +146,35 @@ class Encodes(Protocol):
     def encode(self, stage: Stage) -> Result: ...
 
 
-def search(encoder: Encodes, goal: Goal, n_steps: int, tone: int, pilots: int = PILOTS) -> Coded:
+def search(
+    encoder: Encodes, goal: Goal, n_steps: int, tone: int, pilots: int = PILOTS, deadline: float | None = None
+) -> Coded:
     """Pilot fits, the first at `tone`, find the tone; the main fit is corrected by short ones until it is within the
-    goal's window.
+    goal's window. `deadline`: each is told to leave time for those that follow.
     """
+
+    def until(share: float) -> float | None:
+        now = time.monotonic()
+        return None if deadline is None else now + share * max(deadline - now, 0.0)
+
     fits: list[State] | None = None
     n_pilot = max(grid_fit.STEPS_AT_ONCE, round(PILOT_SHARE * n_steps))
     share = pilots * PILOT_SHARE
     for i in range(pilots):
         within = i * PILOT_SHARE * MAIN_SHARE, (i + 1) * PILOT_SHARE * MAIN_SHARE
-        found = encoder.encode(Stage(f"pilot{i}", tone, fits, n_pilot, 0.0, within, pilot=True))
-        tone, fits = _moved_on(found, goal, pilot=True)
-        if encoder.hurried:
+        begun, by = time.monotonic(), until(PILOT_TIME)
+        found = encoder.encode(Stage(f"pilot{i}", tone, fits, n_pilot, 0.0, within, pilot=True, until=by))
+        tone, fits = _moved_on(found, goal, pilot=True, safe=deadline is not None)
+        took = time.monotonic() - begun
+        if encoder.hurried or (deadline is not None and begun + (1 + PASSES_LEFT) * took > deadline):
             break
     n_main, n_refit = round((1 - share) * n_steps), max(grid_fit.STEPS_AT_ONCE, round(REFIT_SHARE * n_steps))
     best: Result | None = None
     for i in range(1 + REFITS + RESCUES):
         if i == 0:
-            stage = Stage("main", tone, fits, n_main, 0.0, (share * MAIN_SHARE, MAIN_SHARE))
+            stage = Stage("main", tone, fits, n_main, 0.0, (share * MAIN_SHARE, MAIN_SHARE), until=until(MAIN_TIME))
         elif i <= REFITS:
-            stage = Stage(f"refit{i}", tone, fits, n_refit, REFIT_FROM, (MAIN_SHARE, 1.0))
+            stage = Stage(f"refit{i}", tone, fits, n_refit, REFIT_FROM, (MAIN_SHARE, 1.0), until=until(REFIT_TIME))
         else:
             stage = Stage(f"again{i}", tone, None, n_steps, 0.0, (MAIN_SHARE, 1.0))
         found = encoder.encode(stage)
@@ -167,7 +184,7 @@ def search(encoder: Encodes, goal: Goal, n_steps: int, tone: int, pilots: int = 
             break
         if i == 0 or i > REFITS:
             last_whole = found
-        least = HURRIED_TONES if encoder.hurried else 0
+        least = HURRIED_TONES * (i + 1) if encoder.hurried else 0
         tone, fits = _moved_on(found, goal, least) if i < REFITS else _moved_on(last_whole, goal, RESCUE_TONES)
     if best is None:
         return _missed(found, goal)
@@ -180,20 +197,23 @@ def _missed(found: Result, goal: Goal) -> Coded:
     return Coded(found.payload, f"{goal.psnr_db:g} dB was not reached, only {found.db:.2f} dB")
 
 
-def _miss(found: Result, goal: Goal, pilot: bool) -> float:
+def _miss(found: Result, goal: Goal, pilot: bool, safe: bool) -> float:
     """By how many tones the result should be coarser."""
     share, gain = (PILOT_EXCESS, PILOT_LOSS_DB) if pilot else (1.0, 0.0)
+    aim, margin = (SAFE_AIM, SAFE_DB) if safe else (AIM, WINDOW_DB / 2)
     if goal.psnr_db is not None:
-        decades = (goal.psnr_db + WINDOW_DB / 2 - found.db - gain) / DB_PER_DECADE
+        decades = (goal.psnr_db + margin - found.db - gain) / DB_PER_DECADE
     else:
-        decades = math.log10(goal.size * AIM / (share * len(found.payload))) / BYTES_PER_LAMBDA
+        decades = math.log10(goal.size * aim / (share * len(found.payload))) / BYTES_PER_LAMBDA
     return decades * grid_prior.TONES_PER_DECADE
 
 
-def _moved_on(found: Result, goal: Goal, at_least: int = 0, pilot: bool = False) -> tuple[int, list[State]]:
+def _moved_on(
+    found: Result, goal: Goal, at_least: int = 0, pilot: bool = False, safe: bool = False
+) -> tuple[int, list[State]]:
     """A tone that should come nearer to the goal, and the fits to begin with there: what they decode to is the same."""
     towards = 1 if goal.psnr_db is None else -1
-    by = round(_miss(found, goal, pilot)) or towards
+    by = round(_miss(found, goal, pilot, safe)) or towards
     if at_least:
         by = towards * max(towards * by, at_least)
     tone = min(max(found.tone + by, 0), MAX_TONE)

@@ -5,6 +5,8 @@ the next is predicted from.
 from __future__ import annotations
 
 import dataclasses
+import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -25,7 +27,7 @@ from inrzip.priors.grid_prior import lambda_of
 from . import motion_fit, wire
 from .grid_coding import PRIOR, Plane
 from .grid_encoder import Encoder, Result, Stage, hurried
-from .grid_fit import STEPS_AT_ONCE, State
+from .grid_fit import LAST_PHASE, STEPS_AT_ONCE, State
 from .grid_payload import Picture
 from .job import Job
 from .motion_payload import (
@@ -55,8 +57,24 @@ MOTION_PRICE = 4.0
 
 
 @dataclasses.dataclass
+class Pace:
+    """Seconds that a frame takes in a pass over a video: for each step of its picture, and besides (motion, compiling,
+    coding), as the last pass shows.
+    """
+
+    step: float
+    besides: float = 0.0
+
+    def steps(self, seconds: float, frames: int, work: float) -> float:
+        """For which multiple of `work`, frames times steps, there is time."""
+        return (seconds - frames * self.besides) / (self.step * work)
+
+
+@dataclasses.dataclass
 class FilmEncoder:
-    """A video to be coded. `motions`: what the last search found; `haste`: by how much searches are shorter."""
+    """A video to be coded. `motions`: what the last search found; `haste`: by how much searches are shorter; `pace`:
+    how long steps take, where time is limited.
+    """
 
     task: Task
     frames: Float[ndarray, "frames rows columns channels"]
@@ -64,6 +82,7 @@ class FilmEncoder:
     job: Job
     motions: Motions = dataclasses.field(default_factory=dict)
     haste: float = 1.0
+    pace: Pace | None = None
 
     @property
     def hurried(self) -> bool:
@@ -72,16 +91,22 @@ class FilmEncoder:
 
     def encode(self, stage: Stage) -> Result:
         """Fits and codes all frames. Motion is looked for anew unless the stage only corrects the one before."""
+        if self._short(stage):
+            stage = dataclasses.replace(stage, pilot=True)
         coding = _Coding(self, stage, reuse=self._known(stage))
         order = layers(len(self.frames), self.config.interval)
-        depth = 0
-        for layer in order:
-            depth = 0 if not layer[0].references else 1 if len(layer[0].references) == 1 else max(depth, 1) + 1
-            coding.code(layer, DEPTHS[min(depth, len(DEPTHS) - 1)])
+        for layer, depth in zip(order, depths(order), strict=True):
+            coding.code(layer, depth)
         parts = [encode_motions(order, self.motions), *coding.pictures]
         payload = encode_config(self.config) + b"".join(wire.varint(len(part)) + part for part in parts)
         errors = [np.mean((coding.decoded[i] - frame) ** 2) for i, frame in enumerate(self.frames)]
         return Result(payload, self.task.db(float(np.mean(errors))), coding.fits, stage.tone)
+
+    def _short(self, stage: Stage) -> bool:
+        """Whether a pass like the last one would not be done in time, however few steps it took."""
+        if self.pace is None or stage.until is None:
+            return False
+        return self.pace.besides * len(self.frames) > stage.until - time.monotonic()
 
     def _known(self, stage: Stage) -> bool:
         """Whether motion need not be looked for anew: where a stage corrects the one before, or time is short."""
@@ -99,6 +124,24 @@ class _Depth(NamedTuple):
 
 DEPTHS = (_Depth(-40, 4.0), _Depth(-20, 2.0), _Depth(0, 1.0), _Depth(10, 0.7), _Depth(20, 0.5))
 """The first frame, anchors, and each layer between them: what others are made of must be finer."""
+
+
+def depths(order: Sequence[Layer]) -> list[_Depth]:
+    """How the pictures of each layer are coded."""
+    found, number = [], 0
+    for layer in order:
+        number = 0 if not layer[0].references else 1 if len(layer[0].references) == 1 else max(number, 1) + 1
+        found.append(DEPTHS[min(number, len(DEPTHS) - 1)])
+    return found
+
+
+def work(order: Sequence[Layer]) -> float:
+    """Steps of all frames together, in those of a picture, with trials and what settles."""
+    return sum(map(_layer_work, order, depths(order)))
+
+
+def _layer_work(layer: Layer, depth: _Depth) -> float:
+    return len(layer) * depth.steps * (1 + LAST_PHASE + (TRIAL if len(layer[0].references) == 2 else 0))
 
 
 class _Picture(NamedTuple):
@@ -121,15 +164,17 @@ class _Coding:
         self._fields: dict[tuple[int, int], Field] = {}
         self._before: Picture | None = None
         self._done = 0
+        self._begun, self._stepped = time.monotonic(), 0.0
+        self._work_left = work(layers(len(film.frames), film.config.interval))
 
     def code(self, layer: Layer, depth: _Depth) -> None:
         """Codes the frames of a layer."""
         stage, film = self._stage, self._film
         tone = min(max(stage.tone + depth.tones, 0), MAX_TONE)
         guesses = {step.frame: self._predicted(step, lambda_of(tone)) for step in layer}
-        n_steps = max(STEPS_AT_ONCE, round(depth.steps * stage.n_steps))
         low, high = stage.within
         for steps in mosaics(layer, film.frames.shape[1:3]):
+            n_steps = max(STEPS_AT_ONCE, round(depth.steps * stage.n_steps * self._part_of_steps()))
             within = [low + (high - low) * n / len(film.frames) for n in (self._done, self._done + len(steps))]
             own = dataclasses.replace(stage, tone=tone, n_steps=n_steps, within=(within[0], within[1]))
             rest = np.concatenate([film.frames[step.frame] - guesses[step.frame] for step in steps])
@@ -138,6 +183,25 @@ class _Coding:
                 self.decoded[step.frame] = np.clip(values + guesses[step.frame], 0, 1)
             self.pictures.append(found.payload)
             self._done += len(steps)
+            self._note_pace(steps, depth, n_steps)
+
+    def _part_of_steps(self) -> float:
+        """How many of the steps that were planned there is time for, from 0 to 1."""
+        film, stage = self._film, self._stage
+        if film.pace is None or stage.until is None:
+            return 1.0
+        left = stage.until - time.monotonic()
+        planned = self._work_left * stage.n_steps
+        return min(max(film.pace.steps(left, len(film.frames) - self._done, planned), 0.0), 1.0)
+
+    def _note_pace(self, steps: Layer, depth: _Depth, n_steps: int) -> None:
+        """Learns from a picture that is done how long those to come will take."""
+        self._work_left -= _layer_work(steps, depth)
+        self._stepped += _layer_work(steps, depth) / depth.steps * n_steps
+        pace = self._film.pace
+        if pace is not None:
+            seconds = time.monotonic() - self._begun
+            pace.besides = max(0.0, seconds - pace.step * self._stepped) / self._done
 
     def _predicted(self, step: Step, price: float) -> Frame:
         """What motion makes of a frame's references, less `MIDDLE`; the motion is noted."""
@@ -173,9 +237,9 @@ class _Coding:
             stage = dataclasses.replace(stage, before=stage.before[first : first + planes])
         nothing = _Picture(b"", self._before, np.full_like(rest, MIDDLE), _cost(MIDDLE - rest, b"", stage.tone))
         found = None
-        if len(steps[0].references) == 2 and stage.before is None:
-            n_steps = max(STEPS_AT_ONCE, round(TRIAL * stage.n_steps))
-            trial = dataclasses.replace(stage, name=f"{stage.name}/trial", n_steps=n_steps, pilot=True)
+        n_trial = round(TRIAL * stage.n_steps)
+        if len(steps[0].references) == 2 and stage.before is None and n_trial >= STEPS_AT_ONCE:
+            trial = dataclasses.replace(stage, name=f"{stage.name}/trial", n_steps=n_trial, pilot=True)
             fits, found = self._encoded(encoder, trial, rest)
         if found is None or found.cost < HOPELESS * nothing.cost:
             fits, found = self._encoded(encoder, stage, rest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from inrzip.architectures.grid import channel_groups
 from inrzip.architectures.grid_kernels import workspace
 from inrzip.architectures.grid_layout import MAX_TONE
 from inrzip.architectures.grid_training import Layout
-from inrzip.architectures.motion import MotionConfig
+from inrzip.architectures.motion import MotionConfig, layers
 from inrzip.priors import grid_prior
 from inrzip.priors.grid_prior import tone_of
 
@@ -21,7 +22,6 @@ from .grid_encoder import Encoder, Stage, compile_coder
 from .grid_goals import (
     FINAL_SHARE,
     PILOTS,
-    QUALITY_WORK,
     SEARCH_WORK,
     search,
     seconds_of_step,
@@ -30,7 +30,7 @@ from .grid_goals import (
     with_remark,
 )
 from .job import Job
-from .motion_encoder import FilmEncoder
+from .motion_encoder import FilmEncoder, Pace, work
 from .segment import Coded, Goal, Task
 
 QUALITY_TONES = 24
@@ -59,12 +59,15 @@ def encode_film(task: Task, goal: Goal, job: Job) -> Coded:
 
 def _encode(film: FilmEncoder, goal: Goal) -> Coded:
     task = film.task
+    if task.deadline is not None:
+        now = time.monotonic()
+        film.task = task = dataclasses.replace(task, deadline=now + FINAL_SHARE * max(task.deadline - now, 0.0))
     n_steps = task.schedule.n_steps if task.deadline is None else _affordable_steps(film, goal)
     if goal.quality is None:
         tone = tone_of(typical_lambda(TIMES_PICTURES * 8 * goal.size / task.grid.n_points))
-        return search(film, goal, n_steps, tone, PILOTS if film.haste == 1 else 1)
+        return search(film, goal, n_steps, tone, PILOTS if film.haste == 1 else 1, task.deadline)
     tone = min(tone_at(goal.quality) + QUALITY_TONES, MAX_TONE)
-    return Coded(film.encode(Stage("fit", tone, None, n_steps, 0.0, (0.0, 1.0))).payload)
+    return Coded(film.encode(Stage("fit", tone, None, n_steps, 0.0, (0.0, 1.0), until=task.deadline)).payload)
 
 
 def _affordable_steps(film: FilmEncoder, goal: Goal) -> int:
@@ -77,7 +80,7 @@ def _affordable_steps(film: FilmEncoder, goal: Goal) -> int:
         Plane("", layout, jnp.asarray(np.moveaxis(first[..., group], -1, 0)))
         for group in channel_groups(first.shape[2])
     ]
-    seconds = seconds_of_step(Encoder(task, planes, grid_prior.load(PRIOR), film.job)) * n_frames
+    film.pace = Pace(seconds_of_step(Encoder(task, planes, grid_prior.load(PRIOR), film.job)))
     searching = 0.0
     if n_frames > 1:
         target, reference = (motion_fit.brightness(frame) for frame in film.frames[:2])
@@ -85,10 +88,11 @@ def _affordable_steps(film: FilmEncoder, goal: Goal) -> int:
             begun = time.monotonic()
             motion_fit.fit(target, [reference] * 2, np.zeros((5, *target.shape), np.int32), 1.0)
             searching = (time.monotonic() - begun) * n_frames
-    left = FINAL_SHARE * (task.deadline - time.monotonic())
-    work, searches = (QUALITY_WORK, 1) if goal.quality is not None else (SEARCH_WORK, SEARCHES)
+    left = task.deadline - time.monotonic()
+    passes, searches = (1.0, 1) if goal.quality is not None else (SEARCH_WORK, SEARCHES)
     if searches * searching > MOTION_SHARE * left:
         searches = 1
         film.haste = min(max(searching / (MOTION_SHARE * left), 1.01), MOST_HASTE) if left > 0 else MOST_HASTE
     left -= searches * searching / film.haste
-    return max(grid_fit.STEPS_AT_ONCE, min(task.schedule.n_steps, int(left / seconds / work)))
+    seconds = film.pace.step * work(layers(n_frames, film.config.interval)) * passes
+    return max(grid_fit.STEPS_AT_ONCE, min(task.schedule.n_steps, int(left / seconds)))

@@ -114,25 +114,35 @@ def _moving(order: Sequence[Layer]) -> list[Step]:
 
 
 class CodedFrames:
-    """The frames of a payload, decoded when they are first looked at. All of it raises CorruptFile for damaged data."""
+    """The frames of a payload, decoded when they are first looked at. All of it raises CorruptFile for damaged data.
 
-    def __init__(self, config: MotionConfig, cursor: wire.Cursor, grid: Grid, version: int):
+    `partial`: the payload may end early, but not before its first picture. Pictures that are not whole are left out,
+    the first one excepted; what motion makes of other frames is shown without them.
+    """
+
+    def __init__(self, config: MotionConfig, cursor: wire.Cursor, grid: Grid, version: int, partial: bool = False):
         n_frames, height, width = grid.shape
         self._shape, self._channels = (height, width), grid.channels
         order = layers(n_frames, config.interval)
         self._steps = {step.frame: step for layer in order for step in layer}
         self._motions = decode_motions(order, cursor.take(cursor.varint()), self._shape)
         self._pictures: dict[int, tuple[Picture, int]] = {}
+        self._lost: set[int] = set()
         before: Picture | None = None
-        for layer in order:
-            for steps in mosaics(layer, self._shape):
-                own = wire.Cursor(cursor.take(cursor.varint()))
-                if not own.remaining:
-                    continue
-                picture = read_picture(own, Grid((len(steps) * height, width), grid.channels), before, version)
-                before = picture if layer[0].references else None
-                self._pictures |= {step.frame: (picture, i * height) for i, step in enumerate(steps)}
-        if cursor.remaining:
+        for steps in (steps for layer in order for steps in mosaics(layer, self._shape)):
+            own, whole = _picture_part(cursor, partial)
+            if not whole and steps[0].references:
+                self._lost |= {step.frame for step in steps}
+                continue
+            if whole and not own.remaining:
+                continue
+            size = Grid((len(steps) * height, width), grid.channels)
+            picture = read_picture(own, size, before, version, partial=not whole)
+            before = picture if steps[0].references else None
+            self._pictures |= {step.frame: (picture, i * height) for i, step in enumerate(steps)}
+            if not whole:
+                picture.render((0, 1), (0, 1))  # raises where not even its networks are there
+        if cursor.remaining and not partial:
             raise CorruptFile(f"{cursor.remaining} bytes follow its pictures; get the file again")
         self._frames: dict[tuple[int, bool], Frame] = {}
         self._fields: dict[tuple[int, int], Field] = {}
@@ -154,6 +164,8 @@ class CodedFrames:
             picture, top = self._pictures[step.frame]
             made = picture.render((top, top + height), (0, width), double)
         pyramid = self._motions.get(step.frame)
+        if pyramid is None and step.frame in self._lost:
+            made = references[0]
         if pyramid is not None:
             field = field_of(base_field(step, self._fields, self._shape), pyramid)
             made = made + predicted(field, references) - np.float32(MIDDLE)
@@ -164,11 +176,27 @@ class CodedFrames:
         return clipped
 
 
-def read_picture(cursor: wire.Cursor, grid: Grid, before: Picture | None, version: int = VERSION) -> Picture:
-    """The picture in a part of a payload. Its networks are told as changes of those of the one `before`."""
+def _picture_part(cursor: wire.Cursor, partial: bool) -> tuple[wire.Cursor, bool]:
+    """The bytes of the next picture, and whether that is all of them, as it has to be unless `partial`."""
+    try:
+        length = cursor.varint()
+    except CorruptFile:
+        if not partial:
+            raise
+        return wire.Cursor(cursor.take(cursor.remaining)[:0]), False
+    there = min(length, cursor.remaining) if partial else length
+    return wire.Cursor(cursor.take(there)), there == length
+
+
+def read_picture(
+    cursor: wire.Cursor, grid: Grid, before: Picture | None, version: int = VERSION, partial: bool = False
+) -> Picture:
+    """The picture in a part of a payload, which may end early if `partial`. Its networks are told as changes of those
+    of the one `before`.
+    """
     from .network import decode_config
 
     config = decode_config(GridConfig, cursor, grid)
     assert isinstance(config, GridConfig)
     shape, moves = (grid.shape[0], grid.shape[1]), None if before is None else before.moves
-    return Picture(config, cursor.take(cursor.remaining), shape, grid.channels, version=version, moves=moves)
+    return Picture(config, cursor.take(cursor.remaining), shape, grid.channels, partial, version, moves=moves)

@@ -92,7 +92,7 @@ def decode_network(
 ) -> Representation:
     """The network of a payload from a file of that format version. Raises CorruptFile, or LimitExceeded if decoding its
     weights, or evaluating it, would take more than `max_memory` bytes. With `partial` the payload of a picture of
-    latent grids, or of coded patches, may end early.
+    latent grids, of a video of pictures and motion, or of coded patches, may end early.
     """
     if architecture not in ARCHITECTURES:
         raise CorruptFile(f"architecture {architecture} is unknown; the file may be from a newer inrzip")
@@ -105,7 +105,7 @@ def decode_network(
         return decode_payload(config, cursor, grid, partial)
     if isinstance(config, MotionConfig):
         _check_memory(motion.decoding_memory(grid), max_memory)
-        return Film(grid, CodedFrames(config, cursor, grid, version))
+        return Film(grid, CodedFrames(config, cursor, grid, version, partial))
     if isinstance(config, ContextConfig):
         _check_memory(context.decoding_memory(grid), max_memory)
         return ExactSamples(grid, CodedSamples(config, cursor, grid))

@@ -289,7 +289,8 @@ def _decompress_parser() -> _Parser:
     part.add_argument(
         "--partial",
         action="store_true",
-        help="of a file that was cut short, write what is there (recipes grid and combiner)",
+        help="of a file that was cut short, write what is there: less detail (recipes grid, motion, combiner), and of "
+        "longer videos and sounds the beginning",
     )
     _add_machine(parser)
     _add_general(parser)

@@ -98,7 +98,8 @@ class Reader(Closing):
     with `read` and `seek`; only the parts that are needed are read. `max_memory`: bytes that decoding may take, None
     for any number. `cache_bytes`: decoded segments are kept up to that many bytes, those used last, and always the very
     last, so that going through a file in order decodes each once. `partial`: of a picture of latent grids whose file
-    was cut short, what is there is decoded: `container.cut` tells. `name`: what stands for the file in messages.
+    was cut short, what is there is decoded: `container.cut` tells; of a video or sound, see `rows_there`. `name`: what
+    stands for the file in messages.
     `earlier`: the weights of members before this one of a file of several signals (see `inrzip.members`).
     """
 
@@ -244,6 +245,20 @@ class Reader(Closing):
     def segment(self, index: int) -> Representation:
         """The network of one segment, its weights decoded; raises CorruptFile or LimitExceeded."""
         return self._kept.get(index, lambda: self._decode(index))
+
+    def rows_there(self) -> int:
+        """Rows along the first axis of a file that was cut short: those of its whole segments, and of the next one if
+        something of it can be shown. Raises CorruptFile if there are none.
+        """
+        header, n = self._container.header, self._container.n_whole
+        if n < header.n_segments:
+            try:
+                self.segment(n)
+                n += 1
+            except CorruptFile:
+                if n == 0:
+                    raise
+        return header.segment_bounds(n - 1)[1]
 
     def payload(self, index: int) -> bytes:
         """The bytes of one segment's network. Raises CorruptFile."""

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
-from inrzip.architectures.grid_layout import MAX_TONE, Networks, flat, structure, unflat
+from inrzip.architectures.grid_layout import COLOURS, MAX_TONE, Networks, flat, structure, unflat
 from inrzip.codecs.latent_model import (
     MAX_WEIGHT,
     N_SCALES,
@@ -94,14 +94,20 @@ class GridPrior:
 
     def scales(self, step: int, spread: int, channels: int) -> Int[ndarray, " n"]:
         """For every parameter in coding order, the index of the scale of its coded difference, at a file's offsets."""
+        offset = (spread - step) * (SCALES_PER_OCTAVE // STEPS_PER_OCTAVE)
+        index: ndarray = np.clip(self._spread_in_steps[channels] + (offset + UNIT_SCALE), 0, N_SCALES - 1)
+        return index
+
+    @functools.cached_property
+    def _spread_in_steps(self) -> Mapping[int, Int[ndarray, " n"]]:
+        """The same without offsets, for planes of one channel and of three: encoders ask for many."""
 
         def at(spreads: ndarray, steps: ndarray) -> ndarray:
-            eighths = spreads - steps * (SCALES_PER_OCTAVE // STEPS_PER_OCTAVE) + offset
-            index: ndarray = np.clip(eighths + UNIT_SCALE, 0, N_SCALES - 1)
-            return index
+            eighths: ndarray = spreads - steps * (SCALES_PER_OCTAVE // STEPS_PER_OCTAVE)
+            return eighths
 
-        offset = (spread - step) * (SCALES_PER_OCTAVE // STEPS_PER_OCTAVE)
-        return flat(spread_for_channels(jax.tree.map(at, self.spread, self.steps), channels))
+        whole = jax.tree.map(at, self.spread, self.steps)
+        return {channels: flat(spread_for_channels(whole, channels)) for channels in (1, COLOURS)}
 
     def step_sizes(self, step: int) -> Networks:
         """The quantisation step of each array, at a file's offset."""

@@ -15,3 +15,11 @@ def test_a_recipe_is_timed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1_000 < speed.parameters < 6_000
     assert speed.floor_fps == pytest.approx(1e9 / (speed.macs_per_pixel * 18 * 32))
     assert speed.macs_per_pixel > 20
+
+
+def test_pictures_and_motion_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frame_speed, "N_FRAMES", 10)
+    speed = frame_speed.measure(RECIPES["motion"], (18, 32), 1e9)
+    assert speed.first > 0 and speed.fps > 0
+    assert 10 * 18 * 32 * 4 / 3 < speed.parameters < 10 * 18 * 32 * 1.5
+    assert 2_000 < speed.macs_per_pixel < 3_000

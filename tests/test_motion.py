@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from numpy import ndarray
 
 import inrzip
-from inrzip import Kind, Spec, motion_fit, plan, wire
+from inrzip import Kind, Spec, motion_encoder, motion_fit, plan, wire
 from inrzip.architectures import motion, warping
 from inrzip.architectures.base import Grid
 from inrzip.architectures.motion import MAX_FRAMES, Film, MotionConfig, layers, mosaics
@@ -19,14 +21,17 @@ from inrzip.architectures.warping import FRACTIONS, SPACINGS, moved, moved_with_
 from inrzip.checkpoint import Checkpoint
 from inrzip.codecs.motion import Contexts, decode_pyramid, encode_pyramid
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
+from inrzip.container import write_container
 from inrzip.errors import CorruptFile, LimitExceeded
 from inrzip.fitting import Schedule
 from inrzip.grid_encoder import Stage
+from inrzip.header import Header
 from inrzip.job import Job
 from inrzip.metrics import psnr
-from inrzip.motion_encoder import FilmEncoder
+from inrzip.motion_encoder import FilmEncoder, Pace, work
 from inrzip.motion_payload import encode_motions, n_planes
 from inrzip.network import decode_network, encode_config
+from inrzip.reader import Reader
 from inrzip.recipes import RECIPES
 from inrzip.research import Fitted
 from inrzip.segment import Task, make_examples
@@ -244,6 +249,29 @@ def test_pictures_that_do_not_pay_are_left_out() -> None:
     assert motion < 80 and first > 100 and max(others[-3:]) == 0
 
 
+@pytest.mark.parametrize(("seconds_of_step", "expected"), [(1e-9, [800, 400, 200, 140]), (1e9, [20] * 4)])
+def test_a_video_takes_the_steps_that_there_is_time_for(
+    seconds_of_step: float, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def coded(self: object, stage: Stage, rest: ndarray, steps: object) -> motion_encoder._Picture:
+        seen.append(stage.n_steps)
+        return motion_encoder._Picture(b"", None, np.full_like(rest, 0.5), 0.0)
+
+    monkeypatch.setattr(motion_encoder._Coding, "_coded", coded)
+    film = film_of(sliding(5, 20, 24))
+    film.pace = Pace(seconds_of_step)
+    film.encode(Stage("fit", 290, None, 200, 0.0, (0.0, 1.0), until=time.monotonic() + 1e4))
+    assert seen == expected
+
+
+def test_what_a_pass_over_a_video_takes() -> None:
+    """The first frame, an anchor, and three between them."""
+    assert work(layers(5, 8)) == pytest.approx(1.1 * (4 + 2) + 1.35 * (1 + 2 * 0.7))
+    assert Pace(2.0, 3.0).steps(100.0, 10, 7.0) == 5.0
+
+
 @pytest.mark.parametrize("size", [900, slow(2500)])
 def test_a_size_is_met(size: int) -> None:
     assert 0.9 * size <= fit(sliding(9, 48, 64), target_size=size)[0].n_bytes <= size
@@ -307,3 +335,53 @@ def test_bytes_that_follow_are_refused() -> None:
     payload = film.encode(Stage("fit", 290, None, 20, 0.0, (0.0, 1.0))).payload
     with pytest.raises(CorruptFile, match="follow"):
         decode_network(payload + b"\0\0", MotionConfig.number, film.task.grid)
+
+
+# ---- cut short ----
+
+
+def test_what_is_there_of_a_video_that_was_cut(tmp_path: Path) -> None:
+    """Of the second of two segments, ever less: all motion and pictures but the last, no picture whole, no picture."""
+    video = sliding(9, 48, 64)
+    film = film_of(video)
+    payload = film.encode(Stage("fit", 290, None, 20, 0.0, (0.0, 1.0))).payload
+    spec = dataclasses.replace(film.task.spec, shape=(18, 48, 64), meta={"rate": (25, 1)})
+    data = write_container(Header(spec, MotionConfig.number, 9), [payload, payload])
+    with Reader(data) as reader:
+        whole = np.asarray(reader)
+    start = len(data) - 4 - len(payload)
+    cursor = wire.Cursor(payload)
+    cursor.varint()
+    ends = []
+    while cursor.remaining:
+        cursor.take(cursor.varint())
+        ends.append(cursor.position)
+
+    def decoded(n_bytes: int) -> tuple[ndarray, str]:
+        cut, out = tmp_path / "cut.inrz", tmp_path / "cut.mkv"
+        cut.write_bytes(data[: start + n_bytes])
+        with pytest.raises(CorruptFile, match="cut short"):
+            inrzip.decompress(cut, out, overwrite=True)
+        report = inrzip.decompress(cut, out, partial=True, overwrite=True)
+        assert report.shape[1:] == (48, 64, 3)
+        with Reader(cut, partial=True) as reader:
+            frames = reader.render(frames=(0, report.shape[0]))
+        return frames, report.note
+
+    anchored, note = decoded(ends[2])  # motion, the first frame, the anchor
+    assert len(anchored) == 18 and "details" in note and "only" not in note
+    np.testing.assert_array_equal(anchored[:9], whole[:9])
+    np.testing.assert_array_equal(anchored[[9, 17]], whole[[9, 17]])
+    assert db(video, anchored[9:]) > 20  # what lies between is moved
+    moved, _ = decoded(ends[1])
+    np.testing.assert_array_equal(moved[9], whole[9])
+    assert len(moved) == 18 and db(video, moved[9:]) > 20
+    assert len(decoded((ends[0] + 3 * ends[1]) // 4)[0]) == 18
+    beginning, note = decoded(ends[0] - 3)
+    np.testing.assert_array_equal(beginning, whole[:9])
+    assert "only the first 9 of 18 frames" in note
+    with pytest.raises(inrzip.InrzipError, match="only the first 9"):
+        inrzip.decompress(tmp_path / "cut.inrz", tmp_path / "cut.mkv", frames=(9, 12), partial=True, overwrite=True)
+    (tmp_path / "cut.inrz").write_bytes(data[: len(data) // 2 - 200])
+    with Reader(tmp_path / "cut.inrz", partial=True) as reader:
+        assert reader.container.n_whole == 0
