@@ -15,14 +15,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
 from typing import ClassVar, Self
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from .base import Axes, Config, FrameRepresentation, Grid, resample, solve_width
 from .frames import MAX_CHANNELS, MAX_STAGES, MAX_STRIDE, pixel_shuffle
@@ -128,10 +127,6 @@ class NirvanaConfig(Config):
         return -(-grid.shape[1] // self.patch), -(-grid.shape[2] // self.patch)
 
 
-Convolve = Callable[["GroupedConv", Array], Array]
-"""Applies a convolution of some frames."""
-
-
 class Nirvana(FrameRepresentation):
     """The network of `NirvanaConfig`; the output is (tanh + 1) / 2. Between frames, it is that of the nearest."""
 
@@ -169,47 +164,103 @@ class Nirvana(FrameRepresentation):
         patches = (values @ weight + bias).reshape(rows, columns, side, side, self.config.channels)
         return patches.transpose(0, 2, 1, 3, 4).reshape(1, rows * side, columns * side, self.config.channels)
 
-    def rise(self, x: Float[Array, "1 h w channels"], convolve: Convolve) -> Float[Array, "b height width channels"]:
-        """Frames from a stack; `convolve` tells which."""
-        height, width = self.grid.shape[1:]
-        for convolution, stride in zip(self.convolutions[:-1], self.config.strides, strict=True):
-            x = pixel_shuffle(jax.nn.gelu(convolve(convolution, x)), stride)
-        x = pixel_shuffle(convolve(self.convolutions[-1], x), self.config.shuffle)
-        return 0.5 * jnp.tanh(x[:, :height, :width]) + 0.5
-
     def predict(self, times: Float[Array, " batch"]) -> Float[Array, "batch height width channels"]:
         nearest = jnp.clip(jnp.round(times), 0, self.grid.shape[0] - 1).astype(jnp.int32)
-        return self.rise(self.stack(), lambda convolution, x: convolution(x, nearest))
+        (height, width), x = self.grid.shape[1:], self.stack()
+        for convolution, stride in zip(self.convolutions[:-1], self.config.strides, strict=True):
+            x = pixel_shuffle(jax.nn.gelu(convolution(x, nearest)), stride)
+        x = pixel_shuffle(self.convolutions[-1](x, nearest), self.config.shuffle)
+        return 0.5 * jnp.tanh(x[:, :height, :width]) + 0.5
 
     @functools.cached_property
-    def kept_stack(self) -> Float[Array, "1 h w channels"]:
-        """`stack`, which is the same for all frames, kept as long as the network."""
-        return _stack(self)
+    def _kept(self) -> _Kept:
+        """What all frames are made of, kept as long as the network."""
+        frames, planar = self.config.frames, self.is_narrow()
+        weights = [
+            np.asarray(c.weight).reshape(KERNEL, KERNEL, -1, frames, c.bias.size // frames) for c in self.convolutions
+        ]
+        biases = [np.asarray(c.bias).reshape(frames, -1) for c in self.convolutions]
+        return _Kept(_stack(self, planar), [np.moveaxis(w, 3, 0) for w in weights], biases)
+
+    def is_narrow(self) -> bool:
+        """Whether all convolutions are of few channels."""
+        return max(self.config.channels, self.config.lower) <= FEW
 
     def held_bytes(self) -> int:
         rows, columns = self.config.patches(self.grid)
         kept = rows * columns * self.config.side() ** 2 * self.config.channels
-        return super().held_bytes() + kept * np.dtype(np.float32).itemsize
+        return 2 * super().held_bytes() + kept * np.dtype(np.float32).itemsize
 
     def render(self, axes: Axes) -> Float[np.ndarray, "*grid channels"]:
         times, rows, columns = axes
         values = np.empty((len(times), len(rows), len(columns), self.grid.channels), np.float32)
-        numbers = np.clip(np.rint(times), 0, self.grid.shape[0] - 1).astype(np.int32)
-        for i, number in enumerate(numbers):
-            values[i] = resample(np.asarray(_frame(self, number, self.kept_stack)), rows, columns)
+        numbers = np.clip(np.rint(times), 0, self.grid.shape[0] - 1).astype(int)
+        height, width = self.grid.shape[1:]
+        for i, number in enumerate(numbers.tolist()):
+            values[i] = resample(np.asarray(self._frame(number))[:height, :width], rows, columns)
         return values
 
+    def _frame(self, number: int) -> Float[Array, "rows columns channels"]:
+        """One frame, with padding, by several programs: as one, each convolution would make its input anew for each
+        neighbour.
+        """
+        kept, planar = self._kept, self.is_narrow()
+        x, strides = kept.stack, (*self.config.strides, self.config.shuffle)
+        for i, stride in enumerate(strides):
+            last = i == len(strides) - 1
+            x = _activated(x, kept.weights[i][number], kept.biases[i][number], planar, last)
+            x = _enlarged(x, stride, planar, planar and not last)
+        return x
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+    """The stack, with few channels as planes; weights and biases of each convolution, frame by frame."""
+
+    stack: Float[Array, "..."]
+    weights: list[Float[np.ndarray, "frames 3 3 in out"]]
+    biases: list[Float[np.ndarray, "frames out"]]
+
 
 @eqx.filter_jit
-def _stack(network: Nirvana) -> Float[Array, "1 h w channels"]:
-    return network.stack()
+def _stack(network: Nirvana, planar: bool) -> Float[Array, "..."]:
+    stack = network.stack()[0]
+    return jnp.moveaxis(stack, -1, 0) if planar else stack
 
 
-@eqx.filter_jit
-def _frame(
-    network: Nirvana, number: Int[np.ndarray, ""], stack: Float[Array, "1 h w channels"]
-) -> Float[Array, "height width channels"]:
-    return network.rise(stack, lambda convolution, x: convolution.of_one(x, jnp.asarray(number)))[0]
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def _activated(
+    x: Float[Array, "..."],
+    weight: Float[np.ndarray, "3 3 in out"],
+    bias: Float[np.ndarray, " out"],
+    planar: bool,
+    last: bool,
+) -> Float[Array, "..."]:
+    """The convolution of one frame and what follows, of planes where `planar`."""
+    sums = _moved(x, weight, bias) if planar else _convolved(x[None], jnp.asarray(weight))[0] + bias
+    return 0.5 * jnp.tanh(sums) + 0.5 if last else jax.nn.gelu(sums)
+
+
+def _moved(
+    x: Float[Array, "in h w"], weight: Float[np.ndarray, "3 3 in out"], bias: Float[np.ndarray, " out"]
+) -> Float[Array, "out h w"]:
+    """As a sum of planes that are moved: the fastest for few channels, but nine times slower to fit."""
+    factors = weight.reshape(KERNEL * KERNEL, len(x), -1, 1, 1)
+    moved = _shifted(x, 1)
+    terms = [factors[i, k] * moved[i][k] for i in range(len(moved)) for k in range(len(x))]
+    return functools.reduce(jnp.add, terms) + bias[:, None, None]
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def _enlarged(x: Float[Array, "..."], stride: int, planar: bool, to_planes: bool) -> Float[Array, "..."]:
+    """`pixel_shuffle` of one frame, from planes where `planar`; `to_planes` or to samples."""
+    if not planar:
+        return pixel_shuffle(x[None], stride)[0]
+    total, height, width = x.shape
+    x = x.reshape(stride, stride, total // stride**2, height, width)
+    x = x.transpose((2, 3, 0, 4, 1) if to_planes else (3, 0, 4, 1, 2))
+    sizes = height * stride, width * stride
+    return x.reshape((-1, *sizes) if to_planes else (*sizes, -1))
 
 
 class GroupedConv(eqx.Module):
@@ -229,20 +280,10 @@ class GroupedConv(eqx.Module):
 
     def __call__(self, x: Float[Array, "some h w in"], chosen: Array) -> Float[Array, "batch h w out"]:
         """For each frame number in `chosen` its convolution of x, or of that of x which is its own."""
-        weight, bias = self._split()
-        weight = weight[:, :, :, chosen]
+        weight = self.weight.reshape(*self.weight.shape[:3], self.n_frames, -1)[:, :, :, chosen]
+        bias = self.bias.reshape(self.n_frames, -1)[chosen]
         sums = _narrow(x, weight) if x.shape[-1] <= FEW else _wide(x, weight)
-        return sums + bias[chosen][:, None, None]
-
-    def of_one(self, x: Float[Array, "1 h w in"], number: Int[Array, ""]) -> Float[Array, "1 h w out"]:
-        """The convolution of one frame, as fast as it can be decoded; its gradient is not."""
-        weight, bias = self._split()
-        weight = weight[:, :, :, number]
-        return (_moved(x, weight) if x.shape[-1] <= FEW else _convolved(x, weight)) + bias[number]
-
-    def _split(self) -> tuple[Float[Array, "3 3 in frames out"], Float[Array, "frames out"]]:
-        shape = (*self.weight.shape[:3], self.n_frames, -1)
-        return self.weight.reshape(shape), self.bias.reshape(self.n_frames, -1)
+        return sums + bias[:, None, None]
 
 
 def _wide(x: Float[Array, "some h w in"], weight: Float[Array, "3 3 in batch out"]) -> Float[Array, "batch h w out"]:
@@ -268,14 +309,6 @@ def _narrow(x: Float[Array, "some h w in"], weight: Float[Array, "3 3 in batch o
     else:
         sums = jnp.stack([taps[i] @ split[:, i] for i in range(n)])
     return sums.reshape(n, height, width, -1)
-
-
-def _moved(x: Float[Array, "1 h w in"], weight: Float[Array, "3 3 in out"]) -> Float[Array, "1 h w out"]:
-    """A sum of planes that were moved: the fastest for few channels, and nine times slower to fit."""
-    planes = [shifted[0] for shifted in _shifted(jnp.moveaxis(x, -1, 1), 2)]
-    factors = weight.reshape(KERNEL * KERNEL, *weight.shape[2:])[..., None, None]
-    terms = [factors[i, k] * planes[i][k] for i in range(len(planes)) for k in range(weight.shape[2])]
-    return jnp.moveaxis(functools.reduce(jnp.add, terms), 0, -1)[None]
 
 
 def _shifted(x: Float[Array, "..."], rows: int) -> list[Float[Array, "..."]]:
