@@ -248,7 +248,8 @@ def _moved(
     factors = weight.reshape(KERNEL * KERNEL, len(x), -1, 1, 1)
     moved = _shifted(x, 1)
     terms = [factors[i, k] * moved[i][k] for i in range(len(moved)) for k in range(len(x))]
-    return functools.reduce(jnp.add, terms) + bias[:, None, None]
+    sums: Float[Array, "out h w"] = functools.reduce(jnp.add, terms)
+    return sums + bias[:, None, None]
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))
