@@ -307,7 +307,9 @@ def resample(
     rows: Float[np.ndarray, " rows"],
     columns: Float[np.ndarray, " columns"],
 ) -> Float[np.ndarray, "rows columns channels"]:
-    """A frame at the given row and column positions: samples where these are whole numbers, else bilinear."""
+    """A frame at the given row and column positions: samples where these are whole numbers, else bilinear. All
+    positions in order give the frame itself, which is not copied.
+    """
     return _interpolate(_interpolate(frame, rows, 0), columns, 1)
 
 
@@ -315,6 +317,8 @@ def _interpolate(
     frame: Float[np.ndarray, "h w c"], positions: Float[np.ndarray, " n"], axis: int
 ) -> Float[np.ndarray, "h2 w2 c"]:
     last = frame.shape[axis] - 1
+    if len(positions) == last + 1 and bool((positions == np.arange(last + 1)).all()):
+        return frame
     positions = np.clip(positions, 0, last)
     low = np.floor(positions).astype(np.int64)
     weight = (positions - low).astype(np.float32)

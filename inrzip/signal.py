@@ -17,6 +17,9 @@ MetaValue = int | float | str | bytes | tuple[int, ...] | tuple[float, ...]
 # Sample types a signal may have, as NumPy type strings (native byte order). "i3" is 24-bit audio held in int32.
 SAMPLE_TYPES = ("u1", "u2", "i2", "i3", "i4", "u4", "f2", "f4", "f8", "i1", "b1")
 
+VALUES_AT_ONCE = 1 << 15
+"""Values that are rounded in one go: few enough that their passes stay in a cache."""
+
 
 class Kind(enum.IntEnum):
     """What a signal is. The value is stored in the file."""
@@ -90,13 +93,23 @@ class Spec:
 
     def quantise(self, values: Float[ndarray, "..."]) -> Shaped[ndarray, "..."]:
         """The inverse of `normalise`: back to sample values, clipped to [low, high] and rounded to the sample type."""
-        span = self.high - self.low
-        wide = np.clip(np.asarray(values, np.float64), 0.0, 1.0) * span + self.low
+        flat = np.asarray(values).reshape(-1)
+        samples = np.empty(len(flat), self.dtype)
+        for start in range(0, len(flat), VALUES_AT_ONCE):
+            samples[start : start + VALUES_AT_ONCE] = self._rounded(flat[start : start + VALUES_AT_ONCE])
+        return samples.reshape(np.shape(values))
+
+    def _rounded(self, values: Float[ndarray, " n"]) -> Float[ndarray, " n"]:
+        """As samples, but still floats."""
+        wide = np.array(values, np.float64)
+        np.clip(wide, 0.0, 1.0, wide)
+        wide *= self.high - self.low
+        wide += self.low
         if self.dtype.kind in "uib":
-            wide = np.rint(wide)
+            np.rint(wide, wide)
         if self.dtype.kind in "ui":  # a range may end a little beyond the type, where casting has no meaning
-            wide = np.clip(wide, np.iinfo(self.dtype).min, np.iinfo(self.dtype).max)
-        return wide.astype(self.dtype)
+            np.clip(wide, np.iinfo(self.dtype).min, np.iinfo(self.dtype).max, wide)
+        return wide
 
 
 @dataclasses.dataclass(frozen=True)

@@ -270,6 +270,7 @@ def test_resample_of_whole_positions_copies():
     frame = np.random.default_rng(0).random((5, 4, 2), np.float32)
     np.testing.assert_array_equal(resample(frame, np.array([4.0, 0.0]), np.array([1.0])), frame[[4, 0]][:, [1]])
     np.testing.assert_array_equal(resample(frame, np.array([-3.0, 99.0]), np.array([0.0])), frame[[0, 4]][:, [0]])
+    assert resample(frame, np.arange(5.0), np.arange(4.0)) is frame
 
 
 def test_polynomial_sine():

@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from inrzip import Kind, Reader, Spec, group_chain
 from inrzip.architectures.base import Grid, parameters, predict
-from inrzip.architectures.nirvana import MAX_CHAIN, NirvanaConfig
+from inrzip.architectures.nirvana import FEW, MAX_CHAIN, NirvanaConfig
 from inrzip.codecs.levels import HalfFloat, UniformSteps
 from inrzip.codecs.weights import AUTOMATIC, QuantisedTensor
 from inrzip.container import Container, write_container
@@ -89,6 +89,7 @@ def test_solve_comes_near(channels: int) -> None:
     [
         (config(), Grid((3, 9, 13), 3)),
         (config(strides=(2, 1), patch=12, shuffle=3, depth=1, frames=5), Grid((2, 13, 7), 1)),
+        (config(channels=FEW + 1, lower=FEW + 2), Grid((2, 5, 9), 3)),
     ],
 )
 def test_values_are_those_of_the_page(of: NirvanaConfig, grid: Grid) -> None:

@@ -14,7 +14,7 @@ from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.nerv import NervConfig
 from inrzip.architectures.siren import SirenConfig
 from inrzip.errors import CorruptFile, InrzipError, LimitExceeded
-from inrzip.signal import Kind, Spec
+from inrzip.signal import VALUES_AT_ONCE, Kind, Spec
 from tests.common import random_file
 
 IMAGE = Spec(Kind.IMAGE, (13, 17), 3, "u1", 0.0, 255.0)
@@ -50,6 +50,16 @@ def close(a: np.ndarray, b: np.ndarray) -> None:
     assert a.dtype == b.dtype and a.shape == b.shape
     level = 1.001 if a.dtype.kind in "ui" else 8 / 255
     assert np.max(np.abs(a.astype(float) - b.astype(float)), initial=0) <= level
+
+
+@pytest.mark.parametrize("spec", [IMAGE, GREY, SOUND, VOLUME], ids=lambda spec: spec.sample_type)
+def test_rounding_in_blocks(spec: Spec) -> None:
+    values = np.random.default_rng(0).normal(0.5, 0.4, (VALUES_AT_ONCE + 5, 2)).astype(np.float32)
+    wide = values.clip(0, 1) * np.float64(spec.high - spec.low) + spec.low
+    expected = (np.rint(wide) if spec.dtype.kind in "ui" else wide).astype(spec.dtype)
+    np.testing.assert_array_equal(spec.quantise(values), expected)
+    np.testing.assert_array_equal(spec.quantise(values.T), expected.T)
+    assert spec.quantise(values[:0]).shape == (0, 2) and spec.quantise(values[0, 0]).shape == ()
 
 
 @pytest.mark.parametrize("name", FILES)
