@@ -155,7 +155,9 @@ class Ternary(PointRepresentation):
         values = np.empty((n_points, self.grid.channels), np.float32)
         for start in range(0, n_points, BLOCK):
             index = np.unravel_index(np.arange(start, min(start + BLOCK, n_points)), shape)
-            x = np.concatenate([np.full((1, len(index[0])), float(TOP)), *(e[:, i] for e, i in zip(entering, index, strict=True))])
+            x = np.concatenate(
+                [np.full((1, len(index[0])), float(TOP)), *(e[:, i] for e, i in zip(entering, index, strict=True))]
+            )
             values[start : start + BLOCK] = (_sums(weights, x) > 0).T
         return values.reshape(*shape, self.grid.channels)
 

@@ -189,6 +189,33 @@ def regressors(layout: Neighbourhood, at: Canvas, plane: int, which: Regression)
     return Regressors(np.array(reach), np.array(group), np.array(centres))
 
 
+RECALLED: dict[int, tuple[tuple[int, int], ...]] = {
+    1: ((6, 0), (3, 0), (1, 0)),
+    2: ((12, 0), (4, 0), (2, 0)),
+    3: ((6, 5), (2, 1), (0, 1)),
+}
+"""For signals of so many axes: how many neighbours of its own slice, and of the one before, a value is recalled by, in
+each of three sets. The same place in earlier planes is one, too; then the last set has no others.
+"""
+
+
+def recalled_by(rank: int, at: Canvas, plane: int) -> Int[ndarray, "sets most"]:
+    """The reach of the neighbours of each set, after their number."""
+    layout, axes = neighbourhood(rank), min(rank, 3)
+    earlier = [(q - plane) * at.size for q in range(plane - 1, max(0, plane - EARLIER_PLANES) - 1, -1)]
+    places = PLANE_AROUND if axes == 3 else ()
+    rows = [
+        earlier + [at.reach(o) for o in (*layout.own[:n_own], *behind(places)[:n_behind])]
+        for n_own, n_behind in RECALLED[axes]
+    ]
+    if earlier:
+        rows[-1] = earlier
+    found = np.zeros((len(rows), 1 + max(map(len, rows))), np.int64)
+    for i, row in enumerate(rows):
+        found[i, : 1 + len(row)] = [len(row), *row]
+    return found
+
+
 @functools.cache
 def n_features(rank: int, earlier: int) -> int:
     """Numbers that a network sees of a sample with so many earlier planes."""

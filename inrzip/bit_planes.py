@@ -30,9 +30,7 @@ FINEST, COARSEST = 24, 1
 Planes = Float[ndarray, "*grid bits channels"]
 
 
-def encode_part(
-    samples: Int[ndarray, "*grid channels"], network: Bits, spec: Spec, all_planes: bool = False
-) -> bytes:
+def encode_part(samples: Int[ndarray, "*grid channels"], network: Bits, spec: Spec, all_planes: bool = False) -> bytes:
     """What a file needs besides the network: the fineness, the first plane that the network tells, a stream. That is
     the plane that makes it shortest, or, with `all_planes`, the lowest.
     """

@@ -97,6 +97,7 @@ def network_files() -> list[bytes]:
         _file_of_changes(dataclasses.replace(film, channels=1), 2),
         _file_of_samples(Spec(Kind.IMAGE, (9, 11), 3, "u1", 0, 255)),
         _file_of_samples(Spec(Kind.AUDIO, (40,), 2, "i2", -900, 900)),
+        _file_of_samples(Spec(Kind.IMAGE, (9, 11), 1, "u1", 0, 255), "bits", {"ternary": 1, "keep": 1, "width": 6}),
         *(_file(Spec(Kind.VOLUME, (5, 4), 1, "u1", 0, 255), other, 5) for other in others),
         *(_file(Spec(Kind.IMAGE, (9, 5), 1, "u1", 0, 255), siren, 9, codec=name) for name in CODECS),
         *(_file(Spec(Kind.IMAGE, (7, 6), 3, "u1", 0, 255), siren, 7, coder=number) for number in (2, 3, 4, 8)),
@@ -119,11 +120,11 @@ def _file(
     return write_container(header, networks, tracks)
 
 
-def _file_of_samples(spec: Spec) -> bytes:
-    """A lossless file of exact samples."""
+def _file_of_samples(spec: Spec, recipe: str = "context", settings: dict[str, int] | None = None) -> bytes:
+    """A lossless file of noise."""
     rng = np.random.default_rng(0)
     samples = rng.integers(int(spec.low), int(spec.high) + 1, (*spec.shape, spec.channels)).astype(spec.dtype)
-    return inrzip.fit(samples, "context", kind=spec.kind, effort=1).data
+    return inrzip.fit(samples, recipe, kind=spec.kind, effort=1, settings=settings).data
 
 
 def _file_of_changes(spec: Spec, segment_length: int) -> bytes:
