@@ -2,7 +2,8 @@
 network of the coordinates and of a bit's number, whose outputs are the logits of that bit in each channel.
 
 The network inside may be any of positions, or one of ternary weights (`inrzip.architectures.ternary`). Files hold what
-it gets wrong, and so are exact (`inrzip.bit_planes`): a fit need not reach zero errors, as the paper's do. Where it saves less than it takes, there is none, and all bits are coded.
+it gets wrong, and so are exact (`inrzip.bit_planes`): a fit need not reach zero errors, as the paper's do. Where it
+saves less than it takes, there is none, and all bits are coded, unless the setting `keep` is given.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ def _tables() -> tuple[Int[ndarray, " n"], Int[ndarray, " n"], Int[ndarray, " n"
 
 
 class _Memory:
-    """What values of a plane are recalled by: where their neighbours are, what followed these, how often that was so."""
+    """What values of a plane are recalled by: where neighbours are, what followed these, how often that was right."""
 
     def __init__(self, at: Canvas, rank: int, plane: int, used: bool = True):
         self.at = recalled_by(rank, at, plane)

@@ -52,8 +52,8 @@ def check_lossless(spec: Spec) -> None:
         raise UnsupportedSignal("a shape cannot be compressed losslessly: its distances are made anew from the surface")
     if spec.dtype.kind == "f":
         raise UnsupportedSignal(
-            f"samples of type {spec.sample_type} (floats) cannot be compressed losslessly, only whole numbers can: leave "
-            "--lossless out and say -q, or save them as whole numbers first (numpy.rint(1000 * x).astype('int32') keeps "
+            f"samples of type {spec.sample_type} (floats) cannot be compressed losslessly, only whole numbers can: "
+            "leave --lossless out, or save them as whole numbers first (numpy.rint(1000 * x).astype('int32') keeps "
             "three decimals)"
         )
 
