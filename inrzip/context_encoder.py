@@ -54,7 +54,7 @@ def encode_exactly(task: Task, job: Job) -> Coded:
         raise UnsupportedSignal(f"samples of {scale.bits} bits; recipe {task.recipe.name} codes {MAX_BITS} at most")
     priors = priors_of(config, compacted.ndim - 1, len(compacted))
     changes = [Changes(NO_CHANGES, ())] * len(priors)
-    modes = _choose_modes(compacted, scale.bits, priors) if scale.bits else [MIXED] * len(priors)
+    modes = choose_modes(compacted, scale.bits, priors) if scale.bits else [MIXED] * len(priors)
     if scale.bits and task.schedule.n_steps and compacted[0].size >= LEAST_SAMPLES:
         begun = time.monotonic()
         seen = context.collect(compacted, scale.bits, modes, lambda done: job.tell("looking", _within(SEEING, done)))
@@ -67,7 +67,7 @@ def encode_exactly(task: Task, job: Job) -> Coded:
     )
 
 
-def _choose_modes(samples: Samples, bits: int, priors: Sequence[Network]) -> list[int]:
+def choose_modes(samples: Samples, bits: int, priors: Sequence[Network]) -> list[int]:
     """Which planes are recalled by their neighbours, as drawings and screenshots are: those that take less so, under
     the prior's networks.
     """

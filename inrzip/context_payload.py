@@ -102,18 +102,20 @@ def encode_smallest(
     """A payload: that of prior 1 if all `modes` are the usual one, else one that tells them. Planes that would take
     more than their samples as they are become these.
     """
-    coded, lengths = _encode(scale, samples, changes, modes, tell)
+    coded, lengths = encode(scale, samples, changes, modes, tell)
     flat = samples[0].size * scale.bits // 8
     if lengths and max(lengths) > flat:
         modes = [FLAT if length > flat else mode for length, mode in zip(lengths, modes, strict=True)]
-        coded = min(coded, _encode(scale, samples, changes, modes, tell)[0], key=len)
+        coded = min(coded, encode(scale, samples, changes, modes, tell)[0], key=len)
     return coded
 
 
-def _encode(
-    scale: Scale, samples: Samples, changes: Sequence[Changes], modes: Sequence[int], tell: Tell
+def encode(
+    scale: Scale, samples: Samples, changes: Sequence[Changes], modes: Sequence[int], tell: Tell = lambda done: None
 ) -> tuple[bytes, list[int]]:
-    """A payload, and the bytes of each plane in it, about, if they are coded."""
+    """A payload, configuration and all, and the bytes of each plane in it, about, if they are coded. `modes`: how each
+    is.
+    """
     config = ContextConfig(context_prior.WITH_MODES if any(mode != MIXED for mode in modes) else context_prior.PLAIN)
     head = wire.varint(config.prior) + encode_scale(scale)
     if not scale.bits:
