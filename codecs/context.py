@@ -36,11 +36,11 @@ from .context_kernels import (
     SURE_BITS,
 )
 from .context_layout import (
-    EARLIER_PLANES,
     SEEN,
     Canvas,
     Regressors,
     canvas,
+    earlier_planes,
     n_features,
     neighbourhood,
     recalled_by,
@@ -85,11 +85,6 @@ class Looks:
     anchors: Int[ndarray, " samples"]
     bases: Int[ndarray, " samples"]
     values: Int[ndarray, " samples"]
-
-
-def earlier_planes(plane: int) -> int:
-    """Planes before that one that are looked at."""
-    return min(plane, EARLIER_PLANES)
 
 
 def shapes(rank: int, earlier: int, hidden: int) -> list[tuple[int, ...]]:
@@ -211,7 +206,7 @@ def _scan(
     )
     logs, exps, curve = _tables()
     for plane in range(at.channels):
-        earlier = earlier_planes(plane)
+        earlier = earlier_planes(plane, rank)
         n_inputs = n_features(min(rank, 3), earlier)
         predictors = _Predictors(at, rank, plane)
         around = [[-q * at.size + at.reach(o) for o in layout.around[:5]] for q in range(1, earlier + 1)]

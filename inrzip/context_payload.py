@@ -14,8 +14,9 @@ from numpy import ndarray
 from inrzip.architectures.base import Grid
 from inrzip.architectures.context import ContextConfig
 from inrzip.codecs import context
-from inrzip.codecs.context import MAX_BITS, Network, Samples, Tell, earlier_planes
+from inrzip.codecs.context import MAX_BITS, Network, Samples, Tell
 from inrzip.codecs.context_kernels import FLAT, MIXED, RECALLED
+from inrzip.codecs.context_layout import earlier_planes
 from inrzip.codecs.latent_model import N_SCALES
 from inrzip.codecs.latents import decode_numbers, encode_numbers, number_bits
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
@@ -49,7 +50,7 @@ def network_of(prior: Network, changes: Changes) -> Network:
 def priors_of(config: ContextConfig, rank: int, channels: int) -> list[Network]:
     """The prior's network of each plane."""
     networks = context_prior.load(config.prior)
-    return [networks[min(rank, context_prior.MAX_RANK), earlier_planes(plane)] for plane in range(channels)]
+    return [networks[min(rank, context_prior.MAX_RANK), earlier_planes(plane, rank)] for plane in range(channels)]
 
 
 def best_scale(numbers: Int[ndarray, " n"]) -> tuple[int, float]:

@@ -245,7 +245,7 @@ RECALLED = {1: ((6, 0), (3, 0), (1, 0)), 2: ((12, 0), (4, 0), (2, 0)), 3: ((6, 5
 
 
 def neighbour_sets(plane: int, rank: int, own: list[Any], around: list[Any]) -> list[list[tuple[int, ...]]]:
-    same = [(plane - k, 0, 0, 0) for k in (1, 2) if plane >= k]
+    same = [(plane - k, 0, 0, 0) for k in (1, 2)[: min(rank, 2)] if plane >= k]
     sets = []
     for n_own, n_behind in RECALLED[rank]:
         near = [(plane, 0, *o) for o in own[:n_own]] + [(plane, -1, *o) for o in around[:n_behind]]
@@ -282,7 +282,7 @@ def read_value(stream: Stream, curve: Sample, habit: Habit) -> int:
 
 def read_plane(stream: Stream, planes: Planes, plane: int, bits: int, network: list[np.ndarray], mode: int) -> None:
     rank, (depth, height, width) = planes.rank, planes.shape
-    earlier = [plane - k for k in (1, 2) if plane - k >= 0]
+    earlier = [plane - k for k in (1, 2)[: min(rank, 2)] if plane >= k]
     own, around = (LINE_OWN, LINE_AROUND) if rank == 1 else (OWN, AROUND)
     regressors = []
     for n_own, n_behind, n_around, *_ in RULES[rank]:
@@ -399,7 +399,7 @@ def exact_samples(payload: bytes, shape: tuple[int, ...], channels: int) -> np.n
     rank, networks, modes = min(len(shape), 3), [], []
     for plane in range(channels):
         modes.append(between(stream.number(2), 0, 2) if prior == 2 else 0)
-        network = [arrays[f"{rank}_{min(plane, 2)}_{name}"].astype(object) for name in NAMES]
+        network = [arrays[f"{rank}_{min(plane, min(rank, 2))}_{name}"].astype(object) for name in NAMES]
         u = 0 if modes[-1] == 1 else stream.number(4)
         for i in range(6 if u else 0):
             curve = Curve(stream.number(7))
