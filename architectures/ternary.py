@@ -38,6 +38,7 @@ REACH = 4.0
 """The greatest magnitude in a layer is that of a GELU's argument."""
 LOGIT_GAIN = 1.0
 DEFAULT_DEPTH = 2
+LEAST_MEAN = 1e-30
 BLOCK = 4096
 """Points that are evaluated at once."""
 
@@ -45,7 +46,8 @@ BLOCK = 4096
 @functools.cache
 def waves() -> Int[ndarray, " 1024"]:
     """TOP sin(2 pi i / TURN), rounded. No value lies near to one half: float64 is enough."""
-    return np.rint(TOP * np.sin(2 * np.pi * np.arange(TURN) / TURN)).astype(np.int64)
+    table: Int[ndarray, " 1024"] = np.rint(TOP * np.sin(2 * np.pi * np.arange(TURN) / TURN)).astype(np.int64)
+    return table
 
 
 @functools.cache
@@ -170,7 +172,7 @@ class Ternary(PointRepresentation):
 
 def rounded(weights: Float[Array, "out in"]) -> Float[Array, "out in"]:
     """-1, 0 or 1: what is nearest in units of the mean magnitude (BitNet b1.58). Such weights stay as they are."""
-    unit = jnp.maximum(jnp.mean(jnp.abs(weights)), jnp.finfo(jnp.float32).tiny)
+    unit = jnp.maximum(jnp.mean(jnp.abs(weights)), LEAST_MEAN)
     return jnp.round(jnp.clip(weights / unit, -1, 1))
 
 

@@ -110,7 +110,8 @@ def fit(
         found: Bits = eqx.combine(arrays, static)
         if not isinstance(found.network, Ternary):
             return found
-        return eqx.tree_at(lambda bits: bits.network.layers, found, [rounded(w) for w in found.network.layers])
+        whole: Bits = eqx.tree_at(lambda bits: bits.network.layers, found, [rounded(w) for w in found.network.layers])
+        return whole
 
     def is_exact(arrays: Bits) -> bool:
         decoded = np.rint(settled(arrays).render(grid.axes()).astype(np.float64) * config.span)

@@ -123,7 +123,8 @@ def floor(samples: Int[ndarray, "..."], prediction: Int[ndarray, "..."], bits: i
 
     def decode(data: bytes) -> ndarray:
         found = np.frombuffer(zlib.decompress(data), dtype).reshape(samples.shape).astype(np.int64) + prediction
-        return (found + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1)
+        wrapped: ndarray = (found + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1)
+        return wrapped
 
     return peer(f"zlib, level {ZLIB_LEVEL}, of the differences", encode, decode, samples)
 
