@@ -4,7 +4,7 @@ code the samples themselves: `python -m benchmarks.residual_speed FILE...`.
 Pictures are cropped to `--size` pixels from their middle, sounds to `--seconds` from theirs. Each is coded twice: with
 a prediction as a small network makes it (means of blocks of 8 samples along each axis, interpolated), and with one that
 says nothing (the middle of the range everywhere). Peers are JPEG XL at effort 3 and PNG for pictures and FLAC at level
-5 for sounds; zlib at level 6 of the differences from the good prediction, modulo 2^bits, is the floor. All streams are
+8 for sounds; zlib at level 6 of the differences from the good prediction, modulo 2^bits, is the floor. All streams are
 decoded and compared. Times are processor time, the best of three whole calls in one thread, in ns for a sample; the
 ratios are those of times and bytes to the first peer's.
 """
