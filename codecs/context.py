@@ -23,6 +23,7 @@ from inrzip.errors import CorruptFile
 
 from . import context_kernels
 from .context_kernels import (
+    CANDIDATES,
     COLLECT,
     COMPONENTS,
     DECODE,
@@ -61,7 +62,7 @@ PRODUCT_BITS = 24
 """Products of neighbours are held in at least so many bits."""
 _SCRATCH = 600
 _MOST_DECISIONS = 3
-"""For each bit of a sample, and one, and for each set of neighbours: what a sample takes at most."""
+"""For each bit of a sample, and one, besides candidates: what a sample takes at most."""
 
 
 class Network(NamedTuple):
@@ -182,8 +183,8 @@ class _Memory:
 
     def __init__(self, at: Canvas, rank: int, plane: int, used: bool = True):
         self.at = recalled_by(rank, at, plane)
-        self.values = np.zeros((ORDERS, 1 << SLOT_BITS if used else 1, 3), np.int64)
-        self.chances = np.zeros((ORDERS * ORDERS * SURE_BITS, 2), np.int64)
+        self.values = np.zeros((ORDERS, 1 << SLOT_BITS if used else 1, 4), np.int64)
+        self.chances = np.zeros((CANDIDATES * CANDIDATES * SURE_BITS, 2), np.int64)
         self.chances[:, 0] = 1 << (HABIT_BITS - 1)
 
 
@@ -267,7 +268,7 @@ def shares_recalled(samples: Samples, bits: int) -> list[float]:
     """Of each plane of `samples`, below 2^bits, the part that is what followed the same neighbours before."""
     at = canvas(samples.shape[1:], len(samples))
     planes, own = _Planes(at, bits), samples.reshape(len(samples), *at.shape)
-    scratch, nothing, shares = np.zeros(8, np.int64), np.zeros(1, np.uint8), []
+    scratch, nothing, shares = np.zeros(16, np.int64), np.zeros(1, np.uint8), []
     for plane in range(len(samples)):
         memory, n = _Memory(at, samples.ndim - 1, plane), 0
         for _, place in planes.rows(plane, own):
@@ -290,7 +291,7 @@ def encode(
     or a few less. `modes`: how each plane is coded (None: under the network's curves).
     """
     at = canvas(samples.shape[1:], len(samples))
-    per_sample = _MOST_DECISIONS * (bits + 1) + ORDERS
+    per_sample = _MOST_DECISIONS * (bits + 1) + CANDIDATES
     stream = _Stream(ENCODE, encoder.state, lambda n: encoder.room(per_sample * n))
     own, how = samples.reshape(len(samples), *at.shape), modes or [MIXED] * len(samples)
     lengths = [int(encoder.state[LENGTH])]

@@ -59,8 +59,13 @@ neighbours before, or, where that is wrong, under the network's curves.
 ORDERS = 3
 """Sets of neighbours by which values are recalled, from many to few."""
 SLOT_BITS, HASH_BITS, HASH_FACTOR = 17, 32, 0x9E3779B1
-CHECK, RECALL, COUNT = 0, 1, 2
-"""Of what is remembered of neighbours: all bits of their hash, the value that followed, how sure it is."""
+CHECK, RECALL, COUNT, OTHER = 0, 1, 2, 3
+"""Of what is remembered of neighbours: all bits of their hash, the value that followed, how sure it is, and the last
+value besides, plus 1 (0: none).
+"""
+CANDIDATES = 2 * ORDERS
+FOUND = CANDIDATES
+"""Of what was asked for: up to so many candidates, and then the one that it was."""
 SURE, SURE_BITS = 255, 8
 """The greatest count, and its bits."""
 DOUBT_BITS = 2
@@ -391,44 +396,42 @@ def recall(
     slots: Array,
     recalled: Array,
     chances: Array,
-    found: Array,
+    asked: Array,
     value: int,
 ) -> int:
-    """Whether the sample is what followed the same neighbours before, of which there are up to `ORDERS` candidates: 1
-    if it is one, `found[0]`, 0 if not. -1 where the data are damaged. Looking on, nothing is coded.
+    """Whether the sample is what followed the same neighbours before, of which there are up to `CANDIDATES`: 1 if it is
+    one, `asked[FOUND]`, 0 if not. -1 where the data are damaged. Looking on, nothing is coded.
     """
     tried = 0
-    for order in range(ORDERS):
-        place = slots[order] >> (HASH_BITS - SLOT_BITS)
-        count = recalled[order, place, COUNT]
-        candidate = recalled[order, place, RECALL]
-        if count == 0 or recalled[order, place, CHECK] != slots[order]:
-            continue
-        if (tried > 0 and found[0] == candidate) or (tried > 1 and found[1] == candidate):
-            continue
-        found[1] = found[0]
-        found[0] = candidate
-        if mode == COLLECT:
-            if candidate == value:
-                return 1
-            tried += 1
-            continue
-        length = 0
-        while count >> length:
-            length += 1
-        number = (order * ORDERS + tried) * SURE_BITS + length - 1
-        p = chances[number, 0] >> (HABIT_BITS - PROBABILITY_BITS)
-        p = min(max(p, LEAST_MISSED), (1 << PROBABILITY_BITS) - LEAST_MISSED)
-        bit = decide(mode, state, data, p, 0 if candidate == value else 1)
-        if bit < 0:
-            return -1
-        target = 0 if bit else (1 << HABIT_BITS) - 1
-        seen = chances[number, 1]
-        chances[number, 0] += ((target - chances[number, 0]) * ((1 << 17) // (2 * seen + 3))) >> 16
-        chances[number, 1] = min(seen + 1, SEEN_LIMIT)
-        if bit == 0:
-            return 1
-        tried += 1
+    for turn in range(2):
+        for order in range(ORDERS):
+            place = slots[order] >> (HASH_BITS - SLOT_BITS)
+            count = recalled[order, place, COUNT]
+            candidate = recalled[order, place, RECALL] if turn == 0 else recalled[order, place, OTHER] - 1
+            fresh = count > 0 and recalled[order, place, CHECK] == slots[order] and candidate >= 0
+            for k in range(tried):
+                fresh = fresh and asked[k] != candidate
+            if fresh:
+                asked[tried] = candidate
+                asked[FOUND] = candidate
+                bit = 0 if candidate == value else 1
+                if mode != COLLECT:
+                    length = 0
+                    while count >> length:
+                        length += 1
+                    number = ((turn * ORDERS + order) * CANDIDATES + tried) * SURE_BITS + length - 1
+                    p = chances[number, 0] >> (HABIT_BITS - PROBABILITY_BITS)
+                    p = min(max(p, LEAST_MISSED), (1 << PROBABILITY_BITS) - LEAST_MISSED)
+                    bit = decide(mode, state, data, p, bit)
+                    if bit < 0:
+                        return -1
+                    target = 0 if bit else (1 << HABIT_BITS) - 1
+                    seen = chances[number, 1]
+                    chances[number, 0] += ((target - chances[number, 0]) * ((1 << 17) // (2 * seen + 3))) >> 16
+                    chances[number, 1] = min(seen + 1, SEEN_LIMIT)
+                if bit == 0:
+                    return 1
+                tried += 1
     return 0
 
 
@@ -441,13 +444,17 @@ def remember_value(slots: Array, recalled: Array, value: int) -> None:
             recalled[order, place, CHECK] = slots[order]
             recalled[order, place, RECALL] = value
             recalled[order, place, COUNT] = 1
+            recalled[order, place, OTHER] = 0
         elif recalled[order, place, RECALL] == value:
             recalled[order, place, COUNT] = min(recalled[order, place, COUNT] + 1, SURE)
         else:
             recalled[order, place, COUNT] >>= DOUBT_BITS
             if recalled[order, place, COUNT] == 0:
+                recalled[order, place, OTHER] = recalled[order, place, RECALL] + 1
                 recalled[order, place, RECALL] = value
                 recalled[order, place, COUNT] = 1
+            else:
+                recalled[order, place, OTHER] = value + 1
 
 
 @kernel("int64(int64, int64, int32[::1], int64[:, ::1], int64[:, :, ::1], int64[:, ::1], int64[::1], uint8[::1])")
@@ -463,11 +470,11 @@ def count_recalled(
 ) -> int:
     """How many values of a row are what followed the same neighbours before."""
     slots = scratch[:ORDERS]
-    found = scratch[ORDERS : ORDERS + 2]
+    asked = scratch[ORDERS : ORDERS + CANDIDATES + 1]
     n = 0
     for x in range(width):
         hash_neighbours(planes, at + x, recalled_at, slots)
-        n += recall(COLLECT, scratch, data, slots, recalled, chances, found, planes[at + x])
+        n += recall(COLLECT, scratch, data, slots, recalled, chances, asked, planes[at + x])
         remember_value(slots, recalled, planes[at + x])
     return n
 
@@ -546,6 +553,7 @@ def code_row(
     interval = scratch[488:492]
     predictions = scratch[494:498]
     slots = scratch[564:568]
+    asked = scratch[568:576]
     how = numbers[HOW]
     for x in range(width):
         p = at + x
@@ -647,7 +655,7 @@ def code_row(
         known = 0
         if how == RECALLED:
             hash_neighbours(planes, p, recalled_at, slots)
-            known = recall(mode, state, data, slots, recalled, chances, interval, value)
+            known = recall(mode, state, data, slots, recalled, chances, asked, value)
             if known < 0:
                 return 0
         if mode == COLLECT:
@@ -662,7 +670,7 @@ def code_row(
             if value < 0:
                 return 0
         elif known > 0:
-            value = interval[0]
+            value = asked[FOUND]
         else:
             layer(inputs, w1, b1, hidden, n_inputs, n_hidden)
             bend(hidden, n_hidden)

@@ -34,7 +34,7 @@ LEAST_SAMPLES = 4096
 """Planes with fewer samples that a network tells are coded with the prior's network as it is: changes would cost more
 than they save.
 """
-PLAUSIBLE = 0.4
+PLAUSIBLE = 0.75
 """Planes of which this part or more is recalled by its neighbours are tried that way. Photographs have less."""
 CLEARLY = 0.9
 """Of the bytes without it, what recalling takes at most where it is used: fits make the usual way better than it was

@@ -205,8 +205,8 @@ class Recall:
     """What followed the same neighbours before."""
 
     def __init__(self) -> None:
-        self.tables: list[dict[int, list[int]]] = [{}, {}, {}]  # by place: hash, value, count
-        self.chances: dict[tuple[int, int, int], list[int]] = {}
+        self.tables: list[dict[int, tuple[int, int, int, int | None]]] = [{}, {}, {}]  # by place: hash, w, count, x
+        self.chances: dict[tuple[int, int, int, int], list[int]] = {}
 
     @staticmethod
     def hash(values: list[int]) -> int:
@@ -217,28 +217,30 @@ class Recall:
 
     def read(self, stream: Stream, hashes: list[int]) -> int | None:
         asked: list[int] = []
-        for s, own in enumerate(hashes):
-            there, w, count = self.tables[s].get(own >> 15, [0, 0, 0])
-            if not count or there != own or w in asked:
-                continue
-            chance = self.chances.setdefault((s, len(asked), count.bit_length()), [1 << 21, 0])
-            bit = decision(stream, chance[0] >> 6, 3)
-            chance[0] += (((0 if bit else (1 << 22) - 1) - chance[0]) * ((1 << 17) // (2 * chance[1] + 3))) >> 16
-            chance[1] = min(chance[1] + 1, 255)
-            if not bit:
-                return w
-            asked.append(w)
+        for u in range(2):
+            for s, own in enumerate(hashes):
+                there, w, count, x = self.tables[s].get(own >> 15, (0, 0, 0, None))
+                candidate = x if u else w
+                if not count or there != own or candidate is None or candidate in asked:
+                    continue
+                chance = self.chances.setdefault((u, s, len(asked), count.bit_length()), [1 << 21, 0])
+                bit = decision(stream, chance[0] >> 6, 3)
+                chance[0] += (((0 if bit else (1 << 22) - 1) - chance[0]) * ((1 << 17) // (2 * chance[1] + 3))) >> 16
+                chance[1] = min(chance[1] + 1, 255)
+                if not bit:
+                    return candidate
+                asked.append(candidate)
         return None
 
     def learn(self, hashes: list[int], value: int) -> None:
         for table, own in zip(self.tables, hashes, strict=True):
-            there, w, count = table.get(own >> 15, [0, 0, 0])
+            there, w, count, x = table.get(own >> 15, (0, 0, 0, None))
             if not count or there != own:
-                table[own >> 15] = [own, value, 1]
+                table[own >> 15] = (own, value, 1, None)
             elif w == value:
-                table[own >> 15] = [own, w, min(count + 1, 255)]
+                table[own >> 15] = (own, w, min(count + 1, 255), x)
             else:
-                table[own >> 15] = [own, w, count >> 2] if count >> 2 else [own, value, 1]
+                table[own >> 15] = (own, w, count >> 2, value) if count >> 2 else (own, value, 1, w)
 
 
 RECALLED = {1: ((6, 0), (3, 0), (1, 0)), 2: ((12, 0), (4, 0), (2, 0)), 3: ((6, 5), (2, 1), (0, 1))}
