@@ -1,8 +1,9 @@
 """Bit planes (Han et al., "Towards lossless implicit neural representation via bit plane decomposition", CVPR 2025): a
 network of the coordinates and of a bit's number, whose outputs are the logits of that bit in each channel.
 
-The network inside may be any of positions. Files hold what it gets wrong, and so are exact (`inrzip.bit_planes`): a fit
-need not reach zero errors, as the paper's do. Where it saves less than it takes, there is none, and all bits are coded.
+The network inside may be any of positions, or one of ternary weights (`inrzip.architectures.ternary`). Files hold what
+it gets wrong, and so are exact (`inrzip.bit_planes`): a fit need not reach zero errors, as the paper's do. Where it
+saves less than it takes, there is none, and all bits are coded, unless the setting `keep` is given.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 from .base import Axes, Config, Grid, PointRepresentation, Representation
 from .nesting import BACKBONES, DEFAULT_BACKBONE, backbone, nested, unnested
 from .pointwise import PointwiseConfig
+from .ternary import TernaryConfig
 
 MAX_BITS = 24
+INSIDE: dict[int, type[PointwiseConfig] | type[TernaryConfig]] = {**BACKBONES, TernaryConfig.number: TernaryConfig}
+"""What can be inside, by its number."""
 LOGIT_GAIN = 8.0
 """Logits are so many times what the network inside differs from one half: it starts with small numbers."""
 
@@ -36,7 +40,7 @@ class BitsConfig(Config):
 
     number: ClassVar[int] = 26
     exact: ClassVar[bool] = True
-    extra_settings: ClassVar[tuple[str, ...]] = ("backbone", "width", "depth", "scale")
+    extra_settings: ClassVar[tuple[str, ...]] = ("backbone", "width", "depth", "scale", "ternary", "keep")
 
     @property
     def bits(self) -> int:
@@ -60,8 +64,11 @@ class BitsConfig(Config):
     @classmethod
     def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> BitsConfig:
         span = settings.pop("span", 255)
+        settings.pop("keep", 0)  # which says nothing of the network: see `inrzip.compression`
+        if settings.pop("ternary", 0):
+            settings["backbone"] = TernaryConfig.number
         wide = Grid((*grid.shape, max(1, span.bit_length())), grid.channels)
-        inner = backbone(settings.pop("backbone", DEFAULT_BACKBONE), BACKBONES)
+        inner = backbone(settings.pop("backbone", DEFAULT_BACKBONE), INSIDE)
         return cls(span, nested(inner.solve(wide, n_parameters, **settings)))
 
     @classmethod
@@ -77,9 +84,9 @@ class BitsConfig(Config):
         return cls.solve(grid, n_parameters, **{**settings, "span": round(high) - round(low)})
 
     def learning_rate(self, peak: float, n_steps: int) -> float:
-        fields = list(BACKBONES[self.inner[0]].field_is_tuple())
-        width = self.inner[1 + fields.index("width")]
-        return min(peak, BACKBONES[self.inner[0]].rate_times_width / width)
+        inside = INSIDE[self.inner[0]]
+        width = self.inner[1 + list(inside.field_is_tuple()).index("width")]
+        return min(peak, inside.rate_times_width / width)
 
     @classmethod
     def settable(cls) -> tuple[str, ...]:
@@ -93,9 +100,14 @@ class BitsConfig(Config):
     def n_coordinates(self, grid: Grid) -> int:
         return len(grid.shape) + 1
 
-    def inside(self, grid: Grid) -> PointwiseConfig | None:
+    @property
+    def is_ternary(self) -> bool:
+        """Whether the network inside has weights -1, 0 and 1."""
+        return self.inner[:1] == (TernaryConfig.number,)
+
+    def inside(self, grid: Grid) -> PointwiseConfig | TernaryConfig | None:
         """The configuration of the network inside, if there is one. Raises ValueError."""
-        return unnested(self.inner, self.planes(grid), BACKBONES) if self.inner else None
+        return unnested(self.inner, self.planes(grid), INSIDE) if self.inner else None
 
 
 class Bits(Representation):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from inrzip.codecs.context import earlier_planes
+from inrzip.codecs.context_layout import earlier_planes
 from inrzip.priors import context_prior
 
 from .base import Axes, Config, Grid, Representation
@@ -58,7 +58,7 @@ class ContextConfig(Config):
     def n_parameters(self, grid: Grid) -> int:
         networks = context_prior.load(self.prior)
         rank = min(len(grid.shape), context_prior.MAX_RANK)
-        planes = [networks[rank, earlier_planes(plane)] for plane in range(grid.channels)]
+        planes = [networks[rank, earlier_planes(plane, rank)] for plane in range(grid.channels)]
         return sum(array.size for network in planes for array in network)
 
 

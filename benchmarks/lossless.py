@@ -28,6 +28,7 @@ from inrzip.reader import Reader
 from inrzip.signal import Kind, Spec
 
 Samples = Shaped[ndarray, "*grid channels"]
+RGB = 3
 JXL_EFFORT, FLAC_LEVEL, FLAC_LEVELS, XZ_PRESET = 9, 8, 8, 9 | lzma.PRESET_EXTREME
 
 
@@ -65,7 +66,7 @@ def image_codecs(samples: Samples) -> list[Codec]:
             imagecodecs.jpegxl_decode,
         ),
     ]
-    if samples.dtype == np.uint8:
+    if samples.dtype == np.uint8 and samples.shape[-1] >= RGB:
         webp = codec("WebP", lambda: imagecodecs.webp_encode(flat, lossless=True, method=6), imagecodecs.webp_decode)
         found.insert(1, webp)
     return found

@@ -22,18 +22,33 @@ from numpy import ndarray
 from inrzip.errors import CorruptFile
 
 from . import context_kernels
-from .context_kernels import COLLECT, COMPONENTS, DECODE, ENCODE, HABIT, HABIT_BITS
+from .context_kernels import (
+    CANDIDATES,
+    COLLECT,
+    COMPONENTS,
+    DECODE,
+    ENCODE,
+    HABIT,
+    HABIT_BITS,
+    MIXED,
+    ORDERS,
+    RECALLED,
+    SLOT_BITS,
+    SURE_BITS,
+)
 from .context_layout import (
-    EARLIER_PLANES,
     SEEN,
     Canvas,
     Regressors,
     canvas,
+    earlier_planes,
     n_features,
     neighbourhood,
+    recalled_by,
     regressors,
 )
 from .context_tables import logarithms, logistic, powers
+from .kernels import LENGTH
 from .range_coder import RangeDecoder, RangeEncoder
 
 Samples = Int[ndarray, "channels *grid"]
@@ -47,7 +62,7 @@ PRODUCT_BITS = 24
 """Products of neighbours are held in at least so many bits."""
 _SCRATCH = 600
 _MOST_DECISIONS = 3
-"""For each bit of a sample, and one: what a sample takes at most."""
+"""For each bit of a sample, and one, besides candidates: what a sample takes at most."""
 
 
 class Network(NamedTuple):
@@ -64,18 +79,13 @@ class Network(NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class Looks:
     """What a network sees of the samples of a plane (in 1/128), and what it has to predict: values, near anchors (in
-    1/8 level), within bases (in 1/64 level).
+    1/8 level), within bases (in 1/64 level). Of planes whose values are recalled, only those that were not.
     """
 
     features: Int[ndarray, "samples features"]
     anchors: Int[ndarray, " samples"]
     bases: Int[ndarray, " samples"]
     values: Int[ndarray, " samples"]
-
-
-def earlier_planes(plane: int) -> int:
-    """Planes before that one that are looked at."""
-    return min(plane, EARLIER_PLANES)
 
 
 def shapes(rank: int, earlier: int, hidden: int) -> list[tuple[int, ...]]:
@@ -168,14 +178,25 @@ def _tables() -> tuple[Int[ndarray, " n"], Int[ndarray, " n"], Int[ndarray, " n"
     return logarithms(), powers(), logistic()
 
 
+class _Memory:
+    """What values of a plane are recalled by: where neighbours are, what followed these, how often that was right."""
+
+    def __init__(self, at: Canvas, rank: int, plane: int, used: bool = True):
+        self.at = recalled_by(rank, at, plane)
+        self.values = np.zeros((ORDERS, 1 << SLOT_BITS if used else 1, 4), np.int64)
+        self.chances = np.zeros((CANDIDATES * CANDIDATES * SURE_BITS, 2), np.int64)
+        self.chances[:, 0] = 1 << (HABIT_BITS - 1)
+
+
 def _scan(
     planes: _Planes,
     rank: int,
     networks: Sequence[Network] | None,
+    modes: Sequence[int],
     samples: Samples | None,
     stream: _Stream,
     tell: Tell,
-) -> Iterator[tuple[Int[ndarray, "samples features"], Int[ndarray, "samples 3"]]]:
+) -> Iterator[tuple[Int[ndarray, "samples features"], Int[ndarray, "samples 4"]]]:
     """Goes through all samples, plane by plane; yields, after each plane, what was seen of it if that is collected."""
     at, layout = planes.at, neighbourhood(rank)
     depth, height, width = at.shape
@@ -186,7 +207,7 @@ def _scan(
     )
     logs, exps, curve = _tables()
     for plane in range(at.channels):
-        earlier = earlier_planes(plane)
+        earlier = earlier_planes(plane, rank)
         n_inputs = n_features(min(rank, 3), earlier)
         predictors = _Predictors(at, rank, plane)
         around = [[-q * at.size + at.reach(o) for o in layout.around[:5]] for q in range(1, earlier + 1)]
@@ -194,8 +215,9 @@ def _scan(
         network = _nothing(n_inputs) if networks is None else networks[plane]
         collecting = stream.mode == COLLECT
         features = np.zeros((depth * height * width if collecting else 1, n_inputs), np.int16)
-        targets = np.zeros((len(features), 3), np.int32)
-        numbers = np.array([width, planes.bits, spare, predictors.down, earlier, ridge], np.int64)
+        targets = np.zeros((len(features), 4), np.int32)
+        numbers = np.array([width, planes.bits, spare, predictors.down, earlier, ridge, modes[plane]], np.int64)
+        memory = _Memory(at, rank, plane, modes[plane] == RECALLED)
         scratch, parts = np.zeros(_SCRATCH, np.int64), np.zeros((3, COMPONENTS), np.int64)
         habits = np.zeros(2 * HABIT + 1, np.int64)
         habits[HABIT + 1 :] = 1 << (HABIT_BITS - 1)
@@ -208,6 +230,7 @@ def _scan(
                 predictors.memory, predictors.spread, predictors.columns, predictors.weights,
                 errors_at, own_at, later_at, around_at, *network, logs, exps, curve, scratch,
                 predictors.values, predictors.lower, predictors.product, parts, habits,
+                memory.at, memory.values, memory.chances,
                 stream.state, stream.data(width), features[seen], targets[seen],
             )  # fmt: skip
             if not fine:
@@ -222,25 +245,59 @@ def _nothing(n_inputs: int) -> Network:
     )
 
 
-def collect(samples: Samples, bits: int, tell: Tell = lambda done: None) -> list[Looks]:
-    """What networks see of each plane of `samples`, which are below 2^bits."""
+def collect(
+    samples: Samples, bits: int, modes: Sequence[int] | None = None, tell: Tell = lambda done: None
+) -> list[Looks]:
+    """What networks see of each plane of `samples`, which are below 2^bits. `modes`: how each plane is coded (None:
+    under the network's curves).
+    """
     rank = samples.ndim - 1
     at = canvas(samples.shape[1:], len(samples))
     nowhere = _Stream(COLLECT, np.zeros(3, np.int64), lambda n: np.zeros(1, np.uint8))
-    found = _scan(_Planes(at, bits), rank, None, samples.reshape(len(samples), *at.shape), nowhere, tell)
-    return [Looks(features, *targets.T) for features, targets in found]
+    own, how = samples.reshape(len(samples), *at.shape), modes or [MIXED] * len(samples)
+    found = []
+    for mode, (features, targets) in zip(
+        how, _scan(_Planes(at, bits), rank, None, how, own, nowhere, tell), strict=True
+    ):
+        asked = targets[:, 3] == 0 if mode == RECALLED else slice(None)
+        found.append(Looks(features[asked], *targets[asked, :3].T))
+    return found
+
+
+def shares_recalled(samples: Samples, bits: int) -> list[float]:
+    """Of each plane of `samples`, below 2^bits, the part that is what followed the same neighbours before."""
+    at = canvas(samples.shape[1:], len(samples))
+    planes, own = _Planes(at, bits), samples.reshape(len(samples), *at.shape)
+    scratch, nothing, shares = np.zeros(16, np.int64), np.zeros(1, np.uint8), []
+    for plane in range(len(samples)):
+        memory, n = _Memory(at, samples.ndim - 1, plane), 0
+        for _, place in planes.rows(plane, own):
+            n += context_kernels.count_recalled(
+                at.shape[2], place, planes.values, memory.at, memory.values, memory.chances, scratch, nothing
+            )
+        shares.append(n / samples[0].size)
+    return shares
 
 
 def encode(
-    samples: Samples, bits: int, networks: Sequence[Network], encoder: RangeEncoder, tell: Tell = lambda done: None
-) -> None:
-    """Codes `samples`, which are below 2^bits, with a network for each plane."""
+    samples: Samples,
+    bits: int,
+    networks: Sequence[Network],
+    encoder: RangeEncoder,
+    modes: Sequence[int] | None = None,
+    tell: Tell = lambda done: None,
+) -> list[int]:
+    """Codes `samples`, which are below 2^bits, with a network for each plane; returns the bytes that each plane takes,
+    or a few less. `modes`: how each plane is coded (None: under the network's curves).
+    """
     at = canvas(samples.shape[1:], len(samples))
-    per_sample = _MOST_DECISIONS * (bits + 1)
+    per_sample = _MOST_DECISIONS * (bits + 1) + CANDIDATES
     stream = _Stream(ENCODE, encoder.state, lambda n: encoder.room(per_sample * n))
-    own = samples.reshape(len(samples), *at.shape)
-    for _ in _scan(_Planes(at, bits), samples.ndim - 1, networks, own, stream, tell):
-        pass
+    own, how = samples.reshape(len(samples), *at.shape), modes or [MIXED] * len(samples)
+    lengths = [int(encoder.state[LENGTH])]
+    for _ in _scan(_Planes(at, bits), samples.ndim - 1, networks, how, own, stream, tell):
+        lengths.append(int(encoder.state[LENGTH]))
+    return np.diff(lengths).tolist()
 
 
 def decode(
@@ -249,12 +306,13 @@ def decode(
     bits: int,
     networks: Sequence[Network],
     decoder: RangeDecoder,
+    modes: Sequence[int] | None = None,
     tell: Tell = lambda done: None,
 ) -> Samples:
     """The inverse of `encode`. Raises CorruptFile."""
     at = canvas(shape, channels)
-    planes = _Planes(at, bits)
+    planes, how = _Planes(at, bits), modes or [MIXED] * channels
     stream = _Stream(DECODE, decoder.state, lambda n: decoder.data)
-    for _ in _scan(planes, len(shape), networks, None, stream, tell):
+    for _ in _scan(planes, len(shape), networks, how, None, stream, tell):
         pass
     return at.inner(planes.values).reshape(channels, *shape).copy()

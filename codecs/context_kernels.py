@@ -10,7 +10,7 @@ from jaxtyping import Int, UInt8
 from numpy import ndarray
 
 from .context_tables import EXP_BITS, LOG_BITS, LOG_SIZE_BITS, LOGISTIC_BITS, LOGISTIC_REACH, LOGISTIC_STEP_BITS
-from .kernels import State, kernel, part, put, take
+from .kernels import State, kernel, part, put, put_bits, take, take_bits
 
 Array = Int[ndarray, "..."]
 
@@ -52,8 +52,30 @@ PROBABILITY_BITS = 16
 LEAST = 24
 """Of 2^16: the smallest probability of a decision."""
 
+MIXED, FLAT, RECALLED = 0, 1, 2
+"""How the values of a plane are coded: under the network's curves; as they are; as those that followed the same
+neighbours before, or, where that is wrong, under the network's curves.
+"""
+ORDERS = 3
+"""Sets of neighbours by which values are recalled, from many to few."""
+SLOT_BITS, HASH_BITS, HASH_FACTOR = 17, 32, 0x9E3779B1
+CHECK, RECALL, COUNT, OTHER = 0, 1, 2, 3
+"""Of what is remembered of neighbours: all bits of their hash, the value that followed, how sure it is, and the last
+value besides, plus 1 (0: none).
+"""
+CANDIDATES = 2 * ORDERS
+FOUND = CANDIDATES
+"""Of what was asked for: up to so many candidates, and then the one that it was."""
+SURE, SURE_BITS = 255, 8
+"""The greatest count, and its bits."""
+DOUBT_BITS = 2
+"""A count is divided by 4 when another value follows."""
+LEAST_MISSED = 3
+"""Of 2^16: the smallest probability that a recalled value is right, or wrong."""
+SEEN_LIMIT = 255
+
 # of `numbers`
-WIDTH, BITS, SPARE, DOWN, N_EARLIER, RIDGE = 0, 1, 2, 3, 4, 5
+WIDTH, BITS, SPARE, DOWN, N_EARLIER, RIDGE, HOW = 0, 1, 2, 3, 4, 5, 6
 
 
 @part
@@ -346,6 +368,117 @@ def notice(habits: Array, value: int) -> None:
             habits[k] += 1
 
 
+@part
+def code_flat(mode: int, state: State, data: UInt8[ndarray, " bytes"], bits: int, value: int) -> int:
+    """Codes a value as it is, or reads it: -1 where the data are damaged."""
+    if mode == ENCODE:
+        put_bits(state, data, value, bits)
+        return value
+    found: int = take_bits(state, data, bits)
+    return found
+
+
+@part
+def hash_neighbours(planes: Array, place: int, recalled_at: Array, slots: Array) -> None:
+    """A number of `HASH_BITS` for each set of neighbours; `recalled_at` begins with how many there are."""
+    for order in range(ORDERS):
+        mixed = 0
+        for k in range(1, 1 + recalled_at[order, 0]):
+            mixed = ((mixed + planes[place + recalled_at[order, k]] + 1) * HASH_FACTOR) & ((1 << HASH_BITS) - 1)
+        slots[order] = mixed
+
+
+@part
+def recall(
+    mode: int,
+    state: State,
+    data: UInt8[ndarray, " bytes"],
+    slots: Array,
+    recalled: Array,
+    chances: Array,
+    asked: Array,
+    value: int,
+) -> int:
+    """Whether the sample is what followed the same neighbours before, of which there are up to `CANDIDATES`: 1 if it is
+    one, `asked[FOUND]`, 0 if not. -1 where the data are damaged. Looking on, nothing is coded.
+    """
+    tried = 0
+    for turn in range(2):
+        for order in range(ORDERS):
+            place = slots[order] >> (HASH_BITS - SLOT_BITS)
+            count = recalled[order, place, COUNT]
+            candidate = recalled[order, place, RECALL] if turn == 0 else recalled[order, place, OTHER] - 1
+            fresh = count > 0 and recalled[order, place, CHECK] == slots[order] and candidate >= 0
+            for k in range(tried):
+                fresh = fresh and asked[k] != candidate
+            if fresh:
+                asked[tried] = candidate
+                asked[FOUND] = candidate
+                bit = 0 if candidate == value else 1
+                if mode != COLLECT:
+                    length = 0
+                    while count >> length:
+                        length += 1
+                    number = ((turn * ORDERS + order) * CANDIDATES + tried) * SURE_BITS + length - 1
+                    p = chances[number, 0] >> (HABIT_BITS - PROBABILITY_BITS)
+                    p = min(max(p, LEAST_MISSED), (1 << PROBABILITY_BITS) - LEAST_MISSED)
+                    bit = decide(mode, state, data, p, bit)
+                    if bit < 0:
+                        return -1
+                    target = 0 if bit else (1 << HABIT_BITS) - 1
+                    seen = chances[number, 1]
+                    chances[number, 0] += ((target - chances[number, 0]) * ((1 << 17) // (2 * seen + 3))) >> 16
+                    chances[number, 1] = min(seen + 1, SEEN_LIMIT)
+                if bit == 0:
+                    return 1
+                tried += 1
+    return 0
+
+
+@part
+def remember_value(slots: Array, recalled: Array, value: int) -> None:
+    """That this value followed these neighbours."""
+    for order in range(ORDERS):
+        place = slots[order] >> (HASH_BITS - SLOT_BITS)
+        if recalled[order, place, COUNT] == 0 or recalled[order, place, CHECK] != slots[order]:
+            recalled[order, place, CHECK] = slots[order]
+            recalled[order, place, RECALL] = value
+            recalled[order, place, COUNT] = 1
+            recalled[order, place, OTHER] = 0
+        elif recalled[order, place, RECALL] == value:
+            recalled[order, place, COUNT] = min(recalled[order, place, COUNT] + 1, SURE)
+        else:
+            recalled[order, place, COUNT] >>= DOUBT_BITS
+            if recalled[order, place, COUNT] == 0:
+                recalled[order, place, OTHER] = recalled[order, place, RECALL] + 1
+                recalled[order, place, RECALL] = value
+                recalled[order, place, COUNT] = 1
+            else:
+                recalled[order, place, OTHER] = value + 1
+
+
+@kernel("int64(int64, int64, int32[::1], int64[:, ::1], int64[:, :, ::1], int64[:, ::1], int64[::1], uint8[::1])")
+def count_recalled(
+    width: int,
+    at: int,
+    planes: Array,
+    recalled_at: Array,
+    recalled: Array,
+    chances: Array,
+    scratch: Array,
+    data: UInt8[ndarray, " bytes"],
+) -> int:
+    """How many values of a row are what followed the same neighbours before."""
+    slots = scratch[:ORDERS]
+    asked = scratch[ORDERS : ORDERS + CANDIDATES + 1]
+    n = 0
+    for x in range(width):
+        hash_neighbours(planes, at + x, recalled_at, slots)
+        n += recall(COLLECT, scratch, data, slots, recalled, chances, asked, planes[at + x])
+        remember_value(slots, recalled, planes[at + x])
+    return n
+
+
 @kernel(
     "int64(int64, int64[::1], int64[::1], int64, int32[::1], int32[::1], int32[::1],"
     "int64[:, ::1], int64[:, ::1], int64[:, :, ::1], int64[:, ::1],"
@@ -354,6 +487,7 @@ def notice(habits: Array, value: int) -> None:
     "int64[:, ::1], int64[::1], int64[:, ::1], int64[::1], int64[:, ::1], int64[::1],"
     "int64[::1], int64[::1], int64[::1], int64[::1],"
     "int64[:, ::1], int64[:, ::1], int64[:, ::1], int64[:, ::1], int64[::1],"
+    "int64[:, ::1], int64[:, :, ::1], int64[:, ::1],"
     "int64[::1], uint8[::1], int16[:, ::1], int32[:, ::1])"
 )
 def code_row(
@@ -391,6 +525,9 @@ def code_row(
     product: Array,
     parts: Array,
     habits: Array,
+    recalled_at: Array,
+    recalled: Array,
+    chances: Array,
     state: State,
     data: UInt8[ndarray, " bytes"],
     features: Array,
@@ -415,6 +552,9 @@ def code_row(
     outputs = scratch[456:488]
     interval = scratch[488:492]
     predictions = scratch[494:498]
+    slots = scratch[564:568]
+    asked = scratch[568:576]
+    how = numbers[HOW]
     for x in range(width):
         p = at + x
         for e in range(2):
@@ -512,12 +652,25 @@ def code_row(
         inputs[f] = 4 * log_base - 768
         inputs[f + 1] = (anchor << (UNIT_BITS + 1)) // (top + 1) - (1 << UNIT_BITS)
         value = planes[p]
+        known = 0
+        if how == RECALLED:
+            hash_neighbours(planes, p, recalled_at, slots)
+            known = recall(mode, state, data, slots, recalled, chances, asked, value)
+            if known < 0:
+                return 0
         if mode == COLLECT:
             for k in range(n_inputs):
                 features[x, k] = inputs[k]
             targets[x, 0] = anchor
             targets[x, 1] = base
             targets[x, 2] = value
+            targets[x, 3] = known
+        elif how == FLAT:
+            value = code_flat(mode, state, data, bits, value)
+            if value < 0:
+                return 0
+        elif known > 0:
+            value = asked[FOUND]
         else:
             layer(inputs, w1, b1, hidden, n_inputs, n_hidden)
             bend(hidden, n_hidden)
@@ -537,8 +690,10 @@ def code_row(
             value = code_sample(mode, state, data, parts, curve, interval, mean, coarse, rest, bits, value)
             if value < 0:
                 return 0
-            notice(habits, value)
-            planes[p] = value
+        if how == RECALLED:
+            remember_value(slots, recalled, value)
+        notice(habits, value)
+        planes[p] = value
         errors[p] = (value << FRACTION_BITS) - anchor
         others[p] = abs((value << FRACTION_BITS) - predictions[1])
         for e in range(2):

@@ -17,8 +17,8 @@ Offset = tuple[int, int, int]
 """Slices, rows and columns from a sample to its neighbour."""
 
 NEVER = 63
-EARLIER_PLANES = 2
-"""Of the planes before, so many are looked at."""
+EARLIER_PLANES, EARLIER_LINES = 2, 1
+"""Of the planes before, so many are looked at, or in sounds so many."""
 
 PLANE_OWN: tuple[Offset, ...] = tuple(
     (0, y, x)
@@ -35,6 +35,11 @@ PLANE_AROUND: tuple[Offset, ...] = tuple(
 )  # fmt: skip
 LINE_OWN: tuple[Offset, ...] = tuple((0, 0, -k) for k in range(1, 33))
 LINE_AROUND: tuple[Offset, ...] = tuple((0, 0, x) for x in (0, -1, 1, -2, 2, -3, 3, -4, 4, -5, -6, -7, -8))
+
+
+def earlier_planes(plane: int, rank: int) -> int:
+    """Planes before that one that are looked at, in signals of so many axes."""
+    return min(plane, EARLIER_LINES if rank == 1 else EARLIER_PLANES)
 
 
 def behind(offsets: tuple[Offset, ...]) -> tuple[Offset, ...]:
@@ -174,7 +179,7 @@ class Regressors:
 
 def regressors(layout: Neighbourhood, at: Canvas, plane: int, which: Regression) -> Regressors:
     """The neighbours of a regression in a plane."""
-    earlier = range(max(0, plane - EARLIER_PLANES), plane)
+    earlier = range(plane - earlier_planes(plane, 1 if layout is LINE else 2), plane)
     parts = [(0, layout.own[: which.own], 0)]
     if which.behind:
         parts.append((0, layout.behind[: which.behind], -1))
@@ -187,6 +192,33 @@ def regressors(layout: Neighbourhood, at: Canvas, plane: int, which: Regression)
     group = [i for i, (_, offsets, _) in enumerate(parts) for _ in offsets]
     centres = [[shift + at.reach((slices, y, x)) for _, y, x in layout.centre] for shift, _, slices in parts]
     return Regressors(np.array(reach), np.array(group), np.array(centres))
+
+
+RECALLED: dict[int, tuple[tuple[int, int], ...]] = {
+    1: ((6, 0), (3, 0), (1, 0)),
+    2: ((12, 0), (4, 0), (2, 0)),
+    3: ((6, 5), (2, 1), (0, 1)),
+}
+"""For signals of so many axes: how many neighbours of its own slice, and of the one before, a value is recalled by, in
+each of three sets. The same place in earlier planes is one, too; then the last set has no others.
+"""
+
+
+def recalled_by(rank: int, at: Canvas, plane: int) -> Int[ndarray, "sets most"]:
+    """The reach of the neighbours of each set, after their number."""
+    layout, axes = neighbourhood(rank), min(rank, 3)
+    earlier = [-back * at.size for back in range(1, 1 + earlier_planes(plane, rank))]
+    places = PLANE_AROUND if axes == 3 else ()
+    rows = [
+        earlier + [at.reach(o) for o in (*layout.own[:n_own], *behind(places)[:n_behind])]
+        for n_own, n_behind in RECALLED[axes]
+    ]
+    if earlier:
+        rows[-1] = earlier
+    found = np.zeros((len(rows), 1 + max(map(len, rows))), np.int64)
+    for i, row in enumerate(rows):
+        found[i, : 1 + len(row)] = [len(row), *row]
+    return found
 
 
 @functools.cache

@@ -30,8 +30,10 @@ FINEST, COARSEST = 24, 1
 Planes = Float[ndarray, "*grid bits channels"]
 
 
-def encode_part(samples: Int[ndarray, "*grid channels"], network: Bits, spec: Spec) -> bytes:
-    """What a file needs besides the network: the fineness, the first plane that the network tells, a stream."""
+def encode_part(samples: Int[ndarray, "*grid channels"], network: Bits, spec: Spec, all_planes: bool = False) -> bytes:
+    """What a file needs besides the network: the fineness, the first plane that the network tells, a stream. That is
+    the plane that makes it shortest, or, with `all_planes`, the lowest.
+    """
     bits = network.config.bits
     if network.network is None:
         return bytes([FINEST, bits]) + _encode_low(samples, bits, bits, spec)
@@ -43,7 +45,7 @@ def encode_part(samples: Int[ndarray, "*grid channels"], network: Bits, spec: Sp
     assert truth.shape == values.shape
     listed = [_encode_plane(values, truth, plane, fineness) for plane in range(bits)]
     best: bytes | None = None
-    for first in range(bits + 1):
+    for first in range(1 if all_planes else bits + 1):
         told = sum(map(len, listed[first:]))
         if best is not None and told >= len(best):
             continue

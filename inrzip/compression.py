@@ -229,16 +229,24 @@ def encode_signal(
     networks = payloads
     if lossless:
         header = dataclasses.replace(header, lossless=True)
-        payloads = _exact_payloads(signal, header, networks, recipe, pool, job)
+        payloads = _exact_payloads(signal, header, networks, recipe, pool, job, bool(settings.get("keep")))
         networks = [exact.split(payload)[0] for payload in payloads]
     counts = [count_parameters(p, header.architecture, grid) for p, grid in zip(networks, grids, strict=True)]
     return write_container(header, payloads, tracks), sum(counts), notes
 
 
 def _exact_payloads(
-    signal: Signal, header: Header, networks: Sequence[bytes], recipe: Recipe, pool: Pool | None, job: Job
+    signal: Signal,
+    header: Header,
+    networks: Sequence[bytes],
+    recipe: Recipe,
+    pool: Pool | None,
+    job: Job,
+    keep: bool,
 ) -> list[bytes]:
-    """The payloads of a lossless file: those of its networks, and what its samples are besides what these decode to."""
+    """The payloads of a lossless file: those of its networks, and what its samples are besides what these decode to.
+    `keep`: networks of bit planes stay, and tell all planes.
+    """
     lossy = write_container(dataclasses.replace(header, lossless=False), networks)
     earlier = None if pool is None else (lambda before: pool)
     payloads = []
@@ -247,7 +255,8 @@ def _exact_payloads(
         for i, network in enumerate(networks):
             job.tell("coding residuals", 0.5 * i / len(networks))
             samples = signal.read(*header.segment_bounds(i))
-            payloads.append(_exact_payload(network, samples, reader.segment(i), recipe.architecture, signal.spec))
+            found = _exact_payload(network, samples, reader.segment(i), recipe.architecture, signal.spec, keep)
+            payloads.append(found)
     return payloads
 
 
@@ -257,12 +266,13 @@ def _exact_payload(
     network: Representation,
     architecture: type[Config],
     spec: Spec,
+    keep: bool,
 ) -> bytes:
     """That of a segment of these samples; `network` is what `coded` decodes to. One of bit planes that takes more than
-    it saves is left out.
+    it saves is left out, unless it is to be kept.
     """
-    payload = exact.join(coded, exact.encode_part(samples, network, architecture, spec))
-    if isinstance(network, Bits):
+    payload = exact.join(coded, exact.encode_part(samples, network, architecture, spec, keep))
+    if isinstance(network, Bits) and not keep:
         none = network.config.alone
         part = exact.encode_part(samples, none.build(network.grid, jax.random.key(0)), architecture, spec)
         payload = min(payload, exact.join(encode_config(none), part), key=len)

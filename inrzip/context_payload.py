@@ -14,7 +14,9 @@ from numpy import ndarray
 from inrzip.architectures.base import Grid
 from inrzip.architectures.context import ContextConfig
 from inrzip.codecs import context
-from inrzip.codecs.context import MAX_BITS, Network, Samples, Tell, earlier_planes
+from inrzip.codecs.context import MAX_BITS, Network, Samples, Tell
+from inrzip.codecs.context_kernels import FLAT, MIXED, RECALLED
+from inrzip.codecs.context_layout import earlier_planes
 from inrzip.codecs.latent_model import N_SCALES
 from inrzip.codecs.latents import decode_numbers, encode_numbers, number_bits
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
@@ -24,7 +26,7 @@ from . import wire
 from .context_coding import Scale, expand, plane_order
 from .errors import CorruptFile
 
-UNIT_BITS, SCALE_BITS = 4, 7
+UNIT_BITS, SCALE_BITS, MODE_BITS = 4, 7, 2
 NO_CHANGES = 0
 UNITS = tuple(1 << k for k in range(1, 1 << UNIT_BITS))
 """What changes of a network are multiples of, in 1/1024: entry u - 1 for the number u in a file."""
@@ -48,7 +50,7 @@ def network_of(prior: Network, changes: Changes) -> Network:
 def priors_of(config: ContextConfig, rank: int, channels: int) -> list[Network]:
     """The prior's network of each plane."""
     networks = context_prior.load(config.prior)
-    return [networks[min(rank, context_prior.MAX_RANK), earlier_planes(plane)] for plane in range(channels)]
+    return [networks[min(rank, context_prior.MAX_RANK), earlier_planes(plane, rank)] for plane in range(channels)]
 
 
 def best_scale(numbers: Int[ndarray, " n"]) -> tuple[int, float]:
@@ -95,15 +97,37 @@ def decode_scale(cursor: wire.Cursor) -> Scale:
     return Scale(low, step, bits, used)
 
 
-def encode(
-    config: ContextConfig, scale: Scale, samples: Samples, changes: Sequence[Changes], tell: Tell = lambda done: None
+def encode_smallest(
+    scale: Scale, samples: Samples, changes: Sequence[Changes], modes: Sequence[int], tell: Tell = lambda done: None
 ) -> bytes:
-    """What a payload holds after its configuration."""
-    head = encode_scale(scale)
+    """A payload: that of prior 1 if all `modes` are the usual one, else one that tells them. Planes that would take
+    more than their samples as they are become these.
+    """
+    coded, lengths = encode(scale, samples, changes, modes, tell)
+    flat = samples[0].size * scale.bits // 8
+    if lengths and max(lengths) > flat:
+        modes = [FLAT if length > flat else mode for length, mode in zip(lengths, modes, strict=True)]
+        coded = min(coded, encode(scale, samples, changes, modes, tell)[0], key=len)
+    return coded
+
+
+def encode(
+    scale: Scale, samples: Samples, changes: Sequence[Changes], modes: Sequence[int], tell: Tell = lambda done: None
+) -> tuple[bytes, list[int]]:
+    """A payload, configuration and all, and the bytes of each plane in it, about, if they are coded. `modes`: how each
+    is.
+    """
+    config = ContextConfig(context_prior.WITH_MODES if any(mode != MIXED for mode in modes) else context_prior.PLAIN)
+    head = wire.varint(config.prior) + encode_scale(scale)
     if not scale.bits:
-        return head
+        return head, []
     encoder, networks = RangeEncoder(), []
-    for prior, own in zip(priors_of(config, samples.ndim - 1, len(samples)), changes, strict=True):
+    for prior, own, mode in zip(priors_of(config, samples.ndim - 1, len(samples)), changes, modes, strict=True):
+        if config.prior == context_prior.WITH_MODES:
+            encoder.encode_bits(mode, MODE_BITS)
+        if mode == FLAT:
+            networks.append(prior)
+            continue
         encoder.encode_bits(own.unit, UNIT_BITS)
         for array in own.arrays if own.unit != NO_CHANGES else ():
             numbers = array.reshape(-1)
@@ -111,8 +135,8 @@ def encode(
             encoder.encode_bits(index, SCALE_BITS)
             encode_numbers(encoder, numbers, np.full(len(numbers), index))
         networks.append(network_of(prior, own))
-    context.encode(samples, scale.bits, networks, encoder, tell)
-    return head + encoder.finish()
+    lengths = context.encode(samples, scale.bits, networks, encoder, modes, tell)
+    return head + encoder.finish(), lengths
 
 
 class CodedSamples:
@@ -130,14 +154,21 @@ class CodedSamples:
         grid, scale = self._grid, self._scale
         if not scale.bits:
             return np.full((*grid.shape, grid.channels), scale.low, np.int64)
-        decoder, networks = RangeDecoder(self._stream), []
+        decoder, networks, modes = RangeDecoder(self._stream), [], []
         for prior in priors_of(self._config, len(grid.shape), grid.channels):
+            told = self._config.prior == context_prior.WITH_MODES
+            modes.append(decoder.decode_bits(MODE_BITS) if told else MIXED)
+            if modes[-1] not in (MIXED, FLAT, RECALLED):
+                raise CorruptFile(f"a plane is coded in way {modes[-1]}; the file may be from a newer inrzip")
+            if modes[-1] == FLAT:
+                networks.append(prior)
+                continue
             unit, arrays = decoder.decode_bits(UNIT_BITS), []
             for mean in prior if unit != NO_CHANGES else ():
                 index = decoder.decode_bits(SCALE_BITS)
                 arrays.append(decode_numbers(decoder, np.full(mean.size, index)).reshape(mean.shape))
             networks.append(_checked(network_of(prior, Changes(unit, tuple(arrays)))))
-        samples = context.decode(grid.shape, grid.channels, scale.bits, networks, decoder)
+        samples = context.decode(grid.shape, grid.channels, scale.bits, networks, decoder, modes)
         return expand(samples, scale, plane_order(grid.channels))
 
     def samples(self) -> Int[ndarray, "*grid channels"]:

@@ -52,7 +52,9 @@ def check_lossless(spec: Spec) -> None:
         raise UnsupportedSignal("a shape cannot be compressed losslessly: its distances are made anew from the surface")
     if spec.dtype.kind == "f":
         raise UnsupportedSignal(
-            f"samples of type {spec.sample_type} cannot be compressed losslessly: only whole numbers can"
+            f"samples of type {spec.sample_type} (floats) cannot be compressed losslessly, only whole numbers can: "
+            "leave --lossless out, or save them as whole numbers first (numpy.rint(1000 * x).astype('int32') keeps "
+            "three decimals)"
         )
 
 
@@ -132,11 +134,17 @@ def _near(scaled: Float[ndarray, "..."], rounding: Rounding) -> Bool[ndarray, ".
 
 
 def encode_part(
-    samples: Shaped[ndarray, "*grid channels"], network: Representation, architecture: type[Config], spec: Spec
+    samples: Shaped[ndarray, "*grid channels"],
+    network: Representation,
+    architecture: type[Config],
+    spec: Spec,
+    all_planes: bool = False,
 ) -> bytes:
-    """The exact part of a segment of these samples; `network` is what a decoder makes of its network's payload."""
+    """The exact part of a segment of these samples; `network` is what a decoder makes of its network's payload.
+    `all_planes`: one of bits tells all of them, whatever that takes.
+    """
     if isinstance(network, Bits):
-        return checksum_of(samples) + bit_planes.encode_part(samples, network, spec)
+        return checksum_of(samples) + bit_planes.encode_part(samples, network, spec, all_planes)
     if architecture.exact:
         return checksum_of(samples)
     precise = network.precise()

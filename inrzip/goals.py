@@ -36,6 +36,7 @@ from .segment import (
     quantised,
     sensible,
 )
+from .ternary_encoder import encode_ternary, is_ternary
 
 AIM = 0.985
 """Part of the size asked for that quantisation aims at before fine-tuning, which changes sizes a little."""
@@ -60,6 +61,8 @@ def encode_segment(task: Task, goal: Goal, job: Job) -> Coded:
         return encode_exactly(task, job)
     if task.recipe.architecture is CombinerConfig:
         return encode_with_prior(task, goal, job)
+    if is_ternary(task):
+        return encode_ternary(task, goal, job)
     if goal.psnr_db is None:
         return Coded(encode_to_size(task, goal.size, job))
     return encode_to_psnr(task, goal.size, goal.psnr_db, job)

@@ -178,7 +178,7 @@ def fit_network(
         training,
         task.examples,
         Schedule(n_steps, config.learning_rate(task.schedule.peak, n_steps), loss),
-        deadline=_part_of(task.deadline, share_of_time),
+        deadline=part_of(task.deadline, share_of_time),
         describe=lambda loss: f"{task.db(loss):.2f} dB",
         within=(0.0, FIT_SHARE),
     )
@@ -201,7 +201,7 @@ def quantised(
         task.codec.constrain(module, fitted.sensitivity, level),
         task.examples,
         Schedule(n_steps, fitted.config.learning_rate(task.schedule.peak, task.schedule.n_steps) * TUNE_PEAK),
-        deadline=_part_of(task.deadline, 1.0),
+        deadline=part_of(task.deadline, 1.0),
         describe=lambda loss: f"{task.db(loss):.2f} dB (quantised)",
         within=(FIT_SHARE, 1.0),
     )
@@ -213,7 +213,7 @@ def quantised(
     return max((plain, result), key=lambda either: either.db(task))
 
 
-def _part_of(deadline: float | None, share: float) -> float | None:
+def part_of(deadline: float | None, share: float) -> float | None:
     if deadline is None:
         return None
     now = time.monotonic()

@@ -16,9 +16,10 @@ import numpy as np
 
 from inrzip.codecs.context import Network
 
-PRIORS = {1: "context.npz"}
+PRIORS = {1: "context.npz", 2: "context.npz"}
 """The priors that come with the package, by number. A file names the one that it was made with, so none may go."""
-LATEST = max(PRIORS)
+PLAIN, WITH_MODES = 1, 2
+"""The same networks; in files of the second each plane says how it is coded."""
 MAX_RANK = 3
 """Signals of more axes are coded as if they had so many."""
 

@@ -23,6 +23,7 @@ from scipy import ndimage
 from inrzip import context_fit, media
 from inrzip.codecs import context
 from inrzip.codecs.context import Looks, Network
+from inrzip.codecs.context_layout import earlier_planes
 from inrzip.compilation import prepare
 from inrzip.context_coding import compact, plane_order
 from inrzip.priors import context_prior
@@ -78,7 +79,7 @@ def looks(piece: Shaped[ndarray, "*grid channels"], rng: np.random.Generator) ->
     samples, scale = compact(piece, plane_order(piece.shape[-1]))
     if scale.bits:
         for plane, seen in enumerate(context.collect(samples, scale.bits)):
-            yield samples.ndim - 1, context.earlier_planes(plane), seen, 1 << scale.bits
+            yield samples.ndim - 1, earlier_planes(plane, samples.ndim - 1), seen, 1 << scale.bits
 
 
 def joined(parts: Sequence[Looks]) -> Looks:

@@ -143,6 +143,17 @@ def check_hostile_config(architecture: Any, fields: Mapping[str, Any], shape: tu
 # ---- signals ----
 
 
+def drawing(height: int, width: int) -> Shaped[ndarray, "h w 3"]:
+    """Boxes and signs of flat colours, as on a screen."""
+    rng = np.random.default_rng(3)
+    signs = rng.integers(0, 2, (4, 5, 4)).astype(bool)
+    pixels = np.full((height, width, 3), (240, 240, 245), np.uint8)
+    pixels[2 : height // 4, 2:-2] = (60, 90, 160)
+    for i, (y, x) in enumerate((y, x) for y in range(height // 4 + 3, height - 6, 7) for x in range(3, width - 6, 6)):
+        pixels[y : y + 5, x : x + 4][signs[i * i % 4]] = (30, 30, 30)
+    return pixels
+
+
 def picture(height: int, width: int, channels: int, top: int = 255) -> Shaped[ndarray, "h w c"]:
     """A smooth picture with one edge, values 0 to `top`."""
     y, x = np.mgrid[0:height, 0:width] / max(height, width, 2)

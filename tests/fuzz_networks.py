@@ -23,22 +23,25 @@ import jax.numpy as jnp
 import numpy as np
 
 import inrzip
-from inrzip import wire
+from inrzip import exact, wire
 from inrzip.architectures.base import Config, Grid
+from inrzip.architectures.bits import BitsConfig
 from inrzip.architectures.combiner import CombinerConfig
 from inrzip.architectures.context import ContextConfig
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.motion import MotionConfig
 from inrzip.architectures.nirvana import NirvanaConfig
+from inrzip.codecs.levels import UniformSteps
 from inrzip.codecs.uniform import step_size
-from inrzip.codecs.weights import CODERS
+from inrzip.codecs.weights import CODERS, QuantisedTensor
 from inrzip.container import Container, write_container
 from inrzip.errors import CorruptFile, InrzipError
 from inrzip.group_chain import decode_group, encode_changes
 from inrzip.header import VERSION, Header
-from inrzip.network import encode_network
+from inrzip.network import decode_network, encode_network
 from inrzip.recipes import ARCHITECTURES
 from inrzip.signal import SAMPLE_TYPES, AudioTrack, Kind, MetaValue, Spec
+from inrzip.ternary_encoder import UNIT_STEP
 from inrzip.weight_codecs import CODECS
 from tests import fuzz
 
@@ -97,6 +100,7 @@ def network_files() -> list[bytes]:
         _file_of_changes(dataclasses.replace(film, channels=1), 2),
         _file_of_samples(Spec(Kind.IMAGE, (9, 11), 3, "u1", 0, 255)),
         _file_of_samples(Spec(Kind.AUDIO, (40,), 2, "i2", -900, 900)),
+        _file_of_bits(Spec(Kind.IMAGE, (9, 11), 1, "u1", 0, 255)),
         *(_file(Spec(Kind.VOLUME, (5, 4), 1, "u1", 0, 255), other, 5) for other in others),
         *(_file(Spec(Kind.IMAGE, (9, 5), 1, "u1", 0, 255), siren, 9, codec=name) for name in CODECS),
         *(_file(Spec(Kind.IMAGE, (7, 6), 3, "u1", 0, 255), siren, 7, coder=number) for number in (2, 3, 4, 8)),
@@ -124,6 +128,19 @@ def _file_of_samples(spec: Spec) -> bytes:
     rng = np.random.default_rng(0)
     samples = rng.integers(int(spec.low), int(spec.high) + 1, (*spec.shape, spec.channels)).astype(spec.dtype)
     return inrzip.fit(samples, "context", kind=spec.kind, effort=1).data
+
+
+def _file_of_bits(spec: Spec) -> bytes:
+    """A lossless file of a ternary network that tells all bits, many of them wrong."""
+    rng, grid, config = np.random.default_rng(0), Grid(spec.shape, spec.channels), BitsConfig(255, (31, 6, 1))
+    shapes = [leaf.shape for leaf in jax.tree.leaves(config.structure(grid))]
+    weights = [
+        QuantisedTensor(rng.integers(-1, 2, shape).astype(np.int32), UniformSteps(UNIT_STEP)) for shape in shapes
+    ]
+    coded = encode_network(config, weights)
+    samples = rng.integers(0, 256, (*spec.shape, spec.channels)).astype(spec.dtype)
+    part = exact.encode_part(samples, decode_network(coded, config.number, grid), BitsConfig, spec, all_planes=True)
+    return write_container(Header(spec, config.number, spec.shape[0], lossless=True), [exact.join(coded, part)])
 
 
 def _file_of_changes(spec: Spec, segment_length: int) -> bytes:

@@ -147,6 +147,9 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
     image = common.write_png(folder / "rgb.png", common.picture(21, 17, 3))
     alpha = common.write_png(folder / "rgba.png", common.picture(9, 10, 4))
     deep = common.write_png(folder / "grey.png", common.picture(12, 7, 1, 65535))
+    drawing = common.write_png(folder / "drawing.png", common.drawing(48, 64))
+    rough = np.random.default_rng(0).integers(0, 256, (18, 20, 3), np.uint8)
+    noise = common.write_png(folder / "noise.png", rough)
     sound = common.write_wav(folder / "sound.wav", common.tone(12_000, 2), subtype="PCM_24")
     film = common.write_film(folder / "film.mp4", 4, (16, 20))
     short = common.write_film(folder / "short.mp4", 3, (12, 14), sound=False)
@@ -165,6 +168,9 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         "image_context": (image, {"recipe": "context"}),
         "image_combiner": (image, {"quality": 50, "recipe": "combiner"}),
         "image_bits": (alpha, {"quality": 60, "recipe": "bits"}),
+        "image_ternary_bits": (alpha, {"recipe": "bits", "settings": {"ternary": "1", "keep": "1", "width": "16"}}),
+        "image_drawing_context": (drawing, {"recipe": "context"}),
+        "image_noise_context": (noise, {"recipe": "context"}),
         "image_grid": (image, {"target_size": 500, "recipe": "grid"}),
         "image_alpha_grid": (alpha, {"target_size": 400, "recipe": "grid"}),
         "image_16bit_grid": (deep, {"quality": 50, "recipe": "grid"}),

@@ -16,7 +16,7 @@ from tests.page_latents import Curve
 from tests.page_stream import PAGE, Damaged, Stream, between, clip
 
 NUMBER = 25
-PRIORS = {1: Path(__file__).resolve().parent.parent / "priors" / "context.npz"}
+PRIORS = dict.fromkeys((1, 2), Path(__file__).resolve().parent.parent / "priors" / "context.npz")
 NAMES = ("first", "first_bias", "second", "second_bias", "last", "last_bias")
 PLACES = {
     line.split()[0]: [tuple(map(int, pair)) for pair in re.findall(r"\((-?\d+), (-?\d+)\)", line)]
@@ -176,8 +176,8 @@ class Sample:
         return total - (total >> 12) + (1 << 20) * v // (1 << self.bits)
 
 
-def decision(stream: Stream, frequency: int) -> int:
-    f = clip(frequency, 24, (1 << 16) - 24)
+def decision(stream: Stream, frequency: int, least: int = 24) -> int:
+    f = clip(frequency, least, (1 << 16) - least)
     return stream.symbol([0, f, 1 << 16], 16)
 
 
@@ -199,6 +199,60 @@ class Habit:
         step, self.last = value - self.last, value
         for k in range(1, 9):
             self.counts[k] = 0 if step % (1 << k) else self.counts[k] + (step != 0)
+
+
+class Recall:
+    """What followed the same neighbours before."""
+
+    def __init__(self) -> None:
+        self.tables: list[dict[int, tuple[int, int, int, int | None]]] = [{}, {}, {}]  # by place: hash, w, count, x
+        self.chances: dict[tuple[int, int, int, int], list[int]] = {}
+
+    @staticmethod
+    def hash(values: list[int]) -> int:
+        mixed = 0
+        for v in values:
+            mixed = 0x9E3779B1 * (mixed + v + 1) % (1 << 32)
+        return mixed
+
+    def read(self, stream: Stream, hashes: list[int]) -> int | None:
+        asked: list[int] = []
+        for u in range(2):
+            for s, own in enumerate(hashes):
+                there, w, count, x = self.tables[s].get(own >> 15, (0, 0, 0, None))
+                candidate = x if u else w
+                if not count or there != own or candidate is None or candidate in asked:
+                    continue
+                chance = self.chances.setdefault((u, s, len(asked), count.bit_length()), [1 << 21, 0])
+                bit = decision(stream, chance[0] >> 6, 3)
+                chance[0] += (((0 if bit else (1 << 22) - 1) - chance[0]) * ((1 << 17) // (2 * chance[1] + 3))) >> 16
+                chance[1] = min(chance[1] + 1, 255)
+                if not bit:
+                    return candidate
+                asked.append(candidate)
+        return None
+
+    def learn(self, hashes: list[int], value: int) -> None:
+        for table, own in zip(self.tables, hashes, strict=True):
+            there, w, count, x = table.get(own >> 15, (0, 0, 0, None))
+            if not count or there != own:
+                table[own >> 15] = (own, value, 1, None)
+            elif w == value:
+                table[own >> 15] = (own, w, min(count + 1, 255), x)
+            else:
+                table[own >> 15] = (own, w, count >> 2, value) if count >> 2 else (own, value, 1, w)
+
+
+RECALLED = {1: ((6, 0), (3, 0), (1, 0)), 2: ((12, 0), (4, 0), (2, 0)), 3: ((6, 5), (2, 1), (0, 1))}
+
+
+def neighbour_sets(plane: int, rank: int, own: list[Any], around: list[Any]) -> list[list[tuple[int, ...]]]:
+    same = [(plane - k, 0, 0, 0) for k in (1, 2)[: min(rank, 2)] if plane >= k]
+    sets = []
+    for n_own, n_behind in RECALLED[rank]:
+        near = [(plane, 0, *o) for o in own[:n_own]] + [(plane, -1, *o) for o in around[:n_behind]]
+        sets.append(same + near)
+    return [*sets[:2], same or sets[2]]
 
 
 def read_value(stream: Stream, curve: Sample, habit: Habit) -> int:
@@ -228,9 +282,9 @@ def read_value(stream: Stream, curve: Sample, habit: Habit) -> int:
     return r + (low << c)
 
 
-def read_plane(stream: Stream, planes: Planes, plane: int, bits: int, network: list[np.ndarray]) -> None:
+def read_plane(stream: Stream, planes: Planes, plane: int, bits: int, network: list[np.ndarray], mode: int) -> None:
     rank, (depth, height, width) = planes.rank, planes.shape
-    earlier = [plane - k for k in (1, 2) if plane - k >= 0]
+    earlier = [plane - k for k in (1, 2)[: min(rank, 2)] if plane >= k]
     own, around = (LINE_OWN, LINE_AROUND) if rank == 1 else (OWN, AROUND)
     regressors = []
     for n_own, n_behind, n_around, *_ in RULES[rank]:
@@ -246,6 +300,7 @@ def read_plane(stream: Stream, planes: Planes, plane: int, bits: int, network: l
         errors_at[5:] = [(-1, 0, 0), (-1, 0, 1)]
     later = [(0, 1), (0, 2)] if rank == 1 else [(0, 1), (1, 0)]
     values, b, c = planes.values[plane], planes.rows, planes.columns
+    recalled, sets = Recall(), neighbour_sets(plane, rank, own, around)
     for z in range(depth):
         if rank > 1 and z:
             values[z + 1, :b] = values[z, b]
@@ -295,7 +350,14 @@ def read_plane(stream: Stream, planes: Planes, plane: int, bits: int, network: l
                 features = [clip((k << 9) // base, -384, 384) for k in signed]
                 features += [2 * log(k + 2) - 256 for k in logs]
                 features += [4 * log(base) - 768, 256 * anchor // (top + 1) - 128]
-                found = read_value(stream, Sample(layers(network, features), anchor, base, bits), habit)
+                found, hashes = None, [Recall.hash([value(*o) for o in places]) for places in sets]
+                if mode == 1:
+                    found = stream.number(bits)
+                elif mode == 2:
+                    found = recalled.read(stream, hashes)
+                if found is None:
+                    found = read_value(stream, Sample(layers(network, features), anchor, base, bits), habit)
+                recalled.learn(hashes, found)
                 habit.learn(found)
                 index = (place[0], z + 1, y + b, x + c)
                 planes.values[index] = found
@@ -336,10 +398,11 @@ def exact_samples(payload: bytes, shape: tuple[int, ...], channels: int) -> np.n
         return np.full((*shape, channels), low, np.int64)
     arrays = np.load(PRIORS[prior])
     stream = Stream(data)
-    rank, networks = min(len(shape), 3), []
+    rank, networks, modes = min(len(shape), 3), [], []
     for plane in range(channels):
-        network = [arrays[f"{rank}_{min(plane, 2)}_{name}"].astype(object) for name in NAMES]
-        u = stream.number(4)
+        modes.append(between(stream.number(2), 0, 2) if prior == 2 else 0)
+        network = [arrays[f"{rank}_{min(plane, min(rank, 2))}_{name}"].astype(object) for name in NAMES]
+        u = 0 if modes[-1] == 1 else stream.number(4)
         for i in range(6 if u else 0):
             curve = Curve(stream.number(7))
             changes = [curve.read(stream, 0) for _ in range(network[i].size)]
@@ -348,7 +411,7 @@ def exact_samples(payload: bytes, shape: tuple[int, ...], channels: int) -> np.n
         networks.append(network)
     planes = Planes(shape, channels, bits)
     for plane in range(channels):
-        read_plane(stream, planes, plane, bits, networks[plane])
+        read_plane(stream, planes, plane, bits, networks[plane], modes[plane])
     b, c = planes.rows, planes.columns
     inner = planes.values[:, 1:, b : b + planes.shape[1], c : c + planes.shape[2]].reshape(channels, *shape)
     order = [1, 0, *range(2, channels)] if channels >= 3 else list(range(channels))

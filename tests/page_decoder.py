@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 
-from tests import page_backbones, page_finr, page_frames, page_nirvana, page_pfnr, page_tree
+from tests import page_backbones, page_finr, page_frames, page_nirvana, page_pfnr, page_ternary, page_tree
 from tests.page_frames import conv_shapes as _conv
 from tests.page_frames import stem as _stem
 from tests.page_hash import hash_shapes, neurbf_shapes
@@ -126,7 +126,10 @@ def _doh_shapes(fields: list[int], inner: list[int], grid: Shape, channels: int)
 
 
 def _bits_shapes(fields: list[int], inner: list[int], grid: Shape, channels: int) -> list[Shape]:
-    return inner_shapes(inner, (*grid, max(1, fields[0].bit_length())), channels)
+    places = (*grid, max(1, fields[0].bit_length()))
+    if inner[0] == page_ternary.NUMBER:
+        return page_ternary.shapes(*inner[1:], places, channels)
+    return inner_shapes(inner, places, channels)
 
 
 def own_coefficients(coefficients: int, sizes: list[int]) -> list[int]:

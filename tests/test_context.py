@@ -11,13 +11,17 @@ import inrzip
 from inrzip.architectures.base import Grid
 from inrzip.architectures.context import ContextConfig, ExactSamples
 from inrzip.codecs import context
+from inrzip.codecs.context_kernels import FLAT, MIXED, RECALLED
 from inrzip.context_coding import compact, expand, plane_order
-from inrzip.context_payload import NO_CHANGES, Changes, encode, priors_of
+from inrzip.context_encoder import choose_modes
+from inrzip.context_payload import NO_CHANGES, Changes, encode, encode_smallest, priors_of
 from inrzip.errors import CorruptFile, InrzipError
-from inrzip.network import decode_network, encode_config
+from inrzip.network import decode_network
+from tests.common import drawing, slow
 from tests.page_context import exact_samples
 
 CONFIG = ContextConfig(1)
+MODES = (MIXED, FLAT, RECALLED)
 
 
 def signal(shape: tuple[int, ...], channels: int, low: int, high: int, seed: int = 0) -> Int[ndarray, "*grid channels"]:
@@ -30,8 +34,8 @@ def signal(shape: tuple[int, ...], channels: int, low: int, high: int, seed: int
     return np.rint(low + unit * (high - low)).astype(np.int64)
 
 
-def coded(samples: Int[ndarray, "*grid channels"], moved: bool = False) -> bytes:
-    """A payload; with `moved`, networks are changed a little."""
+def coded(samples: Int[ndarray, "*grid channels"], moved: bool = False, mode: int = MIXED) -> bytes:
+    """A payload, all planes in that mode; with `moved`, networks are changed a little."""
     order = plane_order(samples.shape[-1])
     compacted, scale = compact(samples, order)
     rng = np.random.default_rng(1)
@@ -39,7 +43,15 @@ def coded(samples: Int[ndarray, "*grid channels"], moved: bool = False) -> bytes
         Changes(3, tuple(rng.integers(-2, 3, a.shape) for a in prior)) if moved else Changes(NO_CHANGES, ())
         for prior in priors_of(CONFIG, compacted.ndim - 1, len(compacted))
     ]
-    return encode_config(CONFIG) + encode(CONFIG, scale, compacted, changes)
+    return encode(scale, compacted, changes, [mode] * len(compacted))[0]
+
+
+def smallest(samples: Int[ndarray, "*grid channels"]) -> bytes:
+    """A payload as an encoder makes it that fits no networks."""
+    compacted, scale = compact(samples, plane_order(samples.shape[-1]))
+    priors = priors_of(CONFIG, compacted.ndim - 1, len(compacted))
+    modes = choose_modes(compacted, scale.bits, priors)
+    return encode_smallest(scale, compacted, [Changes(NO_CHANGES, ())] * len(priors), modes)
 
 
 def decoded(payload: bytes, shape: tuple[int, ...], channels: int) -> Int[ndarray, "*grid channels"]:
@@ -56,6 +68,7 @@ SIGNALS = [
     ((9, 10), 2, 0, 65535),
     ((70,), 1, -32768, 32767),
     ((60,), 2, -(1 << 23), (1 << 23) - 1),
+    ((50,), 6, -300, 300),
     ((3, 5, 6), 1, -5, 900),
     ((2, 4, 5), 3, 0, 255),
     ((2, 2, 3, 4), 1, 0, 4095),
@@ -65,14 +78,55 @@ SIGNALS = [
 @pytest.mark.parametrize(("shape", "channels", "low", "high"), SIGNALS)
 def test_all_samples_come_back(shape: tuple[int, ...], channels: int, low: int, high: int) -> None:
     samples = signal(shape, channels, low, high)
-    for moved in (False, True):
-        assert np.array_equal(decoded(coded(samples, moved), shape, channels), samples)
+    for moved, mode in ((False, MIXED), (True, MIXED), (False, RECALLED), (True, RECALLED), (True, FLAT)):
+        assert np.array_equal(decoded(coded(samples, moved, mode), shape, channels), samples)
 
 
 @pytest.mark.parametrize(("shape", "channels", "low", "high"), [s for s in SIGNALS if np.prod(s[0]) < 200])
 def test_as_the_page_says(shape: tuple[int, ...], channels: int, low: int, high: int) -> None:
     samples = signal(shape, channels, low, high)
     assert np.array_equal(exact_samples(coded(samples, moved=True), shape, channels), samples)
+
+
+@pytest.mark.parametrize("shape", [(9, 10), (40,), (2, 5, 6)])
+def test_recalled_as_the_page_says(shape: tuple[int, ...]) -> None:
+    """Of few values, which are often recalled, and often not."""
+    rng = np.random.default_rng(4)
+    samples = np.repeat(rng.integers(0, 3, (*shape[:-1], shape[-1], 1)) * 90 + 7, 3, -1)
+    samples[..., 1:] += rng.integers(0, 2, samples[..., 1:].shape) * (rng.random(samples[..., 1:].shape) < 0.1)
+    compacted, scale = compact(samples, plane_order(3))
+    changes = [Changes(NO_CHANGES, ())] * 3
+    for modes in ([RECALLED] * 3, [MIXED, FLAT, RECALLED]):
+        payload, _ = encode(scale, compacted, changes, modes)
+        assert payload[0] == 2 and np.array_equal(decoded(payload, shape, 3), samples)
+        assert np.array_equal(exact_samples(payload, shape, 3), samples)
+
+
+@pytest.mark.parametrize(("shape", "channels", "top"), [((3, 400), 3, 255), ((900,), 2, 65535), ((4, 9, 20), 1, 1023)])
+def test_noise_is_never_larger_than_itself(shape: tuple[int, ...], channels: int, top: int) -> None:
+    samples = np.random.default_rng(0).integers(0, top + 1, (*shape, channels))
+    payload = smallest(samples)
+    assert len(payload) <= samples.size * top.bit_length() / 8 + 12
+    assert np.array_equal(decoded(payload, shape, channels), samples)
+
+
+@pytest.mark.parametrize("size", [(96, 128), slow((300, 400))])
+def test_drawings_are_recalled(size: tuple[int, int]) -> None:
+    samples = drawing(*size).astype(np.int64)
+    payload = smallest(samples)
+    assert payload[0] == 2 and np.array_equal(decoded(payload, size, 3), samples)
+    assert len(payload) < 0.7 * len(coded(samples))
+
+
+def test_photographs_are_coded_as_ever() -> None:
+    samples = signal((40, 50), 3, 0, 255)
+    assert smallest(samples) == coded(samples)
+
+
+def test_unknown_modes_are_damage() -> None:
+    payload = coded(signal((9, 9), 1, 0, 255), mode=FLAT)
+    with pytest.raises(InrzipError):
+        decoded(payload[:4] + bytes([payload[4] | 0xC0]) + payload[5:], (9, 9), 1)
 
 
 def test_multiples_are_noticed() -> None:
