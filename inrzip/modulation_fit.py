@@ -23,6 +23,8 @@ from inrzip.architectures.modulated_network import Layout, Shared
 from inrzip.priors.latent_prior import SCALES_PER_OCTAVE
 from inrzip.priors.modulation_prior import ModulationPrior, step_size
 
+from .modulation_payload import Coded
+
 LAMBDA_OF_STEP = 0.14
 """Squared error that a bit is worth, over the square of the step: what uniform quantisation trades."""
 DEAD = 0.1
@@ -37,13 +39,6 @@ BATCHES = (1, 8, 32)
 
 Watch = Callable[[float, str], bool]
 """Is told how much is done and a remark; true: what is left is to be hurried."""
-
-
-class Coded(NamedTuple):
-    """A coded patch: its class, and its latents in steps."""
-
-    group: int
-    integers: Int[ndarray, " latents"]
 
 
 def lambda_of(delta: Any) -> Any:

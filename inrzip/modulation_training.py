@@ -28,6 +28,7 @@ from inrzip.priors.integer_tables import MASS_BITS, N_TABLES, STEPS_PER_OCTAVE, 
 from inrzip.priors.latent_prior import eighths, identity
 from inrzip.priors.modulation_prior import ModulationPrior, dumps, step_size
 
+from .compilation import prepare
 from .descent import Moments, adam, adam_start
 from .errors import InrzipError
 from .files import atomic_output, check_writable
@@ -98,6 +99,7 @@ def train(
         raise InrzipError(f"a prior takes {LEAST_PATCHES} patches and a round, at least")
     path.parent.mkdir(parents=True, exist_ok=True)
     check_writable(path, overwrite)
+    prepare()
     layout = LAYOUTS[recipe, kind]
     tell = progress or (lambda report: None)
     tell(Progress("reading", 0.0))

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -58,8 +59,24 @@ def prior_for(spec: Spec, name: str | None) -> tuple[int, LatentPrior]:
     return found, prior
 
 
+class OfPatches(Protocol):
+    """What patches are made of."""
+
+    @property
+    def channels(self) -> int: ...
+    @property
+    def patch(self) -> tuple[int, ...]: ...
+
+
+class OfLayout(Protocol):
+    """A prior, as far as patches go."""
+
+    @property
+    def layout(self) -> OfPatches: ...
+
+
 def patches_of(
-    prior: LatentPrior, spec: Spec, samples: Shaped[np.ndarray, "part ..."]
+    prior: OfLayout, spec: Spec, samples: Shaped[np.ndarray, "part ..."]
 ) -> tuple[Float[np.ndarray, "patches samples channels"], Float[np.ndarray, "patches samples"]]:
     """All patches of a signal, plane after plane, in the channels of the prior. Raises InrzipError for too many."""
     channels = prior.layout.channels

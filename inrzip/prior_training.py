@@ -120,6 +120,7 @@ def train_prior(
     output: Path | str,
     kind: str = "image",
     *,
+    recipe: str = "combiner",
     patches: int = 2000,
     rounds: int = 300,
     seed: int = 0,
@@ -130,11 +131,18 @@ def train_prior(
     """Learns a prior from the media files in `folder` and its folders, and writes it to `output`: a file `*.inrprior`,
     or a name among the user's priors.
 
-    `kind`: "image" or "audio". `patches`: pieces of signals that are learned from, drawn at random places and, of
+    `kind`: "image" or "audio". `recipe`: whose prior it is to be, "combiner", "vc-inr" or "coin++". `patches`: pieces of signals that are learned from, drawn at random places and, of
     images, scales. `rounds`: how often each is seen. `stop`: is asked after each round; once true, training ends as if
     it had come to its end. A run that was killed leaves a `.part` file, from which the same call goes on. Raises
     InrzipError.
     """
+    if recipe != "combiner":
+        from . import modulation_training
+
+        return modulation_training.train(
+            Path(folder), output, kind, recipe, patches=patches, rounds=rounds, seed=seed, overwrite=overwrite,
+            progress=progress, stop=stop,
+        )  # fmt: skip
     path, begun = latent_prior.place(str(output)), time.monotonic()
     if kind not in LAYOUTS:
         raise InrzipError(f"no priors are trained for {kind}; there are {', '.join(LAYOUTS)}")

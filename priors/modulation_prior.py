@@ -31,6 +31,7 @@ STEPS_PER_OCTAVE = SCALES_PER_OCTAVE
 UNIT_STEP = 48
 """The step that is 1."""
 MAX_STEP = 127
+"""Of those that files may have."""
 MAX_LEVELS, MAX_CLASSES = 16, 64
 MAX_SCALE = 120
 """In eighths of octaves, of which two are a table."""
