@@ -28,6 +28,7 @@ from inrzip.architectures.base import Config, Grid
 from inrzip.architectures.combiner import CombinerConfig
 from inrzip.architectures.context import ContextConfig
 from inrzip.architectures.grid import GridConfig
+from inrzip.architectures.modulated import CoinppConfig, VcinrConfig
 from inrzip.architectures.motion import MotionConfig
 from inrzip.architectures.nirvana import NirvanaConfig
 from inrzip.codecs.uniform import step_size
@@ -76,7 +77,7 @@ METADATA: tuple[tuple[str, MetaValue], ...] = (
 def network_files() -> list[bytes]:
     """Valid files: each kind of signal, each architecture, with one segment and several, with sound and without."""
     siren, nerv, hnerv = (ARCHITECTURES[number] for number in (1, 2, 3))
-    elsewhere = (GridConfig, NirvanaConfig, MotionConfig, ContextConfig, CombinerConfig)
+    elsewhere = (GridConfig, NirvanaConfig, MotionConfig, ContextConfig, CombinerConfig, CoinppConfig, VcinrConfig)
     apart = (1, 2, 3, *(config.number for config in elsewhere))
     rest = [architecture for number, architecture in ARCHITECTURES.items() if number not in apart]
     films, others = ([a for a in rest if a.frame_wise == whole] for whole in (True, False))
