@@ -8,8 +8,8 @@ second network makes of the latents: each signal selects a sub-network. What is 
 Own choices, as there is no GPU to meta-learn a network of ten layers from random numbers: the first layer is wide and
 seen by the output, and everything is set so that training begins as the cosine transform of a patch, one latent to a
 coefficient. Shifts are exact for that: sin(a + s) + sin(-a + s) = 2 sin(s) cos(a). Gates are nearly so: of a unit's
-weight w, (sigmoid(l) - 1/2) w is taken, where w / 2 is what all signals have. The layers behind see the largest waves of
-the patch, and all latents; they start at nearly nothing.
+weight w, (sigmoid(l) - 1/2) w is taken, where w / 2 is what all signals have. The layers behind see the largest waves
+of the patch, and all latents; they start at nearly nothing.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class Layout:
             and 1 <= len(self.widths) <= 8
             and all(1 <= n <= 256 for n in self.widths)
             and 1 <= self.inner <= self.units
-            and (self.channels <= self.rank <= 16 and 1 <= self.hyper <= 256 if self.gated else self.rank == self.hyper == 0)
+            and (self.channels <= self.rank <= 16 if self.gated else self.rank == 0)
+            and (1 <= self.hyper <= 256 if self.gated else self.hyper == 0)
         ):
             raise ValueError("it describes no network that could be")
 
@@ -117,9 +118,9 @@ class Shared(NamedTuple):
 
 def shapes(layout: Layout) -> Shared:
     """Of each array. `moves`: what a latent does to the shift, or to the gate, of each unit of the first layer; `maps`:
-    from latents to shifts of each layer behind; `hyper`: from latents to the features that gates are made of; `left` and
-    `right`: from these features, and 1, to the factors of the gates of each layer and of the output; `straight`: what
-    the output has without gates.
+    from latents to shifts of each layer behind; `hyper`: from latents to the features that gates are made of; `left`
+    and `right`: from these features, and 1, to the factors of the gates of each layer and of the output; `straight`:
+    what the output has without gates.
     """
     n, sizes, gated = layout.n_latents, layout.layer_sizes(), layout.gated
     seen, r, features = layout.units + layout.widths[-1], layout.rank, layout.hyper + 1

@@ -1,8 +1,8 @@
 """From patches of signals to rounded latents of a modulated network: descent from 0, as in COIN++ and VC-INR.
 
 A step goes down the gradient of the squared error, divided by what the prior knows of each latent's curvature, and of
-what latents cost. In the last part of a fit the network sees latents rounded, and the cheapest that it comes to is kept:
-squared error plus lambda times bits. All patches are fitted side by side.
+what latents cost. In the last part of a fit the network sees latents rounded, and the cheapest that it comes to is
+kept: squared error plus lambda times bits. All patches are fitted side by side.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ def _encode_some(
     prior: ModulationPrior, targets: ndarray, inside: ndarray, step: int, steps: int, told: Callable[[float], bool]
 ) -> list[Coded]:
     size, n = next(size for size in BATCHES if size >= len(targets)), len(targets)
-    targets, inside = (np.concatenate([a, np.repeat(a[-1:], size - n, 0)]).astype(np.float32) for a in (targets, inside))
+    extra = [np.repeat(array[-1:], size - n, 0) for array in (targets, inside)]
+    targets, inside = (np.concatenate(each).astype(np.float32) for each in zip((targets, inside), extra, strict=True))
     delta, spreads = np.float32(step_size(step)), prior.spreads_at(step).astype(np.float32)
     shared: Shared = jax.tree.map(jnp.asarray, prior.shared)
     rates = np.exp2(-np.maximum(prior.stiffness, -2 * SCALES_PER_OCTAVE) / SCALES_PER_OCTAVE).astype(np.float32)
@@ -146,7 +147,8 @@ def _advance(
         coarse = rounded(state.latents, delta, jnp)
         used = jnp.where(phase[1] > 0, coarse, state.latents)
         errors, back = jax.vjp(squares, used)
-        slope = back(jnp.ones_like(errors))[0] / 2 + (state.latents - used) / rates  # what it is where nothing is rounded
+        slope = back(jnp.ones_like(errors))[0] / 2
+        slope = slope + (state.latents - used) / rates  # what it is, about, where nothing is rounded
         slope = slope + phase[0] * push(state.latents, delta, spreads)
         cost = errors + lambda_of(delta) * bits_of(coarse, delta, spreads).sum(1)
         better = (phase[1] > 0) & (cost < state.least)

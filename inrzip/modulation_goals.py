@@ -1,4 +1,4 @@
-"""Signals as modulations of a learned network to a goal: which step their latents have (see `inrzip.modulation_fit`)."""
+"""Signals as modulations of a learned network to a goal: the step of their latents (see `inrzip.modulation_fit`)."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 COIN++ and VC-INR find a signal's latents by a few steps from 0, and meta-learn the network by differentiating through
 these. Here each training patch keeps its latents from round to round, and moves them a step whenever it is seen (an
-auto-decoder): of the same batch that costs a third to a fifth. The network sees latents rounded as files have them, each patch with one of
-several steps, so that one network serves all rates; what they cost is part of what is made smaller.
+auto-decoder): that takes one evaluation in place of four. The network sees latents rounded as files have them, each
+patch with one of several steps, so that one network serves all rates; latents are pulled to where they cost less.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy import ndarray
 
 from inrzip.architectures import modulated_network as network
 from inrzip.architectures.modulated_network import Layout, Shared
-from inrzip.priors import latent_prior, modulation_prior
+from inrzip.priors import latent_prior
 from inrzip.priors.integer_tables import MASS_BITS, N_TABLES, STEPS_PER_OCTAVE, Family, limit, mass_table
 from inrzip.priors.latent_prior import eighths, identity
 from inrzip.priors.modulation_prior import ModulationPrior, dumps, step_size
@@ -153,9 +153,12 @@ def sizes_of(shared: Shared) -> Shared:
 
     found: Shared = jax.tree.map(size, shared)
     return found._replace(
-        waves=np.full(shared.waves.shape, WAVE_RATE, np.float32), phases=np.full(shared.phases.shape, WAVE_RATE, np.float32),
-        moves=own(shared.moves), out=own(shared.out), straight=tuple(map(own, shared.straight)),
-    )  # fmt: skip
+        waves=np.full(shared.waves.shape, WAVE_RATE, np.float32),
+        phases=np.full(shared.phases.shape, WAVE_RATE, np.float32),
+        moves=own(shared.moves),
+        out=own(shared.out),
+        straight=tuple(map(own, shared.straight)),
+    )
 
 
 def one_round(
@@ -179,8 +182,9 @@ def one_round(
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _step(
-    layout: Layout, state: State, index: Array, targets: Array, deltas: Array, spreads: Array, sizes: Shared, rates: Array
-) -> State:
+    layout: Layout, state: State, index: Array, targets: Array, deltas: Array, spreads: Array, sizes: Shared,
+    rates: Array,
+) -> State:  # fmt: skip
     latents, delta = state.latents[index], deltas[:, None]
     weights = lambda_of(deltas)
 
@@ -212,7 +216,9 @@ def sorted_by_activity(latents: Float[ndarray, "items latents"], n_classes: int)
     return np.argsort(np.argsort(activity)) * n_classes // len(latents)
 
 
-def spreads_of(latents: Float[ndarray, "items latents"], classes: Int[ndarray, " items"]) -> Float[ndarray, "k latents"]:
+def spreads_of(
+    latents: Float[ndarray, "items latents"], classes: Int[ndarray, " items"]
+) -> Float[ndarray, "k latents"]:
     """Mean absolute values of latents in each class."""
     every = np.abs(latents)
     common = every.mean(0)
@@ -256,9 +262,7 @@ def finished(
     scales = 2 * np.take_along_axis(tables, families[None, None], 1)[:, 0]
     shares = np.bincount(classes, minlength=n_classes) + 1
     stiffness = eighths(curvature(layout, shared, latents[:PROBE_PATCHES]))
-    return ModulationPrior(
-        layout, shared, kind, np.array(STEPS), scales, families, shares, stiffness.astype(np.int64)
-    )
+    return ModulationPrior(layout, shared, kind, np.array(STEPS), scales, families, shares, stiffness.astype(np.int64))
 
 
 def best_tables(

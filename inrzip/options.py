@@ -192,7 +192,9 @@ def _add_how_to_compress(parser: _Parser) -> None:
     how.add_argument("--recipe", metavar="NAME", help="see `inrzip recipes` (default: chosen by kind)")
     how.add_argument("--codec", metavar="NAME", help="how weights are coded, see `inrzip recipes` (default: auto)")
     how.add_argument(
-        "--prior", metavar="NAME", help="a prior made with `inrzip train-prior`, by name or file (combiner, vc-inr, coin++)"
+        "--prior",
+        metavar="NAME",
+        help="a prior made with `inrzip train-prior`, by name or file (combiner, vc-inr, coin++)",
     )
     how.add_argument(
         "--set",

@@ -131,7 +131,8 @@ def train_prior(
     """Learns a prior from the media files in `folder` and its folders, and writes it to `output`: a file `*.inrprior`,
     or a name among the user's priors.
 
-    `kind`: "image" or "audio". `recipe`: whose prior it is to be, "combiner", "vc-inr" or "coin++". `patches`: pieces of signals that are learned from, drawn at random places and, of
+    `kind`: "image" or "audio". `recipe`: whose prior it is to be, "combiner", "vc-inr" or "coin++". `patches`:
+    pieces of signals that are learned from, drawn at random places and, of
     images, scales. `rounds`: how often each is seen. `stop`: is asked after each round; once true, training ends as if
     it had come to its end. A run that was killed leaves a `.part` file, from which the same call goes on. Raises
     InrzipError.

@@ -188,7 +188,8 @@ def _compress_together(opts: argparse.Namespace, names: Sequence[str], destinati
         ):
             report = _api().compress_together(
                 list(zip(names, map(Path, opts.inputs), strict=True)), destination, recipe=opts.recipe,
-                quality=opts.quality, effort=opts.effort, prior=opts.prior, overwrite=opts.force, progress=progress, stop=stop,
+                quality=opts.quality, effort=opts.effort, prior=opts.prior, overwrite=opts.force,
+                progress=progress, stop=stop,
             )  # fmt: skip
         _say(opts, reports.together_text(report))
         return report.to_json()

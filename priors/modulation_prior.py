@@ -1,9 +1,9 @@
 """What modulations of a learned network are usually like (COIN++, VC-INR): a file each, named by its content.
 
-A prior holds the network (half floats), and how latents are distributed once they are rounded: for some steps, for each
-class of patches, and for each latent, which of the curves of `inrzip.priors.integer_tables` its integers have. The class
-is a number of each patch, which is coded first: a hyper-latent of few values (Ballé et al., ICLR 2018). All of that are
-whole numbers, so every machine decodes the same latents.
+A prior holds the network (half floats), and how latents are distributed once they are rounded: for some steps, for
+each class of patches, and for each latent, which of the curves of `inrzip.priors.integer_tables` its integers have. The
+class is a number of each patch, which is coded first: a hyper-latent of few values (Ballé et al., ICLR 2018). All of
+that are whole numbers, so every machine decodes the same latents.
 
 Where such files lie, and how they are found, is in `inrzip.priors.latent_prior`.
 """
@@ -68,7 +68,7 @@ class ModulationPrior:
         return cumulative_frequencies(self.shares)
 
     def scales_at(self, step: int) -> Int[ndarray, "classes latents"]:
-        """Scales between levels, in whole numbers; beyond them, as they are for latents that do not depend on the step."""
+        """Scales between levels, in whole numbers; beyond them, those of latents that do not depend on the step."""
         first, last = int(self.steps[0]), int(self.steps[-1])
         at = min(max(step, first), last)
         above = int(np.searchsorted(self.steps, at))
@@ -192,5 +192,3 @@ def named(name: str | None, kind: str, recipe: str, gated: bool) -> tuple[int, M
         made = "vc-inr" if prior.layout.gated else "coin++"
         raise InrzipError(f"prior {name} is for {made} and signals of kind {prior.kind}, not for {recipe} and {kind}")
     return identity(data), prior
-
-
