@@ -132,10 +132,9 @@ def train_prior(
     or a name among the user's priors.
 
     `kind`: "image" or "audio". `recipe`: whose prior it is to be, "combiner", "vc-inr" or "coin++". `patches`:
-    pieces of signals that are learned from, drawn at random places and, of
-    images, scales. `rounds`: how often each is seen. `stop`: is asked after each round; once true, training ends as if
-    it had come to its end. A run that was killed leaves a `.part` file, from which the same call goes on. Raises
-    InrzipError.
+    pieces of signals that are learned from, drawn at random places and, of images, scales. `rounds`: how often each is
+    seen. `stop`: is asked after each round; once true, training ends as if it had come to its end. A run that was
+    killed leaves a `.part` file, from which the same call goes on. Raises InrzipError.
     """
     if recipe != "combiner":
         from . import modulation_training
