@@ -104,8 +104,8 @@ def _encode_some(
     delta, spreads = np.float32(step_size(step)), prior.spreads_at(step).astype(np.float32)
     shared: Shared = jax.tree.map(jnp.asarray, prior.shared)
     rates = np.exp2(-np.maximum(prior.stiffness, -2 * SCALES_PER_OCTAVE) / SCALES_PER_OCTAVE).astype(np.float32)
-    zeros = jnp.zeros((size, prior.layout.n_latents))
-    state = State(zeros, zeros, zeros, jnp.full(size, jnp.inf))
+    zeros = [jnp.zeros((size, prior.layout.n_latents)) for _ in range(3)]  # three, as each is donated
+    state = State(*zeros, jnp.full(size, jnp.inf))
     calls = max(3, round(steps / STEPS_AT_ONCE))
     plain, smooth = (max(1, round(share * calls)) for share in (PLAIN_SHARE, SMOOTH_SHARE))
     groups, hurried = np.zeros(size, np.int64), False
