@@ -245,7 +245,7 @@ def test_a_collection_fitted_together(tmp_path: Path, capsys: pytest.CaptureFixt
             assert abs(-10 * np.log10(error / 255**2) - facts["quality"]["psnr_db"]) < 0.01
 
 
-@pytest.mark.parametrize(("recipe", "kind"), latent_prior.MODULATED)
+@pytest.mark.parametrize(("recipe", "kind"), list(latent_prior.MODULATED))
 def test_the_packages_priors(recipe: str, kind: str) -> None:
     """They are there, and small."""
     name, prior = modulation_prior.named(None, kind, recipe, recipe == "vc-inr")
