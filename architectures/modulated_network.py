@@ -87,7 +87,7 @@ class Layout:
     @property
     def fold(self) -> int:
         """Units of the first layer that a latent moves, next to each other."""
-        return 2 ** (self.axes - 1 if self.gated else self.axes)
+        return 1 << (self.axes - 1 if self.gated else self.axes)
 
     @property
     def units(self) -> int:

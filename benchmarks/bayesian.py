@@ -177,7 +177,8 @@ def main() -> None:
     papers = published.load("cifar10", [])
     about = (
         f"`python -m benchmarks.bayesian {options.sprites.name} --rows {options.rows[0]} {options.rows[1]} "
-        f"--recipes {' '.join(options.recipes)} --effort {options.effort}`: {len(images)} images; commit {machine.commit()}; {machine.device()}."
+        f"--recipes {' '.join(options.recipes)} --effort {options.effort}`: {len(images)} images; "
+        f"commit {machine.commit()}; {machine.device()}."
     )
     out = io.StringIO()
     writer = csv.DictWriter(out, ["recipe", "image", "quality", "bytes", "psnr_db"], lineterminator="\n")

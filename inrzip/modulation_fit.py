@@ -20,7 +20,7 @@ from numpy import ndarray
 
 from inrzip.architectures import modulated_network as network
 from inrzip.architectures.modulated_network import Layout, Shared
-from inrzip.priors.latent_prior import SCALES_PER_OCTAVE
+from inrzip.codecs.relative_entropy import SCALES_PER_OCTAVE
 from inrzip.priors.modulation_prior import ModulationPrior, step_size
 
 from .modulation_payload import Coded
@@ -55,8 +55,10 @@ def rounded(latents: Any, delta: Any, xp: ModuleType) -> Any:
 def bits_of(latents: Any, delta: Any, spreads: Any) -> Array:
     """What latents take, under Laplace's curve of this mean absolute value; continuous, so that it can be descended."""
     half = delta / (2 * spreads)
-    within = -jnp.log2(jnp.maximum(1 - jnp.exp(-half) * jnp.cosh(jnp.minimum(jnp.abs(latents) / spreads, half)), 1e-9))
-    beyond = (jnp.abs(latents) / spreads - half) / jnp.log(2.0) - jnp.log2((1 - jnp.exp(-2 * half)) / 2)
+    places = jnp.abs(latents) / spreads
+    inner = jnp.minimum(places, half)
+    within = -jnp.log2(1 - (jnp.exp(inner - half) + jnp.exp(-inner - half)) / 2)
+    beyond = (places - half) / jnp.log(2.0) - jnp.log2((1 - jnp.exp(-2 * half)) / 2)
     return jnp.where(jnp.abs(latents) < delta / 2, within, beyond)
 
 

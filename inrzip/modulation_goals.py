@@ -30,7 +30,9 @@ STEPS = (12, 20, 32, 48, 72, 110, 170, 260, 400)
 """Of descent, for each effort."""
 FINEST, COARSEST = 0, 64
 """Numbers of steps that are tried."""
-SEARCHES = 6
+SEARCHES = 7
+COARSER_STEPS, FINER_STEPS = 8, 4
+"""By so many the step changes to halve, or to double, a payload, before two are known that it lies between."""
 DB_PER_STEP = -0.55
 
 
@@ -92,19 +94,23 @@ Run = Callable[[int, tuple[float, float]], bytes]
 
 def _to_size(size: int, first: int, run: Run, job: Job) -> bytes:
     """With the finest step whose payload is no larger, as far as a few fits tell."""
-    low, high, step = FINEST - 1, COARSEST, first  # too fine; coarse enough, or the coarsest
-    best: bytes | None = None
+    step, best = first, None
+    large: list[tuple[int, float]] = []  # steps that are too fine, and the logarithms of what their payloads take
+    small: list[tuple[int, float]] = []
     for i in range(SEARCHES):
         payload = run(step, (i / SEARCHES, (i + 1) / SEARCHES))
-        ratio = len(payload) / size
-        if ratio <= 1:
-            best, high = payload, step
-        else:
-            low = step
-        if high - low <= 1 or (job.stopping and best is not None):
+        over = math.log2(len(payload) / size)
+        if over <= 0:
+            best = payload
+        (large if over > 0 else small).append((step, over))
+        low, high = max(large, default=(FINEST - 1, 0.0)), min(small, default=(COARSEST + 1, 0.0))
+        if high[0] - low[0] <= 1 or (job.stopping and best is not None):
             break
-        guess = step + (max(1, round(4 * math.log2(ratio))) if ratio > 1 else min(-1, round(4 * math.log2(ratio))))
-        step = min(max(guess, low + 1), high - 1) if high < COARSEST or best is not None else min(guess, COARSEST)
+        if large and small:
+            guess = round(low[0] + (high[0] - low[0]) * low[1] / max(low[1] - high[1], 1e-9))
+        else:
+            guess = step + (math.ceil(COARSER_STEPS * over) if over > 0 else math.floor(FINER_STEPS * over))
+        step = min(max(guess, low[0] + 1), high[0] - 1)
     if best is None:
         best = run(COARSEST, (0.99, 1.0))
         if len(best) > size:

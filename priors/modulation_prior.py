@@ -22,10 +22,11 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from inrzip.architectures.modulated_network import Layout, Shared, is_shape, shapes
+from inrzip.codecs.relative_entropy import SCALES_PER_OCTAVE
 from inrzip.errors import CorruptFile, InrzipError
 from inrzip.priors import latent_prior
 from inrzip.priors.integer_tables import UNIT_TABLE, Family, cumulative_frequencies
-from inrzip.priors.latent_prior import KINDS, SCALES_PER_OCTAVE, identity
+from inrzip.priors.latent_prior import KINDS, identity
 
 STEPS_PER_OCTAVE = SCALES_PER_OCTAVE
 UNIT_STEP = 48
