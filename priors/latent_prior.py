@@ -30,7 +30,10 @@ SUFFIX = ".inrprior"
 FOLDER_VARIABLE = "INRZIP_PRIORS"
 PACKAGED = {"image": "thumbnails" + SUFFIX}
 """The priors that come with the package, by kind. Files name them, so none may go: more may be added."""
-MODULATED = {("vc-inr", "image"): "vcinr_photographs" + SUFFIX}
+MODULATED = {
+    ("vc-inr", "image"): "vcinr_photographs" + SUFFIX,
+    ("coin++", "image"): "coinpp_photographs" + SUFFIX,
+}
 """Those of modulations (`inrzip.priors.modulation_prior`), by recipe and kind."""
 ID_BITS = 28
 """Of a prior's name in a file: the first bits of the SHA-256 of its bytes. A varint of four bytes holds them."""
