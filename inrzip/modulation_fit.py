@@ -59,13 +59,13 @@ def bits_of(latents: Any, delta: Any, spreads: Any) -> Array:
     inner = jnp.minimum(places, half)
     within = -jnp.log2(1 - (jnp.exp(inner - half) + jnp.exp(-inner - half)) / 2)
     beyond = (places - half) / jnp.log(2.0) - jnp.log2((1 - jnp.exp(-2 * half)) / 2)
-    return jnp.where(jnp.abs(latents) < delta / 2, within, beyond)
+    return jnp.asarray(jnp.where(jnp.abs(latents) < delta / 2, within, beyond))
 
 
 def push(latents: Any, delta: Any, spreads: Any) -> Array:
     """Half of lambda times the slope of `bits_of`, about, but no more than a quarter of the step."""
     slope = jnp.minimum(LAMBDA_OF_STEP * delta**2 / (2 * jnp.log(2.0) * spreads), delta / 4)
-    return slope * jnp.clip(2 * latents / delta, -1, 1)
+    return jnp.asarray(slope * jnp.clip(2 * latents / delta, -1, 1))
 
 
 class State(NamedTuple):
@@ -106,8 +106,8 @@ def _encode_some(
     delta, spreads = np.float32(step_size(step)), prior.spreads_at(step).astype(np.float32)
     shared: Shared = jax.tree.map(jnp.asarray, prior.shared)
     rates = np.exp2(-np.maximum(prior.stiffness, -2 * SCALES_PER_OCTAVE) / SCALES_PER_OCTAVE).astype(np.float32)
-    zeros = [jnp.zeros((size, prior.layout.n_latents)) for _ in range(3)]  # three, as each is donated
-    state = State(*zeros, jnp.full(size, jnp.inf))
+    zeros = jnp.zeros((size, prior.layout.n_latents))
+    state = State(zeros, zeros + 0, zeros + 0, jnp.full(size, jnp.inf))  # + 0: an array of its own, as each is donated
     calls = max(3, round(steps / STEPS_AT_ONCE))
     plain, smooth = (max(1, round(share * calls)) for share in (PLAIN_SHARE, SMOOTH_SHARE))
     groups, hurried = np.zeros(size, np.int64), False
@@ -131,7 +131,7 @@ def _encode_some(
 def cheapest_class(latents: Array, delta: np.float32, spreads: Float[ndarray, "classes latents"]) -> Int[ndarray, " n"]:
     """The class that each patch takes the fewest bits in."""
     costs = np.stack([np.asarray(bits_of(latents, delta, own).sum(1)) for own in spreads])
-    return np.argmin(costs, 0)
+    return np.asarray(np.argmin(costs, 0))
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=4)
@@ -143,7 +143,7 @@ def _advance(
 
     def squares(latents: Array) -> Array:
         errors = (network.evaluate(layout, shared, latents, jnp) - targets) ** 2
-        return (errors.sum(2) * inside).sum(1)
+        return jnp.asarray((errors.sum(2) * inside).sum(1))
 
     def advance(state: State, _: None) -> tuple[State, None]:
         coarse = rounded(state.latents, delta, jnp)
@@ -160,4 +160,5 @@ def _advance(
             jnp.where(better, cost, state.least),
         ), None  # fmt: skip
 
-    return jax.lax.scan(advance, state, None, length=STEPS_AT_ONCE)[0]
+    found, _ = jax.lax.scan(advance, state, None, length=STEPS_AT_ONCE)
+    return State(*found)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from inrzip.architectures.base import Grid
 from inrzip.architectures.combiner import planes_of
 from inrzip.architectures.modulated import MAX_STEP, ModulatedConfig
 from inrzip.priors import modulation_prior
@@ -19,8 +18,7 @@ from .errors import InrzipError, TargetMissed
 from .job import Job
 from .modulation_fit import LAMBDA_OF_STEP, encode_patches
 from .modulation_payload import encode_payload
-from .network import decode_network
-from .posterior_goals import patches_of, watching, weight_at
+from .posterior_goals import measured, patches_of, watching, weight_at
 from .recipes import Recipe
 from .segment import Coded as CodedSegment
 from .segment import Goal, Task
@@ -138,17 +136,6 @@ def _to_quality(task: Task, wanted: float, first: int, run: Run, job: Job) -> Co
         db, payload = max(tried.values(), key=lambda each: each[0])
         return CodedSegment(payload, f"{wanted:g} dB was not reached, only {db:.2f} dB")
     return CodedSegment(tried[max(enough)][1])
-
-
-def measured(task: Task, payload: bytes) -> float:
-    """PSNR in dB of what a payload decodes to."""
-    assert task.samples is not None
-    grid = Grid(task.grid.shape, task.grid.channels)
-    values = decode_network(payload, task.recipe.architecture.number, grid).render(grid.axes())
-    shown = task.spec.quantise(values).reshape(task.samples.shape).astype(np.float64)
-    span = task.spec.high - task.spec.low
-    error = float(np.mean((shown - task.samples) ** 2)) / span**2
-    return task.db(error - (1 / 12 / span**2 if task.spec.dtype.kind in "ui" else 0.0))
 
 
 def payloads_together(

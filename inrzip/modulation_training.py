@@ -149,7 +149,7 @@ def sizes_of(shared: Shared) -> Shared:
         return np.full(array.shape, max(float(np.sqrt(np.mean(array**2))), LEAST_SIZE), np.float32)
 
     def own(array: ndarray) -> ndarray:
-        return (np.abs(array) + 0.1 * np.sqrt(np.mean(array**2))).astype(np.float32)
+        return np.asarray(np.abs(array) + 0.1 * np.sqrt(np.mean(array**2)), np.float32)
 
     found: Shared = jax.tree.map(size, shared)
     return found._replace(
@@ -226,7 +226,7 @@ def spreads_of(
     for i in range(int(classes.max(initial=0)) + 1):
         mine = every[classes == i]
         rows.append((mine.sum(0) + COMMON_WEIGHT * common) / (len(mine) + COMMON_WEIGHT))
-    return np.maximum(np.stack(rows), 1e-4).astype(np.float32)
+    return np.asarray(np.maximum(np.stack(rows), 1e-4), np.float32)
 
 
 def sorted_by_cost(latents: Float[ndarray, "items latents"], classes: Int[ndarray, " items"]) -> Int[ndarray, " items"]:

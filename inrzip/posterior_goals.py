@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from inrzip.architectures.base import Grid
-from inrzip.architectures.combiner import MAX_PATCHES, CombinerConfig, cut, planes_of
+from inrzip.architectures.combiner import MAX_PATCHES, cut, planes_of
 from inrzip.priors import latent_prior
 from inrzip.priors.latent_prior import LatentPrior
 
@@ -164,7 +164,7 @@ def measured(task: Task, payload: bytes) -> float:
     """PSNR in dB of what a payload decodes to."""
     assert task.samples is not None
     grid = Grid(task.grid.shape, task.grid.channels)
-    values = decode_network(payload, CombinerConfig.number, grid).render(grid.axes())
+    values = decode_network(payload, task.recipe.architecture.number, grid).render(grid.axes())
     shown = task.spec.quantise(values).reshape(task.samples.shape).astype(np.float64)
     error = float(np.mean((shown - task.samples) ** 2)) / (task.spec.high - task.spec.low) ** 2
     return task.db(error - (1 / 12 / (task.spec.high - task.spec.low) ** 2 if task.spec.dtype.kind in "ui" else 0.0))
