@@ -29,8 +29,12 @@ LAMBDA_OF_STEP = 0.14
 """Squared error that a bit is worth, over the square of the step: what uniform quantisation trades."""
 DEAD = 0.1
 """By so much of a step what rounds to 0 reaches farther than half a step."""
-STEP_RATE, IMPATIENCE = 0.3, 0.6
+STEP_RATE, IMPATIENCE = 0.4, 0.2
 """Of Newton's step, and what is kept of the last."""
+GROWTH = (1.02, 1.5)
+"""Where the squared error grows by more, while bits cost nothing and while they do, a patch goes back, and on in steps
+half as long: far from usual patches the network bends more than the prior knows.
+"""
 PLAIN_SHARE, SMOOTH_SHARE = 0.35, 0.35
 """Of all steps: those of least squares, those with the cost of bits but without rounding. The others round."""
 STEPS_AT_ONCE = 4
@@ -69,10 +73,15 @@ def push(latents: Any, delta: Any, spreads: Any) -> Array:
 
 
 class State(NamedTuple):
-    """Arrays of one row for each patch. `best`: rounded latents of the least cost so far, `least`."""
+    """Arrays of one row for each patch. `best`: rounded latents of the least cost so far, `least`. `before`: where it
+    was, with the squared error `last`. `rate`: of its steps.
+    """
 
     latents: Array
     speed: Array
+    before: Array
+    last: Array
+    rate: Array
     best: Array
     least: Array
 
@@ -107,7 +116,8 @@ def _encode_some(
     shared: Shared = jax.tree.map(jnp.asarray, prior.shared)
     rates = np.exp2(-np.maximum(prior.stiffness, -2 * SCALES_PER_OCTAVE) / SCALES_PER_OCTAVE).astype(np.float32)
     zeros = jnp.zeros((size, prior.layout.n_latents))
-    state = State(zeros, zeros + 0, zeros + 0, jnp.full(size, jnp.inf))  # + 0: an array of its own, as each is donated
+    far, ones = jnp.full(size, jnp.inf), jnp.ones(size)
+    state = State(zeros, zeros + 0, zeros + 0, far, ones, zeros + 0, far + 0)  # + 0: of its own, as each is donated
     calls = max(3, round(steps / STEPS_AT_ONCE))
     plain, smooth = (max(1, round(share * calls)) for share in (PLAIN_SHARE, SMOOTH_SHARE))
     groups, hurried = np.zeros(size, np.int64), False
@@ -154,10 +164,16 @@ def _advance(
         slope = slope + phase[0] * push(state.latents, delta, spreads)
         cost = errors + lambda_of(delta) * bits_of(coarse, delta, spreads).sum(1)
         better = (phase[1] > 0) & (cost < state.least)
-        speed = IMPATIENCE * state.speed - STEP_RATE * rates * slope
+        limit = jnp.where(phase[1] > 0, jnp.inf, jnp.where(phase[0] > 0, GROWTH[1], GROWTH[0]))
+        back_again = (phase[1] == 0) & ~(errors <= limit * state.last)
+        rate = jnp.where(back_again, state.rate / 2, state.rate)
+        speed = IMPATIENCE * state.speed - STEP_RATE * rate[:, None] * rates * slope
+        speed = jnp.where(back_again[:, None], 0.0, speed)
         return State(
-            state.latents + speed, speed, jnp.where(better[:, None], coarse, state.best),
-            jnp.where(better, cost, state.least),
+            jnp.where(back_again[:, None], state.before, state.latents + speed), speed,
+            jnp.where(back_again[:, None], state.before, state.latents),
+            jnp.where(back_again, state.last, errors), rate,
+            jnp.where(better[:, None], coarse, state.best), jnp.where(better, cost, state.least),
         ), None  # fmt: skip
 
     found, _ = jax.lax.scan(advance, state, None, length=STEPS_AT_ONCE)

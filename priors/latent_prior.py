@@ -211,8 +211,9 @@ def _all_files() -> Iterator[bytes]:
 @functools.lru_cache(maxsize=8)
 def find(name: int) -> LatentPrior:
     """The prior of that name, among those of the package and the user's. Raises InrzipError if it is not there."""
+    data = find_data(name)
     try:
-        return loads(find_data(name))
+        return loads(data)
     except ValueError as error:
         raise CorruptFile(f"its prior {name:07x} is not for this recipe") from error
 

@@ -165,8 +165,9 @@ def _assembled(arrays: dict[str, ndarray]) -> ModulationPrior:
 @functools.lru_cache(maxsize=8)
 def find(name: int) -> ModulationPrior:
     """The prior of that name, among those of the package and the user's. Raises InrzipError if it is not there."""
+    data = latent_prior.find_data(name)
     try:
-        return loads(latent_prior.find_data(name))
+        return loads(data)
     except ValueError as error:
         raise CorruptFile(f"its prior {name:07x} is not for this recipe") from error
 
