@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import itertools
 import sys
 import tempfile
 import time
@@ -36,6 +37,7 @@ from .plots import svg_of
 
 SIDE = 32
 PEERS = ("jpeg", "webp", "avif")
+RECIPES = ("combiner", "vc-inr", "coin++")
 QUALITIES = (25.0, 37.5, 50.0, 62.5, 75.0)
 HELD_OUT = (800, 1000)
 PIXELS = SIDE * SIDE
@@ -50,7 +52,7 @@ def psnr_db(a: ndarray, b: ndarray) -> float:
 
 
 def ours(
-    images: UInt8[ndarray, "n 32 32 3"], quality: float, effort: int, prior: str | None, folder: Path
+    images: UInt8[ndarray, "n 32 32 3"], recipe: str, quality: float, effort: int, prior: str | None, folder: Path
 ) -> tuple[list[Point], list[dict[str, object]]]:
     """A collection at one quality, and its members as files: means, and a row for each image."""
     sources = []
@@ -61,7 +63,7 @@ def ours(
     pack = folder / "pack.inrz"
     begun = time.monotonic()
     report = inrzip.compress_together(
-        sources, pack, quality=quality, effort=effort, prior=prior, overwrite=True,
+        sources, pack, recipe=recipe, quality=quality, effort=effort, prior=prior, overwrite=True,
         progress=lambda p: print(f"\r{p.stage} {p.fraction:.2f}", end="", file=sys.stderr),
     )  # fmt: skip
     encoding = (time.monotonic() - begun) / len(images)
@@ -77,11 +79,11 @@ def ours(
             seconds.append(time.monotonic() - begun)
             size = alone.stat().st_size
             db = round(psnr_db(again, image), 3)
-            rows.append({"image": number, "quality": quality, "bytes": size, "psnr_db": db})
+            rows.append({"recipe": recipe, "image": number, "quality": quality, "bytes": size, "psnr_db": db})
     sizes, dbs = ([float(str(row[key])) for row in rows] for key in ("bytes", "psnr_db"))
     facts: Point = {"psnr_db": float(np.mean(dbs)), "encode_s": encoding, "decode_ms": 1000 * float(np.median(seconds))}
-    single: Point = {"codec": "combiner, single files", "bpp": 8 * float(np.mean(sizes)) / PIXELS, **facts}
-    together: Point = {"codec": "combiner, collection", "bpp": 8 * report.bytes / PIXELS / len(images), **facts}
+    single: Point = {"codec": f"{recipe}, single files", "bpp": 8 * float(np.mean(sizes)) / PIXELS, **facts}
+    together: Point = {"codec": f"{recipe}, collection", "bpp": 8 * report.bytes / PIXELS / len(images), **facts}
     return [single, together], rows
 
 
@@ -128,12 +130,15 @@ def plot(points: list[Point], papers: list[published.PublishedCurve]) -> str:
 
 def table(points: list[Point], papers: list[published.PublishedCurve], about: str) -> str:
     """The report."""
-    recombiner = next(list(curve.pairs) for curve in papers if curve.name == "RECOMBINER")
+    recombiner, coinpp = (
+        next(list(curve.pairs) for curve in papers if curve.name == name) for name in ("RECOMBINER", "COIN++")
+    )
     columns: list[tuple[str, Callable[[Point], str]]] = [
         ("codec", lambda p: str(p["codec"])),
         ("bpp", lambda p: f"{p['bpp']:.3f}"),
         ("dB", lambda p: f"{p['psnr_db']:.2f}"),
         ("dB over RECOMBINER's printed curve", lambda p: _difference(p, recombiner)),
+        ("over COIN++'s", lambda p: _difference(p, coinpp)),
         ("encode, s an image", lambda p: f"{p['encode_s']:.2f}" if "encode_s" in p else ""),
         ("decode, ms", lambda p: f"{p['decode_ms']:.1f}" if "decode_ms" in p else ""),
     ]
@@ -156,25 +161,27 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs=2, default=HELD_OUT, metavar=("FIRST", "END"), help="images to take")
     parser.add_argument("--qualities", type=float, nargs="+", default=QUALITIES)
     parser.add_argument("--effort", type=int, default=5)
+    parser.add_argument("--recipes", nargs="+", default=RECIPES, help="of those with a learned prior")
     parser.add_argument("--prior", help="a prior by name or file (default: the package's)")
     options = parser.parse_args()
     rows = np.asarray(Image.open(options.sprites).convert("RGB"))[slice(*options.rows)]
     images = np.ascontiguousarray(rows.reshape(-1, SIDE, SIDE, 3))
     points, single = [], []
     with tempfile.TemporaryDirectory() as folder:
-        for quality in options.qualities:
-            found, each = ours(images, quality, options.effort, options.prior, Path(folder))
+        for recipe, quality in itertools.product(options.recipes, options.qualities):
+            found, each = ours(images, recipe, quality, options.effort, options.prior, Path(folder))
             points += found
             single += each
-            print(f"\nquality {quality:g} (lambda {weight_at(quality):.1e}): {found}", flush=True)
+            print(f"\n{recipe}, quality {quality:g} (lambda {weight_at(quality):.1e}): {found}", flush=True)
     points = sorted(points, key=lambda point: str(point["codec"])) + peers(images)
     papers = published.load("cifar10", [])
     about = (
         f"`python -m benchmarks.bayesian {options.sprites.name} --rows {options.rows[0]} {options.rows[1]} "
-        f"--effort {options.effort}`: {len(images)} images; commit {machine.commit()}; {machine.device()}."
+        f"--recipes {' '.join(options.recipes)} --effort {options.effort}`: {len(images)} images; "
+        f"commit {machine.commit()}; {machine.device()}."
     )
     out = io.StringIO()
-    writer = csv.DictWriter(out, ["image", "quality", "bytes", "psnr_db"], lineterminator="\n")
+    writer = csv.DictWriter(out, ["recipe", "image", "quality", "bytes", "psnr_db"], lineterminator="\n")
     writer.writeheader()
     writer.writerows(single)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from jaxtyping import Shaped
 from inrzip.architectures.base import Config, Grid, Representation
 from inrzip.architectures.bits import Bits
 from inrzip.architectures.combiner import CombinerConfig
+from inrzip.architectures.modulated import ModulatedConfig
 from inrzip.architectures.nirvana import NirvanaConfig
 from inrzip.architectures.pfnr import PfnrConfig
 
@@ -118,7 +119,8 @@ def compress(
     `time_limit` in seconds. `audio`: what becomes of a video's sound. `settings`: fields of the recipe's configuration.
     `lossless`: every sample comes back bit by bit, on every machine, which is checked before the file gets its name; a
     quality or PSNR then is that of the recipe's prediction, and there is no target size.
-    `prior`: a learned one that `train_prior` made, by its name or file, for the recipe `combiner`.
+    `prior`: a learned one that `train_prior` made, by its name or file, for the recipes `combiner`, `vc-inr` and
+    `coin++`.
     `stop` is asked about once a second; once it is true, the best so far is written. An interrupted run leaves a
     `.part` file, from which the same call goes on. Raises InrzipError.
     """
@@ -135,8 +137,8 @@ def compress(
     chosen = choose_recipe(recipe, signal.spec, lossless)
     lossless = lossless or chosen.architecture.exact
     request = plan_lossless(request, signal.spec) if lossless else request
-    if prior is not None and chosen.architecture is not CombinerConfig:
-        raise InrzipError(f"recipe {chosen.name} takes no prior; use --recipe combiner")
+    if prior is not None and not issubclass(chosen.architecture, (CombinerConfig, ModulatedConfig)):
+        raise InrzipError(f"recipe {chosen.name} takes no prior; use --recipe combiner, vc-inr or coin++")
     numbers = parse_settings(settings or {})
     check_settings(numbers, chosen)
     weight_codec = choose_codec(codec, chosen)

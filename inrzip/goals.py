@@ -10,12 +10,14 @@ from inrzip.architectures.base import Representation
 from inrzip.architectures.combiner import CombinerConfig
 from inrzip.architectures.context import ContextConfig
 from inrzip.architectures.grid import GridConfig
+from inrzip.architectures.modulated import ModulatedConfig
 from inrzip.architectures.motion import MotionConfig
 
 from .context_encoder import encode_exactly
 from .errors import InrzipError
 from .grid_goals import encode_picture
 from .job import Job
+from .modulation_goals import encode_modulated
 from .motion_goals import encode_film
 from .posterior_goals import encode_with_prior
 from .psnr_goal import encode_to_psnr
@@ -63,6 +65,8 @@ def encode_segment(task: Task, goal: Goal, job: Job) -> Coded:
         return encode_with_prior(task, goal, job)
     if is_ternary(task):
         return encode_ternary(task, goal, job)
+    if issubclass(task.recipe.architecture, ModulatedConfig):
+        return encode_modulated(task, goal, job)
     if goal.psnr_db is None:
         return Coded(encode_to_size(task, goal.size, job))
     return encode_to_psnr(task, goal.size, goal.psnr_db, job)

@@ -19,6 +19,7 @@ from inrzip.architectures.bits import BitsConfig
 from inrzip.architectures.combiner import DECODING_BYTES, CombinerConfig
 from inrzip.architectures.context import ContextConfig, ExactSamples
 from inrzip.architectures.grid import GridConfig, LatentGrid, decoding_memory
+from inrzip.architectures.modulated import ModulatedConfig
 from inrzip.architectures.motion import Film, MotionConfig
 from inrzip.architectures.nirvana import NirvanaConfig
 from inrzip.architectures.pfnr import PfnrConfig
@@ -27,7 +28,7 @@ from inrzip.codecs.levels import UniformSteps
 from inrzip.codecs.uniform import quantise
 from inrzip.codecs.weights import QuantisedTensor, decode_tensors, encode_tensors
 
-from . import grid_preview, wire
+from . import grid_preview, modulation_payload, wire
 from .context_payload import CodedSamples
 from .errors import CorruptFile, LimitExceeded
 from .grid_payload import Picture, has_preview, is_tiled
@@ -103,6 +104,8 @@ def decode_network(
     if isinstance(config, CombinerConfig):
         _check_memory(grid.n_points * DECODING_BYTES, max_memory)
         return decode_payload(config, cursor, grid, partial)
+    if isinstance(config, ModulatedConfig):
+        return modulation_payload.decode_payload(config, cursor, grid, lambda n: _check_memory(n, max_memory))
     if isinstance(config, MotionConfig):
         _check_memory(motion.decoding_memory(grid), max_memory)
         return Film(grid, CodedFrames(config, cursor, grid, version, partial))

@@ -192,7 +192,9 @@ def _add_how_to_compress(parser: _Parser) -> None:
     how.add_argument("--recipe", metavar="NAME", help="see `inrzip recipes` (default: chosen by kind)")
     how.add_argument("--codec", metavar="NAME", help="how weights are coded, see `inrzip recipes` (default: auto)")
     how.add_argument(
-        "--prior", metavar="NAME", help="a prior made with `inrzip train-prior`, by name or file (recipe combiner)"
+        "--prior",
+        metavar="NAME",
+        help="a prior made with `inrzip train-prior`, by name or file (combiner, vc-inr, coin++)",
     )
     how.add_argument(
         "--set",
@@ -300,14 +302,20 @@ def _decompress_parser() -> _Parser:
 def _train_prior_parser() -> _Parser:
     parser = _Parser(
         "train-prior",
-        "FOLDER -o NAME [--kind image|audio] [--patches N] [--rounds N] [OPTION]...",
-        "Learn from the media files in a folder what such signals are like, for --recipe combiner.",
+        "FOLDER -o NAME [--kind image|audio] [--recipe NAME] [--patches N] [--rounds N] [OPTION]...",
+        "Learn from the media files in a folder what such signals are like, for --recipe combiner, vc-inr and coin++.",
         _TRAIN_PRIOR_EXAMPLES,
     )
     parser.add_argument("inputs", nargs="*", metavar="FOLDER", help="media files to learn from, in it and its folders")
     _add_output(parser, "name of the prior, which is put where inrzip looks for priors; or a file *.inrprior")
     what = parser.add_argument_group("what, and how long")
     what.add_argument("--kind", choices=("image", "audio"), default="image", help="what to learn (default: image)")
+    what.add_argument(
+        "--recipe",
+        choices=("combiner", "vc-inr", "coin++"),
+        default="combiner",
+        help="the recipe that the prior is for (default: combiner)",
+    )
     what.add_argument(
         "--patches",
         metavar="N",

@@ -6,12 +6,13 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from inrzip.architectures.base import Grid
-from inrzip.architectures.combiner import MAX_PATCHES, CombinerConfig, cut, planes_of
+from inrzip.architectures.combiner import MAX_PATCHES, cut, planes_of
 from inrzip.priors import latent_prior
 from inrzip.priors.latent_prior import LatentPrior
 
@@ -58,8 +59,24 @@ def prior_for(spec: Spec, name: str | None) -> tuple[int, LatentPrior]:
     return found, prior
 
 
+class OfPatches(Protocol):
+    """What patches are made of."""
+
+    @property
+    def channels(self) -> int: ...
+    @property
+    def patch(self) -> tuple[int, ...]: ...
+
+
+class OfLayout(Protocol):
+    """A prior, as far as patches go."""
+
+    @property
+    def layout(self) -> OfPatches: ...
+
+
 def patches_of(
-    prior: LatentPrior, spec: Spec, samples: Shaped[np.ndarray, "part ..."]
+    prior: OfLayout, spec: Spec, samples: Shaped[np.ndarray, "part ..."]
 ) -> tuple[Float[np.ndarray, "patches samples channels"], Float[np.ndarray, "patches samples"]]:
     """All patches of a signal, plane after plane, in the channels of the prior. Raises InrzipError for too many."""
     channels = prior.layout.channels
@@ -147,7 +164,7 @@ def measured(task: Task, payload: bytes) -> float:
     """PSNR in dB of what a payload decodes to."""
     assert task.samples is not None
     grid = Grid(task.grid.shape, task.grid.channels)
-    values = decode_network(payload, CombinerConfig.number, grid).render(grid.axes())
+    values = decode_network(payload, task.recipe.architecture.number, grid).render(grid.axes())
     shown = task.spec.quantise(values).reshape(task.samples.shape).astype(np.float64)
     error = float(np.mean((shown - task.samples) ** 2)) / (task.spec.high - task.spec.low) ** 2
     return task.db(error - (1 / 12 / (task.spec.high - task.spec.low) ** 2 if task.spec.dtype.kind in "ui" else 0.0))

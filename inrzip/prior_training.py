@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -94,6 +94,15 @@ class TrainReport:
         return dataclasses.asdict(self) | {"path": str(self.path)}
 
 
+class Pieces(Protocol):
+    """What patches are cut for."""
+
+    @property
+    def side(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+
+
 class State(NamedTuple):
     """`spreads`: the prior's, (levels, latents). `posterior`: means and logarithms of deviations, (items, latents)."""
 
@@ -111,6 +120,7 @@ def train_prior(
     output: Path | str,
     kind: str = "image",
     *,
+    recipe: str = "combiner",
     patches: int = 2000,
     rounds: int = 300,
     seed: int = 0,
@@ -121,11 +131,18 @@ def train_prior(
     """Learns a prior from the media files in `folder` and its folders, and writes it to `output`: a file `*.inrprior`,
     or a name among the user's priors.
 
-    `kind`: "image" or "audio". `patches`: pieces of signals that are learned from, drawn at random places and, of
-    images, scales. `rounds`: how often each is seen. `stop`: is asked after each round; once true, training ends as if
-    it had come to its end. A run that was killed leaves a `.part` file, from which the same call goes on. Raises
-    InrzipError.
+    `kind`: "image" or "audio". `recipe`: whose prior it is to be, "combiner", "vc-inr" or "coin++". `patches`:
+    pieces of signals that are learned from, drawn at random places and, of images, scales. `rounds`: how often each is
+    seen. `stop`: is asked after each round; once true, training ends as if it had come to its end. A run that was
+    killed leaves a `.part` file, from which the same call goes on. Raises InrzipError.
     """
+    if recipe != "combiner":
+        from . import modulation_training
+
+        return modulation_training.train(
+            Path(folder), output, kind, recipe, patches=patches, rounds=rounds, seed=seed, overwrite=overwrite,
+            progress=progress, stop=stop,
+        )  # fmt: skip
     path, begun = latent_prior.place(str(output)), time.monotonic()
     if kind not in LAYOUTS:
         raise InrzipError(f"no priors are trained for {kind}; there are {', '.join(LAYOUTS)}")
@@ -140,7 +157,7 @@ def train_prior(
     targets = training_patches(Path(folder), kind, layout, patches, seed)
     part = path.with_name(path.name + ".part")
     levels = levels_of(layout, targets)
-    state, first = _restored(part, begin(layout, targets, levels, seed), (seed, rounds))
+    state, first = restored(part, begin(layout, targets, levels, seed), (seed, rounds))
     at, saved = first, time.monotonic()
     while at < rounds:
         begin_of_round = time.monotonic()
@@ -151,7 +168,7 @@ def train_prior(
         if stop is not None and stop():
             break
         if time.monotonic() - saved >= SAVE_SECONDS:
-            _save(part, state, at, (seed, rounds))
+            save(part, state, at, (seed, rounds))
             saved = time.monotonic()
     prior = finished(layout, kind, state, levels)
     data = dumps(prior)
@@ -170,7 +187,7 @@ def train_prior(
 
 
 def training_patches(
-    folder: Path, kind: str, layout: Layout, count: int, seed: int
+    folder: Path, kind: str, layout: Pieces, count: int, seed: int
 ) -> Float[ndarray, "count points channels"]:
     """Random patches of the signals in a folder, from 0 to 1. Raises InrzipError if there are none."""
     if not folder.is_dir():
@@ -191,7 +208,7 @@ def training_patches(
     return np.stack([cut(signals[i % len(signals)], layout.side, rng) for i in range(count)])
 
 
-def _normalised(signal: Signal, layout: Layout) -> Float[ndarray, "*grid channels"]:
+def _normalised(signal: Signal, layout: Pieces) -> Float[ndarray, "*grid channels"]:
     spec = signal.spec
     samples = spec.normalise(signal.read(0, spec.shape[0])).reshape(*spec.shape, spec.channels).astype(np.float32)
     if layout.channels == spec.channels:
@@ -387,12 +404,13 @@ def _summary(state: State, levels: Int[ndarray, " items"]) -> str:
 # ---- runs that were killed ----
 
 
-def _save(path: Path, state: State, at: int, job: tuple[int, int]) -> None:
+def save(path: Path, state: Tree, at: int, job: tuple[int, int]) -> None:
+    """Keeps the state of a run after so many rounds."""
     with atomic_output(path, overwrite=True) as temporary, open(temporary, "wb") as file:
         np.savez(file, *map(np.asarray, jax.tree.leaves(state)), at=at, job=np.array(job))
 
 
-def _restored(path: Path, state: State, job: tuple[int, int]) -> tuple[State, int]:
+def restored(path: Path, state: Tree, job: tuple[int, int]) -> tuple[Tree, int]:
     """The state of a run that was killed, and the round to go on with; or `state` and 0."""
     if not path.is_file():
         return state, 0

@@ -24,6 +24,7 @@ from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.hash_grid import HashConfig
 from inrzip.architectures.hinerv import HinervConfig
 from inrzip.architectures.hnerv import HnervConfig
+from inrzip.architectures.modulated import CoinppConfig, VcinrConfig
 from inrzip.architectures.motion import MotionConfig
 from inrzip.architectures.mvc import MvcConfig
 from inrzip.architectures.nerv import NervConfig
@@ -64,6 +65,8 @@ ARCHITECTURES: Mapping[int, type[Config]] = {
         MvcConfig,
         BitsConfig,
         CombinerConfig,
+        CoinppConfig,
+        VcinrConfig,
     )
 }
 """Every architecture by the number that files hold."""
@@ -119,6 +122,24 @@ RECIPES: Mapping[str, Recipe] = {
             CombinerConfig,
             (Kind.IMAGE, Kind.AUDIO),
             "small ones by a learned prior: latents of a network (COMBINER, RECOMBINER)",
+            1.0,
+            1,
+            1.0,
+        ),
+        Recipe(
+            "coin++",
+            CoinppConfig,
+            (Kind.IMAGE, Kind.AUDIO),
+            "small ones by a learned prior: shifts of a network's units (COIN++)",
+            1.0,
+            1,
+            1.0,
+        ),
+        Recipe(
+            "vc-inr",
+            VcinrConfig,
+            (Kind.IMAGE, Kind.AUDIO),
+            "small ones by a learned prior: gates on a network's weights (VC-INR)",
             1.0,
             1,
             1.0,

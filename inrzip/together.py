@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from inrzip.architectures.combiner import CombinerConfig
+from inrzip.architectures.modulated import ModulatedConfig
 
-from . import media, plan
+from . import media, modulation_goals, plan
 from .checkpoint import Checkpoint
 from .collection import check_name, write_collection
 from .compilation import prepare
@@ -53,6 +54,7 @@ def compress_together(
     sources: Sequence[tuple[str, Path]],
     destination: Path | str,
     *,
+    recipe: str = RECIPE,
     quality: float | None = None,
     effort: int = 5,
     prior: str | None = None,
@@ -61,25 +63,33 @@ def compress_together(
     stop: Callable[[], bool] | None = None,
 ) -> TogetherReport:
     """Compresses images, or clips of sound of one segment, into one file, whose members are named as the pairs of
-    `sources` say. Each member can be decoded without the others. `prior`: see `compress`. Raises InrzipError.
+    `sources` say. Each member can be decoded without the others. `recipe`: one with a learned prior. `prior`: see
+    `compress`. Raises InrzipError.
     """
     begun, output = time.monotonic(), Path(destination)
     check_writable(output, overwrite)
     prepare()
     job = Job(Checkpoint(None, ""), progress, stop)
     job.tell("reading")
-    signals = [_read(name, path) for name, path in sources]
+    signals = [_read(name, path, recipe) for name, path in sources]
     if not signals or len({signal.spec.kind for signal in signals}) > 1:
         raise InrzipError("signals that are coded together are of one kind; compress the others by themselves")
     asked = plan.Request(quality, effort=effort)
     chosen = plan.goal(asked, 0).quality
     assert chosen is not None
     job.share = (0.0, FITTING_SHARE)
-    first = plan_together(signals[0].spec, prior, chosen, effort)
-    payloads = payloads_together(first, [(s.spec, s.read(0, s.spec.shape[0])) for s in signals], job)
+    everything = [(s.spec, s.read(0, s.spec.shape[0])) for s in signals]
+    architecture = RECIPES[recipe].architecture
+    if architecture is CombinerConfig:
+        payloads = payloads_together(plan_together(signals[0].spec, prior, chosen, effort), everything, job)
+    elif issubclass(architecture, ModulatedConfig):
+        first = modulation_goals.plan_for(RECIPES[recipe], signals[0].spec, prior, chosen, effort)
+        payloads = modulation_goals.payloads_together(first, everything, job)
+    else:
+        raise InrzipError(f"recipe {recipe} fits no signals together; use combiner, vc-inr or coin++")
     files = []
     for (name, _), signal, payload in zip(sources, signals, payloads, strict=True):
-        header = Header(signal.spec, CombinerConfig.number, signal.spec.shape[0])
+        header = Header(signal.spec, architecture.number, signal.spec.shape[0])
         files.append((name, write_container(header, [payload])))
     with atomic_output(output, overwrite) as temporary:
         write_collection(temporary, files)
@@ -93,9 +103,9 @@ def compress_together(
     return TogetherReport(output, size, 8 * size / points, tuple(members), time.monotonic() - begun, job.stopping)
 
 
-def _read(name: str, path: Path) -> Signal:
+def _read(name: str, path: Path, recipe: str) -> Signal:
     check_name(name)
     signal = media.read_signal(path)
     check_spec(signal.spec)
-    choose_recipe(RECIPE, signal.spec)
+    choose_recipe(recipe, signal.spec)
     return signal

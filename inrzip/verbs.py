@@ -165,7 +165,7 @@ def _compress(opts: argparse.Namespace) -> int:
     if not streams.collects(opts.inputs, opts.output):
         return _compress_all(opts, opts.inputs, destinations, [{"overwrite": opts.force}] * len(opts.inputs))
     names = streams.member_names(opts.inputs, "inrzip compress")
-    if opts.recipe == "combiner" and _can_be_together(opts):
+    if opts.recipe in ("combiner", "vc-inr", "coin++") and _can_be_together(opts):
         return _compress_together(opts, names, destinations[0])
     ways = [{"member": name, "overwrite": opts.force} for name in names]
     return _compress_all(opts, opts.inputs, destinations, ways)
@@ -187,8 +187,9 @@ def _compress_together(opts: argparse.Namespace, names: Sequence[str], destinati
             console.progress_display("", shown=_says(opts)) as progress,
         ):
             report = _api().compress_together(
-                list(zip(names, map(Path, opts.inputs), strict=True)), destination, quality=opts.quality,
-                effort=opts.effort, prior=opts.prior, overwrite=opts.force, progress=progress, stop=stop,
+                list(zip(names, map(Path, opts.inputs), strict=True)), destination, recipe=opts.recipe,
+                quality=opts.quality, effort=opts.effort, prior=opts.prior, overwrite=opts.force,
+                progress=progress, stop=stop,
             )  # fmt: skip
         _say(opts, reports.together_text(report))
         return report.to_json()
@@ -393,8 +394,8 @@ def _train_prior(opts: argparse.Namespace) -> int:
             console.progress_display("", shown=_says(opts)) as progress,
         ):
             report = _api().train_prior(
-                opts.inputs[0], opts.output, opts.kind, patches=opts.patches, rounds=opts.rounds,
-                overwrite=opts.force, progress=progress, stop=stop,
+                opts.inputs[0], opts.output, opts.kind, recipe=opts.recipe, patches=opts.patches,
+                rounds=opts.rounds, overwrite=opts.force, progress=progress, stop=stop,
             )  # fmt: skip
         _say(opts, reports.training_text(report))
         return report.to_json()

@@ -24,12 +24,17 @@ from numpy import ndarray
 
 from inrzip.architectures.combiner_network import Layout, Shared, shapes
 from inrzip.codecs.relative_entropy import MAX_MEMBERS, SCALES_PER_OCTAVE, scale_values
-from inrzip.errors import InrzipError
+from inrzip.errors import CorruptFile, InrzipError
 
 SUFFIX = ".inrprior"
 FOLDER_VARIABLE = "INRZIP_PRIORS"
 PACKAGED = {"image": "thumbnails" + SUFFIX}
 """The priors that come with the package, by kind. Files name them, so none may go: more may be added."""
+MODULATED = {
+    ("vc-inr", "image"): "vcinr_photographs" + SUFFIX,
+    ("coin++", "image"): "coinpp_photographs" + SUFFIX,
+}
+"""Those of modulations (`inrzip.priors.modulation_prior`), by recipe and kind."""
 ID_BITS = 28
 """Of a prior's name in a file: the first bits of the SHA-256 of its bytes. A varint of four bytes holds them."""
 MAX_LEVELS = 32
@@ -193,7 +198,7 @@ def place(name: str) -> Path:
 
 
 def _all_files() -> Iterator[bytes]:
-    for name in PACKAGED.values():
+    for name in (*PACKAGED.values(), *MODULATED.values()):
         file = resources.files(__package__).joinpath(name)
         if file.is_file():
             yield file.read_bytes()
@@ -206,9 +211,18 @@ def _all_files() -> Iterator[bytes]:
 @functools.lru_cache(maxsize=8)
 def find(name: int) -> LatentPrior:
     """The prior of that name, among those of the package and the user's. Raises InrzipError if it is not there."""
+    data = find_data(name)
+    try:
+        return loads(data)
+    except ValueError as error:
+        raise CorruptFile(f"its prior {name:07x} is not for this recipe") from error
+
+
+def find_data(name: int) -> bytes:
+    """The bytes of the prior of that name, whatever it is for. Raises InrzipError if it is not there."""
     for data in _all_files():
         if identity(data) == name:
-            return loads(data)
+            return data
     raise InrzipError(
         f"it was made with the prior {name:07x}, which is not here; put its file (*{SUFFIX}) in {user_folder()}, "
         f"or name its folder in the environment variable {FOLDER_VARIABLE}"
@@ -224,7 +238,7 @@ def named(name: str | None, kind: str) -> tuple[int, LatentPrior]:
             raise InrzipError(f"there is no prior for {kind}; make one with inrzip train-prior and name it (--prior)")
         data = resources.files(__package__).joinpath(PACKAGED[kind]).read_bytes()
     else:
-        data = _read(place(name))
+        data = read(place(name))
     try:
         prior = loads(data)
     except ValueError as error:
@@ -234,7 +248,8 @@ def named(name: str | None, kind: str) -> tuple[int, LatentPrior]:
     return identity(data), prior
 
 
-def _read(path: Path) -> bytes:
+def read(path: Path) -> bytes:
+    """The bytes of a prior's file. Raises InrzipError."""
     if not path.is_file():
         raise InrzipError(f"{path}: there is no such prior; make it with inrzip train-prior")
     if path.stat().st_size > MAX_FILE_BYTES:

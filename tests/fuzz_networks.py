@@ -26,9 +26,10 @@ import inrzip
 from inrzip import exact, wire
 from inrzip.architectures.base import Config, Grid
 from inrzip.architectures.bits import BitsConfig
-from inrzip.architectures.combiner import CombinerConfig
+from inrzip.architectures.combiner import CombinerConfig, patch_counts
 from inrzip.architectures.context import ContextConfig
 from inrzip.architectures.grid import GridConfig
+from inrzip.architectures.modulated import CoinppConfig, ModulatedConfig, VcinrConfig
 from inrzip.architectures.motion import MotionConfig
 from inrzip.architectures.nirvana import NirvanaConfig
 from inrzip.codecs.levels import UniformSteps
@@ -38,8 +39,10 @@ from inrzip.container import Container, write_container
 from inrzip.errors import CorruptFile, InrzipError
 from inrzip.group_chain import decode_group, encode_changes
 from inrzip.header import VERSION, Header
+from inrzip.modulation_payload import Coded, encode_payload
 from inrzip.network import decode_network, encode_network
-from inrzip.recipes import ARCHITECTURES
+from inrzip.priors import modulation_prior
+from inrzip.recipes import ARCHITECTURES, RECIPES
 from inrzip.signal import SAMPLE_TYPES, AudioTrack, Kind, MetaValue, Spec
 from inrzip.ternary_encoder import UNIT_STEP
 from inrzip.weight_codecs import CODECS
@@ -79,7 +82,7 @@ METADATA: tuple[tuple[str, MetaValue], ...] = (
 def network_files() -> list[bytes]:
     """Valid files: each kind of signal, each architecture, with one segment and several, with sound and without."""
     siren, nerv, hnerv = (ARCHITECTURES[number] for number in (1, 2, 3))
-    elsewhere = (GridConfig, NirvanaConfig, MotionConfig, ContextConfig, CombinerConfig)
+    elsewhere = (GridConfig, NirvanaConfig, MotionConfig, ContextConfig, CombinerConfig, CoinppConfig, VcinrConfig)
     apart = (1, 2, 3, *(config.number for config in elsewhere))
     rest = [architecture for number, architecture in ARCHITECTURES.items() if number not in apart]
     films, others = ([a for a in rest if a.frame_wise == whole] for whole in (True, False))
@@ -101,6 +104,7 @@ def network_files() -> list[bytes]:
         _file_of_samples(Spec(Kind.IMAGE, (9, 11), 3, "u1", 0, 255)),
         _file_of_samples(Spec(Kind.AUDIO, (40,), 2, "i2", -900, 900)),
         _file_of_bits(Spec(Kind.IMAGE, (9, 11), 1, "u1", 0, 255)),
+        *(_file_of_modulations(Spec(Kind.IMAGE, (20, 40), 3, "u1", 0, 255), a) for a in (CoinppConfig, VcinrConfig)),
         *(_file(Spec(Kind.VOLUME, (5, 4), 1, "u1", 0, 255), other, 5) for other in others),
         *(_file(Spec(Kind.IMAGE, (9, 5), 1, "u1", 0, 255), siren, 9, codec=name) for name in CODECS),
         *(_file(Spec(Kind.IMAGE, (7, 6), 3, "u1", 0, 255), siren, 7, coder=number) for number in (2, 3, 4, 8)),
@@ -141,6 +145,19 @@ def _file_of_bits(spec: Spec) -> bytes:
     samples = rng.integers(0, 256, (*spec.shape, spec.channels)).astype(spec.dtype)
     part = exact.encode_part(samples, decode_network(coded, config.number, grid), BitsConfig, spec, all_planes=True)
     return write_container(Header(spec, config.number, spec.shape[0], lossless=True), [exact.join(coded, part)])
+
+
+def _file_of_modulations(spec: Spec, architecture: type[ModulatedConfig]) -> bytes:
+    """Patches of a prior of the package, with any latents."""
+    rng, step = np.random.default_rng(0), 30
+    recipe = next(recipe.name for recipe in RECIPES.values() if recipe.architecture is architecture)
+    name, prior = modulation_prior.named(None, "image", recipe, architecture.gated)
+    n = int(np.prod(patch_counts(spec.shape, prior.layout.patch)))
+    groups = rng.integers(0, prior.n_classes, n)
+    drawn = np.rint(rng.laplace(0, 2, (n, prior.layout.n_latents))).astype(np.int64)
+    coded = [Coded(int(g), z * (prior.scales_at(step)[g] >= 0)) for g, z in zip(groups, drawn, strict=True)]
+    payload = encode_payload(architecture(name, step), prior, coded)
+    return write_container(Header(spec, architecture.number, spec.shape[0]), [payload])
 
 
 def _file_of_changes(spec: Spec, segment_length: int) -> bytes:

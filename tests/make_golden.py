@@ -41,6 +41,7 @@ def weight_digest(source: Path | bytes) -> str:
     from inrzip.architectures.combiner import CombinerConfig
     from inrzip.architectures.context import ContextConfig
     from inrzip.architectures.grid import GridConfig
+    from inrzip.architectures.modulated import ModulatedConfig
     from inrzip.architectures.motion import MotionConfig
     from inrzip.codecs.levels import UniformSteps
     from inrzip.codecs.weights import decode_tensors
@@ -66,6 +67,9 @@ def weight_digest(source: Path | bytes) -> str:
             if isinstance(config, CombinerConfig):
                 digest.update(_patch_bytes(config, cursor, grid))
                 continue
+            if isinstance(config, ModulatedConfig):
+                digest.update(_modulation_bytes(config, cursor, grid))
+                continue
             if isinstance(config, ContextConfig):
                 digest.update(CodedSamples(config, cursor, grid).samples().astype("<i8").tobytes())
                 continue
@@ -85,6 +89,15 @@ def _patch_bytes(config: Any, cursor: Any, grid: Any) -> bytes:
 
     decoder: Any = decode_payload(config, cursor, grid).coded
     return b"".join(latents_of(decoder._prior, patch).astype("<f4").tobytes() for patch in decoder._coded)
+
+
+def _modulation_bytes(config: Any, cursor: Any, grid: Any) -> bytes:
+    """The latents of all patches of a signal, in steps."""
+    from inrzip.modulation_payload import decode_payload
+
+    decoder: Any = decode_payload(config, cursor, grid, lambda n: None).coded
+    integers: bytes = decoder.integers.astype("<i4").tobytes()
+    return integers
 
 
 def _film_bytes(config: Any, cursor: Any, grid: Any, version: int) -> bytes:
@@ -167,6 +180,8 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         "image_lossless_siren": (alpha, {"quality": 60, "recipe": "siren", "lossless": True}),
         "image_context": (image, {"recipe": "context"}),
         "image_combiner": (image, {"quality": 50, "recipe": "combiner"}),
+        "image_vc-inr": (image, {"quality": 50, "recipe": "vc-inr"}),
+        "image_coin++": (image, {"quality": 50, "recipe": "coin++"}),
         "image_bits": (alpha, {"quality": 60, "recipe": "bits"}),
         "image_ternary_bits": (alpha, {"recipe": "bits", "settings": {"ternary": "1", "keep": "1", "width": "16"}}),
         "image_drawing_context": (drawing, {"recipe": "context"}),

@@ -27,6 +27,7 @@ from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.hash_grid import HashConfig
 from inrzip.architectures.hinerv import HinervConfig
 from inrzip.architectures.hnerv import HnervConfig
+from inrzip.architectures.modulated import CoinppConfig, VcinrConfig
 from inrzip.architectures.motion import MotionConfig
 from inrzip.architectures.mvc import MvcConfig
 from inrzip.architectures.nerv import NervConfig
@@ -165,6 +166,7 @@ def test_the_lists_name_every_architecture():
     tested_apart |= {PfnrConfig}  # tests/test_pfnr.py
     tested_apart |= {ContextConfig}  # tests/test_context.py
     tested_apart |= {CombinerConfig}  # tests/test_combiner.py
+    tested_apart |= {CoinppConfig, VcinrConfig}  # tests/test_modulated.py
     assert set(ARCHITECTURES.values()) - tested_apart == {architecture for architecture, _ in CASES} == set(SIZES)
     assert all(ARCHITECTURES[architecture.number] is architecture for architecture in SIZES)
 

@@ -11,7 +11,7 @@ import pytest
 from jaxtyping import Int
 from numpy import ndarray
 
-from tests import page_combiner, page_context, page_latents, page_motion
+from tests import page_combiner, page_context, page_latents, page_modulated, page_motion
 from tests.common import step_indices, uniform_tensors
 from tests.page_decoder import SHAPES, Tensor, decode_plain_image, polynomial_sine, read_config, read_tensors
 from tests.page_stream import PAGE, Damaged, Shape, Stream
@@ -57,7 +57,7 @@ def test_every_architecture_is_on_the_page() -> None:
     from inrzip.recipes import ARCHITECTURES
 
     apart = (page_latents, page_motion, page_context, page_combiner)
-    written = {number for number, _ in SHAPES.values()} | {page.NUMBER for page in apart}
+    written = {number for number, _ in SHAPES.values()} | {page.NUMBER for page in apart} | set(page_modulated.NUMBERS)
     assert written == set(ARCHITECTURES)
     for number, architecture in ARCHITECTURES.items():
         [row] = re.findall(rf"^\| \w+ \| {number} \| (.*) \|$", PAGE, re.M)

@@ -1,0 +1,139 @@
+"""Modulations of patches as bytes and back (docs/format.md, "Modulations")."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from inrzip.architectures import modulated_network as network
+from inrzip.architectures.base import Grid
+from inrzip.architectures.combiner import MAX_PATCHES, Patches, patch_counts, planes_of
+from inrzip.architectures.modulated import ModulatedConfig
+from inrzip.codecs.adaptive import TensorModel
+from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
+from inrzip.codecs.static_tables import decode_under, encode_under, parametric_table
+from inrzip.priors import modulation_prior
+from inrzip.priors.integer_tables import TOTAL_BITS, Family
+from inrzip.priors.modulation_prior import ModulationPrior, step_size
+
+from . import wire
+from .errors import CorruptFile
+
+LARGEST = 1 << 15
+"""Latents are smaller than so many steps."""
+PATCHES_AT_ONCE = 64
+BYTES_PER_LATENT, BYTES_PER_SAMPLE = 40, 80
+"""Memory that decoding takes, about."""
+
+
+class Coded(NamedTuple):
+    """A coded patch: its class, and its latents in steps."""
+
+    group: int
+    integers: Int[ndarray, " latents"]
+
+
+def encode_payload(config: ModulatedConfig, prior: ModulationPrior, coded: Sequence[Coded]) -> bytes:
+    """The payload of all patches of a signal, plane after plane: their classes, then the integers of one curve after
+    the other.
+    """
+    groups, integers = np.array([patch.group for patch in coded]), np.stack([patch.integers for patch in coded])
+    encoder = RangeEncoder()
+    if prior.n_classes > 1:
+        starts = prior.class_starts()
+        encoder.encode_block(starts[groups], starts[groups + 1] - starts[groups], TOTAL_BITS)
+    curves = _curves(prior, config.step, groups)
+    for curve in np.unique(curves[curves >= 0]):
+        encode_under(encoder, integers[curves == curve].astype(np.int64), parametric_table(_model(int(curve))))
+    return wire.varint(config.prior) + wire.varint(config.step) + encoder.finish()
+
+
+def decode_payload(
+    config: ModulatedConfig, cursor: wire.Cursor, grid: Grid, check_memory: Callable[[int], None]
+) -> Patches:
+    """The signal of a payload of which `config` was read. `check_memory` is told how many bytes it will take, and may
+    raise. Raises CorruptFile, and InrzipError if its prior is not there.
+    """
+    prior = modulation_prior.find(config.prior)
+    layout = prior.layout
+    if layout.gated != config.gated:
+        raise CorruptFile("its prior is for another recipe")
+    if len(grid.shape) != layout.axes:
+        raise CorruptFile(f"its prior is for signals of {layout.axes} axes, not of {len(grid.shape)}")
+    try:
+        n_planes = len(list(planes_of(grid.channels, layout.channels)))
+    except ValueError as error:
+        raise CorruptFile(str(error)) from error
+    n = n_planes * int(np.prod(patch_counts(grid.shape, layout.patch), dtype=object))
+    if n > MAX_PATCHES:
+        raise CorruptFile(f"{n} patches, more than {MAX_PATCHES}")
+    check_memory(n * (layout.n_latents * BYTES_PER_LATENT + layout.side**layout.axes * BYTES_PER_SAMPLE))
+    integers = _decode_integers(prior, config.step, RangeDecoder(cursor.take(cursor.remaining)), n)
+    return Patches(grid, layout.patch, Decoder(prior, config.step, integers, grid.channels, n_planes))
+
+
+def _decode_integers(
+    prior: ModulationPrior, step: int, decoder: RangeDecoder, n: int
+) -> Int[ndarray, "patches latents"]:
+    groups = np.zeros(n, np.int64)
+    if prior.n_classes > 1:
+        groups = decoder.decode_block(prior.class_starts(), n, TOTAL_BITS)
+    curves = _curves(prior, step, groups)
+    integers = np.zeros(curves.shape, np.int32)
+    for curve in np.unique(curves[curves >= 0]):
+        mine = curves == curve
+        integers[mine] = decode_under(decoder, int(mine.sum()), parametric_table(_model(int(curve))))
+    decoder.finish()
+    if (np.abs(integers.astype(np.int64)) >= LARGEST).any():
+        raise CorruptFile("a latent is out of range; get the file again")
+    return integers
+
+
+def _curves(prior: ModulationPrior, step: int, groups: Int[ndarray, " patches"]) -> Int[ndarray, "patches latents"]:
+    """Of each latent, twice the number of its table plus its family; -1 where it is 0."""
+    scales = prior.scales_at(step)
+    curves = np.where(scales < 0, -1, scales // 2 * 2 + prior.families)
+    found: Int[ndarray, "patches latents"] = curves[groups]
+    return found
+
+
+def _model(curve: int) -> TensorModel:
+    return TensorModel(curve // 2 + 1, Family(curve % 2))
+
+
+@dataclasses.dataclass
+class Decoder:
+    """The patches of a signal, evaluated where they are looked at."""
+
+    prior: ModulationPrior
+    step: int
+    integers: Int[ndarray, "patches latents"]
+    channels: int
+    n_planes: int
+
+    def values(self, numbers: list[int]) -> Float[ndarray, "patches *patch channels"]:
+        """See `CodedPatches`."""
+        n = len(self.integers) // self.n_planes
+        wanted = [plane * n + number for plane in range(self.n_planes) for number in numbers]
+        parts = values_of(self.prior, self.step, self.integers[wanted])
+        parts = np.concatenate(np.split(parts, self.n_planes), -1)
+        if parts.shape[-1] != self.channels:
+            parts = parts.mean(-1, keepdims=True)
+        return parts.reshape(len(numbers), *self.prior.layout.patch, self.channels)
+
+
+def values_of(
+    prior: ModulationPrior, step: int, integers: Int[ndarray, "patches latents"]
+) -> Float[ndarray, "patches samples channels"]:
+    """The values of coded patches."""
+    latents = integers.astype(np.float32) * np.float32(step_size(step))
+    parts = [
+        network.evaluate(prior.layout, prior.shared, latents[i : i + PATCHES_AT_ONCE], np)
+        for i in range(0, len(latents), PATCHES_AT_ONCE)
+    ]
+    return np.asarray(np.concatenate(parts), np.float32)
