@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -39,14 +40,17 @@ from .signal import Kind, Signal
 
 LAYOUTS = {
     "image": Layout(2, 3, 32, 2, (12, 9, 9), (24, 20, 12), 4, 16, (32, 32, 16)),
-    "audio": Layout(1, 1, 512, 4, (4, 3, 3, 3), (24, 16, 16, 12), 8, 16, (32, 32, 16)),
+    "audio": Layout(1, 1, 512, 128, (128,), (1,), 4, 8, (8, 8)),
 }
-"""The networks of shipped priors."""
+"""The networks of shipped priors. Of sound it is a transform that laps over to the neighbours above all."""
+GAINS = {"image": 1.0, "audio": 8.0}
+"""Signals are so much larger, around the middle of their range, while they are learned from: then the lambdas below suit
+all kinds. The prior is for signals as they are: the last layer, which needs a map where it is not 1, is made smaller.
+"""
 LAMBDAS = tuple(1.6e-2 * 10 ** (-i / 2) for i in range(5))
-CLASSES = 3
-"""Signals are sorted by how much happens in them: each class of each lambda is a level."""
-WEIGHTS = np.repeat(np.array(LAMBDAS), CLASSES)
-"""Lambda of each level."""
+CLASSES = {1: 12, 2: 3}
+"""By axes. Signals are sorted by what happens in them: each class of each lambda is a level."""
+SORTINGS, LEAST_VARIANCE = 6, 1e-9
 BITS = 16
 BLOCK_BITS = 15.6
 """What the latents of a block take in usual signals, together."""
@@ -65,7 +69,6 @@ DECAYS = (0.9, 0.99)
 LAMBDA_POWER = 0.8
 """Costs are divided by lambda to this power, so that all levels count alike."""
 BATCH = 32
-LEAST_PATCHES = 2 * len(WEIGHTS)
 SAVE_SECONDS = 120.0
 LEAST_SPREAD = 2.0**-8
 STATISTICS_SHARE = 0.05
@@ -129,15 +132,17 @@ def train_prior(
     path, begun = latent_prior.place(str(output)), time.monotonic()
     if kind not in LAYOUTS:
         raise InrzipError(f"no priors are trained for {kind}; there are {', '.join(LAYOUTS)}")
-    if patches < LEAST_PATCHES or rounds < 1:
-        raise InrzipError(f"a prior takes {LEAST_PATCHES} patches and a round, at least")
+    layout = LAYOUTS[kind]
+    least = 2 * len(weights_of(layout))
+    if patches < least or rounds < 1:
+        raise InrzipError(f"a prior takes {least} patches and a round, at least")
     path.parent.mkdir(parents=True, exist_ok=True)
     check_writable(path, overwrite)
     prepare()
-    layout = LAYOUTS[kind]
     tell = progress or (lambda report: None)
     tell(Progress("reading", 0.0))
     targets = training_patches(Path(folder), kind, layout, patches, seed)
+    targets = combiner.MIDDLE + np.float32(GAINS[kind]) * (targets - combiner.MIDDLE)
     part = path.with_name(path.name + ".part")
     levels = levels_of(layout, targets)
     state, first = _restored(part, begin(layout, targets, levels, seed), (seed, rounds))
@@ -222,17 +227,53 @@ def _piece(sound: Float[ndarray, "n c"], side: int, rng: np.random.Generator) ->
 # ---- training ----
 
 
+def classes_of(layout: Layout) -> int:
+    """Classes that signals are sorted into, for each lambda."""
+    return CLASSES[layout.axes]
+
+
+def weights_of(layout: Layout) -> Float[ndarray, " levels"]:
+    """Lambda of each level."""
+    return np.repeat(np.array(LAMBDAS), classes_of(layout))
+
+
 def levels_of(layout: Layout, targets: Float[ndarray, "count points channels"]) -> Int[ndarray, " count"]:
-    """The level of each item: lambdas by turns, and as many of each class, the calm first."""
-    bends = combiner.analyse(layout, targets)[-1]
-    activity = np.log(np.mean(np.square(bends), (1, 2)) + 1e-8)
+    """The level of each item: lambdas by turns, and as many of each class, the calm first. Of one axis, items then move
+    to the class that they cost least in (Lloyd's iterations).
+    """
+    parts, classes = combiner.analyse(layout, targets), classes_of(layout)
+    activity = np.log(np.mean(np.square(parts[-1]), (1, 2)) + 1e-8)
     quality = np.arange(len(targets)) % len(LAMBDAS)
     levels = np.zeros(len(targets), np.int64)
-    for i in range(len(LAMBDAS)):
+    for i, weight in enumerate(LAMBDAS):
         mine = np.flatnonzero(quality == i)
         rank = np.argsort(np.argsort(activity[mine]))
-        levels[mine] = i * CLASSES + rank * CLASSES // len(mine)
+        own = rank * classes // len(mine)
+        if layout.axes == 1:
+            for _ in range(SORTINGS):
+                own = _cheapest(layout, [part[mine] for part in parts], own, classes, weight)
+        levels[mine] = i * classes + own
     return levels
+
+
+def _cheapest(layout: Layout, parts: list[ndarray], own: ndarray, classes: int, weight: float) -> ndarray:
+    """The class of each item under which it would cost least, the classes being as wide as their items are now. `parts`:
+    see `combiner.analyse`.
+    """
+    costs = np.zeros((classes, len(own)))
+    for stage, part in enumerate(parts):
+        _, energy = combiner.details(layout, stage)
+        noise = weight * layout.channels / (2 * math.log(2) * energy)
+        for each in range(classes):
+            members = part[own == each] if (own == each).any() else part
+            variance = np.mean(np.square(members), (0, 1)) + LEAST_VARIANCE
+            shrink = variance / (variance + noise)
+            variance = np.mean(np.square(members * shrink), (0, 1)) + noise * shrink + LEAST_VARIANCE
+            shrink = variance / (variance + noise)
+            square = np.square(part)
+            nats = (square * shrink**2 / variance + shrink * noise / variance - 1 - np.log(shrink * noise / variance)) / 2
+            costs[each] += ((square * (1 - shrink) ** 2 + noise * shrink) / (2 * noise) + nats).sum((1, 2))
+    return np.argmin(costs, 0)
 
 
 def begin(
@@ -241,7 +282,7 @@ def begin(
     """Where training begins: posteriors as they are best for the network that it begins with, which is linear."""
     shared, items = combiner.start(layout, seed), len(targets)
     kernels, means, deviations = [kernel.copy() for kernel in shared.kernels], [], []
-    price = WEIGHTS[levels][:, None] * targets[0].size / targets.shape[1] / math.log(2)
+    price = weights_of(layout)[levels][:, None] * targets[0].size / targets.shape[1] / math.log(2)
     for stage, own in enumerate(combiner.analyse(layout, targets)):
         spread = np.sqrt(np.mean(np.square(own), (0, 1))) + 1e-4
         kernel = kernels[stage].reshape(combiner.TAPS**layout.axes, -1, kernels[stage].shape[-1])
@@ -258,12 +299,12 @@ def begin(
     deviations.append(np.log(np.where(plain, FIRST_OF_WEIGHT, FIRST_DEVIATION)) + 0 * draw)
     joined = tuple(jnp.asarray(np.concatenate(parts, 1), jnp.float32) for parts in (means, deviations))
     shared = jax.tree.map(jnp.asarray, shared._replace(kernels=tuple(kernels)))
-    spreads = jnp.ones((len(WEIGHTS), layout.n_latents))
+    spreads = jnp.ones((len(weights_of(layout)), layout.n_latents))
     state = State(
         shared, adam_start(shared), spreads, (joined[0], joined[1]), jnp.zeros_like(joined[0]), adam_start(joined[1]),
         jnp.ones((items, 2)),
     )  # fmt: skip
-    return state._replace(spreads=_spreads(state, levels))
+    return state._replace(spreads=_spreads(layout, state, levels))
 
 
 def one_round(
@@ -287,7 +328,7 @@ def one_round(
             layout, state, index, targets[index], levels[index], jnp.asarray(rates),
             jnp.asarray([step, at]), jax.random.fold_in(key, i),
         )  # fmt: skip
-    return state._replace(spreads=_spreads(state, levels))
+    return state._replace(spreads=_spreads(layout, state, levels))
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
@@ -298,7 +339,7 @@ def _step(
     mine = tuple(part[index] for part in state.posterior)
     noise = jax.random.normal(key, mine[0].shape)
     spreads = state.spreads[levels]
-    weights = jnp.asarray(WEIGHTS, jnp.float32)[levels]
+    weights = jnp.asarray(weights_of(layout), jnp.float32)[levels]
 
     def cost(shared: Shared, posterior: tuple[Array, Array]) -> tuple[Array, Array]:
         mean, log_deviation = posterior
@@ -330,12 +371,26 @@ def _size(array: Array) -> Array:
     return jnp.maximum(jnp.sqrt(jnp.mean(array**2)), LEAST_SIZE)
 
 
-def _spreads(state: State, levels: Int[ndarray, " items"]) -> Array:
+def _spreads(layout: Layout, state: State, levels: Int[ndarray, " items"]) -> Array:
     """The prior under which the posteriors of each level cost least."""
     mean, log_deviation = state.posterior
     square = mean**2 + jnp.exp(2 * log_deviation)
-    rows = [jnp.sqrt(square[levels == i].mean(0)) for i in range(len(WEIGHTS))]
-    return jnp.maximum(jnp.stack(rows), LEAST_SPREAD)
+    mine = levels == np.arange(len(state.spreads))[:, None]
+    mine[~mine.any(1)] = True  # a level that nothing has is like all
+    rows = jnp.asarray(mine / mine.sum(1, keepdims=True), jnp.float32) @ square
+    return jnp.maximum(jnp.sqrt(alike(layout, rows, jnp)), LEAST_SPREAD)
+
+
+def alike(layout: Layout, rows: Any, xp: ModuleType) -> Any:
+    """Statistics of latents, (levels, latents): along one axis all places of a grid are alike, so they share theirs."""
+    if layout.axes != 1:
+        return rows
+    parts, first = [], 0
+    for cells, channels in layout.grid_shapes():
+        own = rows[:, first : first + cells * channels].reshape(-1, cells, channels).mean(1, keepdims=True)
+        parts.append(xp.broadcast_to(own, (len(rows), cells, channels)).reshape(len(rows), -1))
+        first += cells * channels
+    return xp.concatenate([*parts, rows[:, first:]], 1)
 
 
 def finished(layout: Layout, kind: str, state: State, levels: Int[ndarray, " items"]) -> LatentPrior:
@@ -344,18 +399,26 @@ def finished(layout: Layout, kind: str, state: State, levels: Int[ndarray, " ite
     scales = eighths(np.asarray(state.spreads))
     spread = scale_values(scales.astype(np.int64))
     narrowing, order, sizes = [], [], []
-    for level in range(len(WEIGHTS)):
-        m, s = mean[levels == level], deviation[levels == level]
-        ratio = s / spread[level]
-        bits = (((m / spread[level]) ** 2 + ratio**2 - 1) / 2 - np.log(ratio)).mean(0) / math.log(2)
-        narrowing.append(eighths(np.exp(np.log(ratio).mean(0))))
+    for level in range(len(spread)):
+        mine = levels == level if (levels == level).any() else levels >= 0
+        ratio = deviation[mine] / spread[level]
+        bits = (((mean[mine] / spread[level]) ** 2 + ratio**2 - 1) / 2 - np.log(ratio)).mean(0) / math.log(2)
+        [bits, narrower] = alike(layout, np.stack([bits, np.log(ratio).mean(0)]), np)
+        narrowing.append(eighths(np.exp(narrower)))
         falling = np.argsort(-bits, kind="stable")
         coded = falling[: max(int((bits >= LEAST_BITS).sum()), 1)]
         order.append(coded.astype(np.int64))
         sizes.append(block_sizes(bits[coded]))
-    shared: Shared = jax.tree.map(lambda a: np.asarray(a).astype(np.float16).astype(np.float32), state.shared)
+    gain = GAINS[kind]
+    last = state.shared._replace(
+        straight=tuple(array / gain for array in state.shared.straight),
+        bases=(*state.shared.bases[:-1], state.shared.bases[-1] / gain),
+        maps=(*state.shared.maps[:-1], state.shared.maps[-1] / gain) if layout.ranks[-1] else state.shared.maps,
+    )
+    shared: Shared = jax.tree.map(lambda a: np.asarray(a).astype(np.float16).astype(np.float32), last)
+    weights = tuple(map(float, weights_of(layout) / gain**2))
     return LatentPrior(
-        layout, shared, kind, tuple(map(float, WEIGHTS)), scales.astype(np.int64),
+        layout, shared, kind, weights, scales.astype(np.int64),
         np.stack(narrowing).astype(np.int64), tuple(order), tuple(sizes), BITS,
     )  # fmt: skip
 
@@ -375,7 +438,8 @@ def block_sizes(bits: Float[ndarray, " coded"]) -> Int[ndarray, " blocks"]:
 
 def _by_level(state: State, levels: Int[ndarray, " items"]) -> tuple[ndarray, ndarray]:
     losses = np.asarray(state.losses)
-    means = np.array([losses[levels // CLASSES == i].mean(0) for i in range(len(LAMBDAS))])
+    classes = len(state.spreads) // len(LAMBDAS)
+    means = np.array([losses[levels // classes == i].mean(0) for i in range(len(LAMBDAS))])
     return means[:, 0], means[:, 1]
 
 

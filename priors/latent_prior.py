@@ -32,7 +32,7 @@ PACKAGED = {"image": "thumbnails" + SUFFIX}
 """The priors that come with the package, by kind. Files name them, so none may go: more may be added."""
 ID_BITS = 28
 """Of a prior's name in a file: the first bits of the SHA-256 of its bytes. A varint of four bytes holds them."""
-MAX_LEVELS = 32
+MAX_LEVELS = 64
 MAX_BITS = 20
 MAX_FILE_BYTES = 64 << 20
 KINDS = ("image", "audio")
