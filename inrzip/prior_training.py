@@ -41,9 +41,10 @@ from .signal import Kind, Signal
 LAYOUTS = {
     "image": Layout(2, 3, 32, 2, (12, 9, 9), (24, 20, 12), 4, 16, (32, 32, 16)),
     "audio": Layout(1, 1, 512, 128, (128,), (1,), 4, 8, (8, 8)),
+    "protein": Layout(1, 3, 64, 16, (48,), (8,), 4, 16, (16, 16, 8)),
 }
-"""The networks of shipped priors. Of sound it is a transform that laps over to the neighbours above all."""
-GAINS = {"image": 1.0, "audio": 8.0}
+"""The networks of shipped priors. Of sound and proteins it is a transform that laps over to the neighbours above all."""
+GAINS = {"image": 1.0, "audio": 8.0, "protein": 90.0}
 """Signals are so much larger, around the middle of their range, while they are learned from: then the lambdas below suit
 all kinds. The prior is for signals as they are: the last layer, which needs a map where it is not 1, is made smaller.
 """
@@ -124,8 +125,8 @@ def train_prior(
     """Learns a prior from the media files in `folder` and its folders, and writes it to `output`: a file `*.inrprior`,
     or a name among the user's priors.
 
-    `kind`: "image" or "audio". `patches`: pieces of signals that are learned from, drawn at random places and, of
-    images, scales. `rounds`: how often each is seen. `stop`: is asked after each round; once true, training ends as if
+    `kind`: "image", "audio" or "protein". `patches`: pieces of signals that are learned from, drawn at random places
+    and, of images, scales; of proteins, turned at random. `rounds`: how often each is seen. `stop`: is asked after each round; once true, training ends as if
     it had come to its end. A run that was killed leaves a `.part` file, from which the same call goes on. Raises
     InrzipError.
     """
@@ -192,7 +193,7 @@ def training_patches(
             signals.append(_normalised(signal, layout))
     if not signals:
         raise InrzipError(f"{folder}: holds no {kind} of {layout.side} samples or more along each axis")
-    cut = _image_patch if kind == "image" else _piece
+    cut = {"image": _image_patch, "audio": _piece, "protein": _strand}[kind]
     return np.stack([cut(signals[i % len(signals)], layout.side, rng) for i in range(count)])
 
 
@@ -222,6 +223,15 @@ def _image_patch(picture: Float[ndarray, "h w c"], side: int, rng: np.random.Gen
 def _piece(sound: Float[ndarray, "n c"], side: int, rng: np.random.Generator) -> Float[ndarray, "side c"]:
     first = int(rng.integers(len(sound) - side + 1))
     return np.ascontiguousarray(sound[first : first + side], np.float32)
+
+
+def _strand(chain: Float[ndarray, "n 3"], side: int, rng: np.random.Generator) -> Float[ndarray, "side 3"]:
+    """Some residues, the whole protein turned at random about the middle, in one order or the other."""
+    turn, upper = np.linalg.qr(rng.normal(size=(3, 3)))
+    turn = turn * np.sign(np.diag(upper))
+    turn[:, 0] *= np.sign(np.linalg.det(turn))  # no mirror
+    piece = (_piece(chain, side, rng) - combiner.MIDDLE) @ turn + combiner.MIDDLE
+    return np.ascontiguousarray(piece[::-1] if rng.integers(2) else piece, np.float32)
 
 
 # ---- training ----

@@ -72,7 +72,7 @@ MAX_SETTING = 1 << 20
 """The largest number that `--set` takes. Architectures have limits of their own below it."""
 MAX_SETTING_DIGITS = 9
 
-EVERY_KIND = (Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.SHAPE, Kind.VOLUME)
+EVERY_KIND = (Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.SHAPE, Kind.VOLUME, Kind.PROTEIN)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +108,7 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe(
             "context",
             ContextConfig,
-            (Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.VOLUME),
+            (Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.VOLUME, Kind.PROTEIN),
             "every sample exactly, from those before it (FNLIC)",
             3e-3,
             1,
@@ -117,7 +117,7 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe(
             "combiner",
             CombinerConfig,
-            (Kind.IMAGE, Kind.AUDIO),
+            (Kind.IMAGE, Kind.AUDIO, Kind.PROTEIN),
             "small ones by a learned prior: latents of a network (COMBINER, RECOMBINER)",
             1.0,
             1,
@@ -180,7 +180,7 @@ def default_recipe(spec: Spec, lossless: bool = False) -> str:
     """The name of the recipe for a signal when the user names none; `lossless`: every bit is wanted back."""
     if lossless and spec.kind in RECIPES[LOSSLESS].kinds and spec.high - spec.low < 1 << LOSSLESS_BITS:
         return LOSSLESS
-    return {Kind.IMAGE: "grid", Kind.VIDEO: "motion"}.get(spec.kind, "siren")
+    return {Kind.IMAGE: "grid", Kind.VIDEO: "motion", Kind.PROTEIN: "combiner"}.get(spec.kind, "siren")
 
 
 def choose_recipe(name: str | None, spec: Spec, lossless: bool = False) -> Recipe:

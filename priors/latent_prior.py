@@ -28,14 +28,14 @@ from inrzip.errors import InrzipError
 
 SUFFIX = ".inrprior"
 FOLDER_VARIABLE = "INRZIP_PRIORS"
-PACKAGED = {"image": "thumbnails" + SUFFIX}
+PACKAGED = {"image": "thumbnails" + SUFFIX, "audio": "speech" + SUFFIX, "protein": "proteins" + SUFFIX}
 """The priors that come with the package, by kind. Files name them, so none may go: more may be added."""
 ID_BITS = 28
 """Of a prior's name in a file: the first bits of the SHA-256 of its bytes. A varint of four bytes holds them."""
 MAX_LEVELS = 64
 MAX_BITS = 20
 MAX_FILE_BYTES = 64 << 20
-KINDS = ("image", "audio")
+KINDS = ("image", "audio", "protein")
 MAX_SCALE = 127
 LEAST_FACTOR = 1e-30
 

@@ -11,13 +11,13 @@ from numpy import ndarray
 
 from ..console import one_line
 from ..errors import CorruptFile, InrzipError, UnsupportedSignal
+from ..metrics import SAMPLES_PER_ANGSTROM
 from ..residues import FREQUENCIES, Residue, decode_residues, encode_residues
 from ..signal import ArraySignal, Kind, MetaValue, Spec
 
-PROTEIN_EXTENSIONS = (".pdb", ".ent", ".cif", ".mmcif")
-WRITABLE_EXTENSIONS = (".pdb", ".ent", ".cif", ".mmcif")
-PER_ANGSTROM = 1000
-"""Samples are thousandths of an angstrom: as PDB files have them."""
+PDB_EXTENSIONS = (".pdb", ".ent")
+"""Others are mmCIF."""
+PER_ANGSTROM = SAMPLES_PER_ANGSTROM
 HALF_SPAN = 64 * PER_ANGSTROM
 """Of the range of samples, for all proteins that fit; for larger ones it is doubled until they do. So a prior knows how
 large an angstrom is.
@@ -67,7 +67,7 @@ def _gemmi() -> Any:
 
 def _gemmi_read(path: Path) -> Any:
     gemmi = _gemmi()
-    kind = gemmi.CoorFormat.Pdb if path.suffix.lower() in (".pdb", ".ent") else gemmi.CoorFormat.Mmcif
+    kind = gemmi.CoorFormat.Pdb if path.suffix.lower() in PDB_EXTENSIONS else gemmi.CoorFormat.Mmcif
     try:
         return gemmi.read_structure(str(path), format=kind)
     except (RuntimeError, ValueError, IndexError, UnicodeDecodeError) as error:  # what its readers raise
@@ -112,7 +112,7 @@ def write_protein(path: Path, spec: Spec, samples: Shaped[ndarray, "residues 3"]
         model[len(model) - 1].add_residue(own)
     structure.add_model(model)
     try:
-        if path.suffix.lower() in (".pdb", ".ent"):
+        if path.suffix.lower() in PDB_EXTENSIONS:
             text = structure.make_pdb_string(gemmi.PdbWriteOptions(minimal=True))
         else:
             text = structure.make_mmcif_document().as_string()
