@@ -25,7 +25,7 @@ from numpy import ndarray
 
 from inrzip.architectures import combiner_network as combiner
 from inrzip.architectures.combiner_network import Layout, Shared
-from inrzip.codecs.relative_entropy import scale_values
+from inrzip.codecs.relative_entropy import FARTHEST, SCALES_PER_OCTAVE, scale_values
 from inrzip.priors import latent_prior
 from inrzip.priors.latent_prior import LatentPrior, dumps, eighths, identity
 
@@ -58,6 +58,8 @@ BLOCK_BITS = 15.6
 LEAST_BITS = 0.06
 """Latents that take less in usual signals of a level are not coded at it."""
 MOST_MEMBERS = 96
+NEIGHBOURS = {1: 0.8, 2: 0.5, 3: 0.35}
+"""How much of a frequency's spread its neighbours have at least, by how far they are."""
 FIRST_MEAN, FIRST_DEVIATION = 0.1, 0.9
 """Of the latents that weights of the coordinate network are made of."""
 FIRST_OF_WEIGHT = 0.02
@@ -406,11 +408,13 @@ def alike(layout: Layout, rows: Any, xp: ModuleType) -> Any:
 def finished(layout: Layout, kind: str, state: State, levels: Int[ndarray, " items"]) -> LatentPrior:
     """The prior, rounded as files hold it; blocks are filled with the latents that cost most first."""
     mean, deviation = np.asarray(state.posterior[0]), np.exp(np.asarray(state.posterior[1]))
-    scales = eighths(np.asarray(state.spreads))
+    members = [levels == level if (levels == level).any() else levels >= 0 for level in range(len(state.spreads))]
+    spread = smoothed(layout, np.asarray(state.spreads))
+    wide = [wider(layout, mean[mine], deviation[mine], own) for mine, own in zip(members, spread, strict=True)]
+    scales = eighths(spread * np.stack(wide))
     spread = scale_values(scales.astype(np.int64))
     narrowing, order, sizes = [], [], []
-    for level in range(len(spread)):
-        mine = levels == level if (levels == level).any() else levels >= 0
+    for level, mine in enumerate(members):
         ratio = deviation[mine] / spread[level]
         bits = (((mean[mine] / spread[level]) ** 2 + ratio**2 - 1) / 2 - np.log(ratio)).mean(0) / math.log(2)
         [bits, narrower] = alike(layout, np.stack([bits, np.log(ratio).mean(0)]), np)
@@ -431,6 +435,46 @@ def finished(layout: Layout, kind: str, state: State, levels: Int[ndarray, " ite
         layout, shared, kind, weights, scales.astype(np.int64),
         np.stack(narrowing).astype(np.int64), tuple(order), tuple(sizes), BITS,
     )  # fmt: skip
+
+
+def smoothed(layout: Layout, spread: Float[ndarray, "levels latents"]) -> Float[ndarray, "levels latents"]:
+    """With one stage, latents are frequencies: what is strong at one may come at its neighbours in another signal."""
+    if len(layout.grids) != 1:
+        return spread
+    [(cells, channels)] = layout.grid_shapes()
+    bands = spread[:, : cells * channels].reshape(len(spread), cells, -1, layout.channels)
+    found = bands.copy()
+    for far, share in NEIGHBOURS.items():
+        found[:, :, far:] = np.maximum(found[:, :, far:], share * bands[:, :, :-far])
+        found[:, :, :-far] = np.maximum(found[:, :, :-far], share * bands[:, :, far:])
+    return np.concatenate([found.reshape(len(spread), -1), spread[:, cells * channels :]], 1)
+
+
+def wider(
+    layout: Layout, mean: Float[ndarray, "items latents"], deviation: Float[ndarray, "items latents"],
+    spread: Float[ndarray, " latents"],
+) -> Float[ndarray, " latents"]:  # fmt: skip
+    """By how much candidates are to be spread more widely than the latents.
+
+    An index has its bits whatever the latents are, as a quantiser of fixed rate has. Of these, the best in d dimensions
+    has points as dense as the prior's to the power d / (d + 2) (Zador, 1982): the candidates of a normal prior are
+    sqrt(1 + 2 / d) times as wide. Latents of real signals are often far out, and candidates end: so the factor is that
+    for which the squared error of training signals, by the same theory, is smallest.
+    """
+    ratio = deviation / spread
+    bits = (((mean / spread) ** 2 + ratio**2 - 1) / 2 - np.log(ratio)).mean(0) / math.log(2)
+    [bits] = alike(layout, bits[None], np)
+    d = np.clip(BLOCK_BITS / np.maximum(bits, 1e-3), 1.0, MOST_MEMBERS)
+    far, noise = np.abs(mean) / spread, np.square(ratio).mean(0)
+    factors = np.exp2(np.arange(3 * SCALES_PER_OCTAVE) / SCALES_PER_OCTAVE)
+    losses = []
+    for factor in factors:
+        sparse = np.exp(np.minimum(np.square(far / factor) / d, 50.0)).mean(0)
+        beyond = np.square(np.maximum(far - factor * FARTHEST, 0)).mean(0) / (d * noise)
+        [sparse, beyond] = alike(layout, np.stack([sparse, beyond]), np)
+        losses.append(2 / d * math.log(factor) + np.log(sparse + beyond))
+    found: Float[ndarray, " latents"] = factors[np.argmin(losses, 0)]
+    return found
 
 
 def block_sizes(bits: Float[ndarray, " coded"]) -> Int[ndarray, " blocks"]:
