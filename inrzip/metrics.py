@@ -39,8 +39,8 @@ class ErrorSum:
 
     def quality(self) -> dict[str, float]:
         """`psnr_db`: of the mean squared error over all samples. `psnr_mean_frame_db` (video): mean of the frames'
-        PSNR. `max_error` (volumes): in sample units. `rmsd_angstrom` (proteins): root mean square distance of the atoms,
-        where they are.
+        PSNR. `max_error` (volumes): in sample units. `rmsd_angstrom` (proteins): root mean square distance of the
+        atoms, where they are.
         """
         result = {"psnr_db": psnr(self._squares / max(self._count, 1), self._spec.peak)}
         if self._spec.kind == Kind.VIDEO:

@@ -237,7 +237,9 @@ class _Fit:
         energy = self._inside @ np.square(slopes).sum(-1).T
         fitted = residuals.reshape(self._size, -1) @ slopes.reshape(len(slopes), -1).T
         best = np.where(energy > LEAST_ENERGY, fitted / np.maximum(energy, LEAST_ENERGY), 0.0)
-        self._take_cheapest(classes, best, 2 * math.log(2) * energy / (layout.channels * self.wish.weight) + LEAST_ENERGY)
+        self._take_cheapest(
+            classes, best, 2 * math.log(2) * energy / (layout.channels * self.wish.weight) + LEAST_ENERGY
+        )
 
     def _take_cheapest(self, classes: Sequence[int], best: ndarray, curvature: ndarray) -> None:
         """`best`: latents, (patches, latents), as the squared error would have them; `curvature`: twice what a squared
@@ -322,7 +324,9 @@ class _Fit:
         return -10 * math.log10(max(float(error[: self._n].mean()), 1e-12))
 
 
-def linear_part(prior: LatentPrior) -> tuple[Float[ndarray, "latents samples channels"], Float[ndarray, "samples channels"]]:
+def linear_part(
+    prior: LatentPrior,
+) -> tuple[Float[ndarray, "latents samples channels"], Float[ndarray, "samples channels"]]:
     """How values change with each latent around 0, and the values of latents of 0."""
     step = np.float32(LINEAR_STEP)
     inputs = np.concatenate([np.zeros((1, prior.layout.n_latents)), step * np.eye(prior.layout.n_latents)])

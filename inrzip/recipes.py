@@ -108,7 +108,7 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe(
             "context",
             ContextConfig,
-            (Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.VOLUME, Kind.PROTEIN),
+            (Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.VOLUME),
             "every sample exactly, from those before it (FNLIC)",
             3e-3,
             1,

@@ -1,13 +1,12 @@
 """Which residues a protein is made of, as bytes and back, exactly (docs/format.md, "Proteins").
 
-What the coordinates of C-alpha atoms do not tell: chains, numbers with their gaps, names. Numbers mostly count on, so only
-what they do instead is written; names are range coded, by how often amino acids occur.
+What the coordinates of C-alpha atoms do not tell: chains, numbers with their gaps, names. Numbers mostly count on, so
+only what they do instead is written; names are range coded, by how often amino acids occur.
 """
 
 from __future__ import annotations
 
 import itertools
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ TOTAL_BITS = 12
 NAMES = tuple(FREQUENCIES)
 STARTS = tuple(itertools.accumulate(FREQUENCIES.values(), initial=0))
 OTHER = (STARTS[-1], (1 << TOTAL_BITS) - STARTS[-1])
+CUMULATIVE = (*STARTS, 1 << TOTAL_BITS)
 MAX_NAME, LENGTH_BITS, LETTER_BITS = 8, 3, 7
 MAX_NUMBER = 1 << 31
 
@@ -92,7 +92,9 @@ def decode_residues(data: bytes, count: int) -> list[Residue]:
     if len(places) != count:
         raise CorruptFile(f"{len(places)} residues of a protein of {count}")
     decoder = RangeDecoder(cursor.take(cursor.remaining))
-    return [Residue(*place, _decode_name(decoder)) for place in places]
+    found = [Residue(*place, _decode_name(decoder)) for place in places]
+    decoder.finish()
+    return found
 
 
 def _decode_chain(cursor: wire.Cursor, most: int) -> Iterable[tuple[str, int, str]]:
@@ -118,14 +120,11 @@ def _decode_chain(cursor: wire.Cursor, most: int) -> Iterable[tuple[str, int, st
 
 
 def _decode_name(decoder: RangeDecoder) -> str:
-    point = decoder.peek(TOTAL_BITS)
-    if point >= OTHER[0]:
-        decoder.consume(*OTHER, TOTAL_BITS)
+    number = decoder.decode(CUMULATIVE, TOTAL_BITS)
+    if number == len(NAMES):
         length = decoder.decode_bits(LENGTH_BITS) + 1
         name = "".join(chr(decoder.decode_bits(LETTER_BITS)) for _ in range(length))
         if not name.isprintable():
             raise CorruptFile("names of residues that cannot be")
         return name
-    number = bisect_right(STARTS, point) - 1
-    decoder.consume(STARTS[number], FREQUENCIES[NAMES[number]], TOTAL_BITS)
     return NAMES[number]

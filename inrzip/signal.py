@@ -35,8 +35,8 @@ class Spec:
 
     - `shape`: the sample grid without channels: image (H, W), video (T, H, W), audio (N,), volume 1 to 4 axes, shape
       (R, R, R), the grid on which its surface is extracted, protein (residues,).
-    - `channels`: samples at each grid point. Images: 1 grey, 2 grey+alpha, 3 RGB, 4 RGBA. Proteins: x, y, z of each C-alpha atom, in
-      thousandths of an angstrom.
+    - `channels`: samples at each grid point. Images: 1 grey, 2 grey+alpha, 3 RGB, 4 RGBA. Proteins: x, y, z of each C-alpha
+      atom, in thousandths of an angstrom.
     - `sample_type`: one of `SAMPLE_TYPES`.
     - `low`, `high`: the sample values that fitting maps to 0 and 1; `low < high`, unless all samples are equal.
     - `meta`: kind-specific facts. Known keys: `rate` (numerator, denominator): frames or samples a second; `times`:
@@ -44,8 +44,8 @@ class Spec:
       the type's; `depth`: bits that a video's samples had in its file, where 9 to 15, before they were spread over 16;
       `subtype`: soundfile's name of an audio encoding; `aspect`: pixel aspect ratio (numerator,
       denominator); `box`: a shape's (x, y, z, edge) of its cube in the mesh's units; `origin`: a
-      protein's (x, y, z) in angstroms, from which samples count; `residues`: which ones it has (see `inrzip.residues`); `format`: the extension of the
-      file it was read from.
+      protein's (x, y, z) in angstroms, from which samples count; `residues`: which ones it has (see
+      `inrzip.residues`); `format`: the extension of the file it was read from.
     """
 
     kind: Kind

@@ -71,8 +71,8 @@ def write_signal(
 def output_extension(spec: Spec) -> str:
     """The extension to write a signal with, if the user names none.
 
-    That of its source where it can be written and can hold the signal, else .png (.tiff for floats), .mp4, .wav, .npy, .obj
-    or .pdb.
+    That of its source where it can be written and can hold the signal, else .png (.tiff for floats), .mp4, .wav, .npy,
+    .obj or .pdb.
     """
     from .formats import output_extension as extension
 

@@ -111,6 +111,8 @@ def write_protein(path: Path, spec: Spec, samples: Shaped[ndarray, "residues 3"]
         own.add_atom(atom)
         model[len(model) - 1].add_residue(own)
     structure.add_model(model)
+    structure.setup_entities()
+    structure.assign_label_seq_id()
     try:
         if path.suffix.lower() in PDB_EXTENSIONS:
             text = structure.make_pdb_string(gemmi.PdbWriteOptions(minimal=True))

@@ -9,7 +9,9 @@ from typing import Literal
 
 from ..errors import UnsupportedSignal
 
-Family = Literal["image", "tiff", "animation", "numpy", "archive", "sound", "media", "mesh", "frames", "store", "protein"]
+Family = Literal[
+    "image", "tiff", "animation", "numpy", "archive", "sound", "media", "mesh", "frames", "store", "protein"
+]
 
 IMAGE_EXTENSIONS = frozenset(
     {
