@@ -46,7 +46,8 @@ LAYOUTS = {
 """The networks of shipped priors. Of sound and proteins it is a transform that laps over to neighbours, above all."""
 GAINS = {"image": 1.0, "audio": 8.0, "protein": 90.0}
 """Signals are so much larger, around the middle of their range, while they are learned from: then the lambdas below
-suit all kinds. The prior is for signals as they are: the last layer, which needs a map where it is not 1, is made smaller.
+suit all kinds. The prior is for signals as they are: the last layer, which needs a map where it is not 1, is made
+smaller.
 """
 LAMBDAS = tuple(1.6e-2 * 10 ** (-i / 2) for i in range(5))
 CLASSES = {1: 12, 2: 3}
@@ -133,8 +134,8 @@ def train_prior(
 
     `kind`: "image", "audio" or "protein". `patches`: pieces of signals that are learned from, drawn at random places
     and, of images, scales; of proteins, turned at random. `rounds`: how often each is seen. `stop`: is asked after
-    each round; once true, training ends as if it had come to its end. A run that was killed leaves a `.part` file, from which the same call goes on. Raises
-    InrzipError.
+    each round; once true, training ends as if it had come to its end. A run that was killed leaves a `.part` file, from
+    which the same call goes on. Raises InrzipError.
     """
     path, begun = latent_prior.place(str(output)), time.monotonic()
     if kind not in LAYOUTS:

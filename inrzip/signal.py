@@ -35,8 +35,8 @@ class Spec:
 
     - `shape`: the sample grid without channels: image (H, W), video (T, H, W), audio (N,), volume 1 to 4 axes, shape
       (R, R, R), the grid on which its surface is extracted, protein (residues,).
-    - `channels`: samples at each grid point. Images: 1 grey, 2 grey+alpha, 3 RGB, 4 RGBA. Proteins: x, y, z of each C-alpha
-      atom, in thousandths of an angstrom.
+    - `channels`: samples at each grid point. Images: 1 grey, 2 grey+alpha, 3 RGB, 4 RGBA. Proteins: x, y, z of each
+      C-alpha atom, in thousandths of an angstrom.
     - `sample_type`: one of `SAMPLE_TYPES`.
     - `low`, `high`: the sample values that fitting maps to 0 and 1; `low < high`, unless all samples are equal.
     - `meta`: kind-specific facts. Known keys: `rate` (numerator, denominator): frames or samples a second; `times`:
