@@ -233,10 +233,9 @@ class _Fit:
         """
         layout = self.prior.layout
         slopes, at_zero = linear_part(self.prior)
-        residuals = (self._targets - at_zero) * self._inside[..., None]
-        energy = self._inside @ np.square(slopes).sum(-1).T
-        fitted = residuals.reshape(self._size, -1) @ slopes.reshape(len(slopes), -1).T
-        best = np.where(energy > LEAST_ENERGY, fitted / np.maximum(energy, LEAST_ENERGY), 0.0)
+        whole, energy = np.square(slopes).sum((1, 2)), self._inside @ np.square(slopes).sum(-1).T
+        fitted = (self._targets - at_zero).reshape(self._size, -1) @ slopes.reshape(len(slopes), -1).T
+        best = fitted / np.maximum(whole, LEAST_ENERGY)  # also of what fills the patch beyond the signal
         self._take_cheapest(
             classes, best, 2 * math.log(2) * energy / (layout.channels * self.wish.weight) + LEAST_ENERGY
         )
