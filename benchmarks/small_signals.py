@@ -23,6 +23,7 @@ import soundfile
 import inrzip
 from inrzip.files import atomic_output
 from inrzip.media import read_signal
+from inrzip.members import Collection
 from inrzip.signal import Kind
 
 from . import machine
@@ -91,7 +92,7 @@ def ours(paths: Sequence[Path], quality: float, effort: int, prior: str | None, 
     )  # fmt: skip
     seconds = (time.monotonic() - begun) / len(paths)
     rates, parts, distortions = [], [], []
-    with inrzip.open_all(pack) as members:
+    with Collection(pack) as members:
         for facts, reader in zip(report.members, members, strict=True):
             size, spec = float(str(facts["bytes"])), reader.spec
             measured = facts["quality"]

@@ -292,7 +292,7 @@ def _cheapest(layout: Layout, parts: list[ndarray], own: ndarray, classes: int, 
                 square * shrink**2 / variance + shrink * noise / variance - 1 - np.log(shrink * noise / variance)
             ) / 2
             costs[each] += ((square * (1 - shrink) ** 2 + noise * shrink) / (2 * noise) + nats).sum((1, 2))
-    return np.argmin(costs, 0)
+    return np.asarray(np.argmin(costs, 0))
 
 
 def begin(

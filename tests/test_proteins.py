@@ -138,3 +138,9 @@ def test_a_protein_compressed(
     assert "proteins are not shown" in capsys.readouterr().err
     assert cli.main(["info", str(tmp_path / "a.inrz")]) == 0
     assert "A (10), B (11)" in capsys.readouterr().out
+
+
+def test_every_bit_of_a_protein_is_no_prior_s(tmp_path: Path) -> None:
+    write_pdb(tmp_path / "a.pdb", 9)
+    with pytest.raises(InrzipError, match="cannot give every bit back"):
+        inrzip.compress(tmp_path / "a.pdb", recipe="combiner", lossless=True)

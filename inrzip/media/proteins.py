@@ -137,7 +137,7 @@ def angstroms_of(spec: Spec, samples: Shaped[ndarray, "residues 3"]) -> Shaped[n
     if not isinstance(origin, tuple) or samples.shape[1:] != (len(origin),):
         raise CorruptFile("a protein that does not tell its place")
     whole: Int[ndarray, " 3"] = np.array(origin, np.int64)
-    return (samples.astype(np.int64) + PER_ANGSTROM * whole) / PER_ANGSTROM
+    return np.asarray((samples.astype(np.int64) + PER_ANGSTROM * whole) / PER_ANGSTROM)
 
 
 def part_of(spec: Spec, start: int, stop: int) -> Spec:
