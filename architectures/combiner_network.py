@@ -30,6 +30,8 @@ LEAK = 0.1
 MIDDLE = 0.5
 """Of the range of samples: what latents of 0 are near to."""
 
+MAX_FACTOR = 256
+
 Shape = tuple[int, ...]
 
 
@@ -63,7 +65,7 @@ class Layout:
             1 <= self.axes <= 3
             and 1 <= self.channels <= 4
             and 1 <= self.side <= 4096
-            and 2 <= self.factor <= 8
+            and 2 <= self.factor <= MAX_FACTOR
             and len(self.features) == stages <= 6
             and self.side % self.factor**stages == 0
             and 1 <= len(self.ranks) <= 8

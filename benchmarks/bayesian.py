@@ -27,7 +27,6 @@ from PIL import Image
 import inrzip
 from inrzip.collection import CollectionFile
 from inrzip.files import atomic_output
-from inrzip.posterior_goals import weight_at
 from inrzip.signal import Kind, Spec
 
 from . import machine, published
@@ -172,7 +171,7 @@ def main() -> None:
             found, each = ours(images, recipe, quality, options.effort, options.prior, Path(folder))
             points += found
             single += each
-            print(f"\n{recipe}, quality {quality:g} (lambda {weight_at(quality):.1e}): {found}", flush=True)
+            print(f"\n{recipe}, quality {quality:g}: {found}", flush=True)
     points = sorted(points, key=lambda point: str(point["codec"])) + peers(images)
     papers = published.load("cifar10", [])
     about = (

@@ -25,6 +25,8 @@ SCALES_PER_OCTAVE = 8
 MANTISSA_BITS = 20
 """What a mantissa times a bell number is divided by, as a power of two: a scale of 1 gives a variance of 1."""
 MANTISSAS = tuple(round(2**MANTISSA_BITS / BELL_SCALE * 2 ** (i / SCALES_PER_OCTAVE)) for i in range(SCALES_PER_OCTAVE))
+FARTHEST = 510 / BELL_SCALE
+"""Deviations at which candidates end."""
 MAX_MEMBERS = 128
 """Latents of a block, at most: each candidate has so many words of its own."""
 CACHED_BLOCKS = 2

@@ -182,6 +182,8 @@ def _write_samples(
 ) -> tuple[int, ...]:
     shape = reader.output_shape(region, frames, scale)
     spec = _rescaled(deep or reader.spec, shape, frames, scale)
+    if spec.kind == Kind.PROTEIN:
+        spec = _residues(reader.spec, shape[0], region, scale)
     media.check_output(output, spec)
     whole_in_time = frames is None or shape[0] == reader.spec.shape[0]
     sound = _sound(reader) if spec.kind == Kind.VIDEO and whole_in_time and media.holds_sound(output) else {}
@@ -189,6 +191,16 @@ def _write_samples(
         parts = _reporting(reader.parts(region, frames, scale, deep=deep), shape[0], progress)
         media.write_signal(temporary, spec, parts, **sound)
     return (*shape, spec.channels)
+
+
+def _residues(spec: Spec, count: int, region: Sequence[Bounds] | None, scale: float) -> Spec:
+    """The description of the residues of a region."""
+    from .media.proteins import part_of
+
+    if scale != 1:
+        raise InrzipError("a protein has no atoms between its own; leave the scale out")
+    first = 0 if region is None else region[0][0]
+    return part_of(spec, first, first + count)
 
 
 def _rescaled(spec: Spec, shape: tuple[int, ...], frames: Bounds | None, scale: float) -> Spec:

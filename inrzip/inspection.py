@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from .reader import Reader
 from .recipes import ARCHITECTURES, RECIPES
 from .signal import Kind
 from .weight_codecs import CODECS
+
+NOT_TOLD = ("times", "residues")
+"""Metadata of many numbers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +103,18 @@ def _facts(reader: Reader) -> dict[str, object]:
     facts["segments"] = container.header.n_segments
     facts["overhead_bytes"] = container.overhead
     facts |= {f"{track.mode}_sound_bytes": len(track.payload) for track in reader.tracks()}
-    facts |= {key: list(v) if isinstance(v, tuple) else v for key, v in spec.meta.items() if key != "times"}
+    facts |= {key: list(v) if isinstance(v, tuple) else v for key, v in spec.meta.items() if key not in NOT_TOLD}
+    if spec.kind == Kind.PROTEIN:
+        facts["chains"] = _chains(reader)
     return facts
+
+
+def _chains(reader: Reader) -> str:
+    """The chains of a protein, and how many residues each has."""
+    from .media.proteins import residues_of
+
+    found = itertools.groupby(residues_of(reader.spec), key=lambda residue: residue.chain)
+    return ", ".join(f"{chain} ({sum(1 for _ in own)})" for chain, own in found)
 
 
 def _network_facts(reader: Reader) -> dict[str, object]:

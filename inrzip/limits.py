@@ -21,10 +21,17 @@ MAX_RATIO_TERM = 2**32  # of `rate` and `aspect`
 MAX_SAMPLE_BITS = 64
 
 # Metadata keys with a number of their own; 0 stands for a key that is spelled out.
-META_KEYS = ("rate", "times", "bits", "subtype", "aspect", "box", "format")
+META_KEYS = ("rate", "times", "bits", "subtype", "aspect", "box", "format", "origin", "residues")
 # The `format` that costs nothing to state.
-USUAL_FORMATS = {Kind.IMAGE: ".png", Kind.VIDEO: ".mp4", Kind.AUDIO: ".wav", Kind.SHAPE: ".obj", Kind.VOLUME: ".npy"}
-RANKS = {Kind.IMAGE: (2, 2), Kind.VIDEO: (3, 3), Kind.AUDIO: (1, 1), Kind.SHAPE: (3, 3), Kind.VOLUME: (1, MAX_RANK)}
+USUAL_FORMATS = {
+    Kind.IMAGE: ".png", Kind.VIDEO: ".mp4", Kind.AUDIO: ".wav", Kind.SHAPE: ".obj", Kind.VOLUME: ".npy",
+    Kind.PROTEIN: ".pdb",
+}  # fmt: skip
+RANKS = {
+    Kind.IMAGE: (2, 2), Kind.VIDEO: (3, 3), Kind.AUDIO: (1, 1), Kind.SHAPE: (3, 3), Kind.VOLUME: (1, MAX_RANK),
+    Kind.PROTEIN: (1, 1),
+}  # fmt: skip
+PROTEIN_TYPES, PROTEIN_CHANNELS, MAX_ORIGIN = ("i4",), 3, 2**31
 FLOAT_TYPES = ("f2", "f4", "f8")
 # (low, high) where the file does not say; largest magnitude that a range may have.
 DEFAULT_RANGES = {"i3": (0.0, 2.0**23 - 1), "b1": (0.0, 1.0)} | dict.fromkeys(FLOAT_TYPES, (0.0, 1.0))
@@ -51,6 +58,8 @@ def _shape_fault(spec: Spec) -> str | None:
         return f"shape {spec.shape}; each axis has 1 to 2^40 points"
     if not 1 <= spec.channels <= MAX_CHANNELS:
         return f"{spec.channels} channels; the file format holds 1 to {MAX_CHANNELS}"
+    if spec.kind == Kind.PROTEIN and spec.channels != PROTEIN_CHANNELS:
+        return f"{spec.channels} channels; atoms of a protein have {PROTEIN_CHANNELS} coordinates"
     if math.prod(spec.shape) * spec.channels >= MAX_SAMPLES:
         return f"shape {spec.shape} with {spec.channels} channels; a signal has fewer than 2^62 samples"
     if spec.sample_type not in sample_types(spec.kind):
@@ -62,6 +71,8 @@ def sample_types(kind: Kind) -> tuple[str, ...]:
     """The sample types a signal of this kind may have."""
     if kind == Kind.SHAPE:
         return FLOAT_TYPES
+    if kind == Kind.PROTEIN:
+        return PROTEIN_TYPES
     barred = "b1" if kind == Kind.AUDIO else "i3"
     return tuple(name for name in SAMPLE_TYPES if name != barred)
 
@@ -116,4 +127,8 @@ def _meta_valid(spec: Spec, key: str, value: MetaValue) -> bool:
         case "box", (x, y, z, edge):
             numbers = (x, y, z, edge)
             return all(isinstance(n, int | float) and math.isfinite(n) for n in numbers) and float(edge) > 0
+        case "origin", (x, y, z):
+            return all(isinstance(n, int) and abs(n) < MAX_ORIGIN for n in (x, y, z))
+        case "residues", bytes():
+            return True
     return False

@@ -10,6 +10,8 @@ from numpy import ndarray
 
 from .signal import Kind, Spec
 
+SAMPLES_PER_ANGSTROM = 1000
+"""Of a protein (`inrzip.media.proteins`)."""
 LOSSLESS_DB = 999.0
 """What stands for an infinite PSNR."""
 
@@ -37,13 +39,17 @@ class ErrorSum:
 
     def quality(self) -> dict[str, float]:
         """`psnr_db`: of the mean squared error over all samples. `psnr_mean_frame_db` (video): mean of the frames'
-        PSNR. `max_error` (volumes): in sample units.
+        PSNR. `max_error` (volumes): in sample units. `rmsd_angstrom` (proteins): root mean square distance of the
+        atoms, where they are.
         """
         result = {"psnr_db": psnr(self._squares / max(self._count, 1), self._spec.peak)}
         if self._spec.kind == Kind.VIDEO:
             result["psnr_mean_frame_db"] = float(np.mean(self._frame_db))
         if self._spec.kind == Kind.VOLUME:
             result["max_error"] = self._largest
+        if self._spec.kind == Kind.PROTEIN:
+            squares = self._spec.channels * self._squares / max(self._count, 1)
+            result["rmsd_angstrom"] = math.sqrt(squares) / SAMPLES_PER_ANGSTROM
         return result
 
 

@@ -11,7 +11,8 @@ from . import units
 from .errors import InrzipError
 
 T = TypeVar("T")
-KINDS = ("image", "video", "audio", "shape", "volume")
+KINDS = ("image", "video", "audio", "shape", "volume", "protein")
+LEARNED_KINDS = ("image", "audio", "protein")
 MOST_THREADS = 4096
 
 _COMPRESS_EXAMPLES = """\
@@ -302,14 +303,14 @@ def _decompress_parser() -> _Parser:
 def _train_prior_parser() -> _Parser:
     parser = _Parser(
         "train-prior",
-        "FOLDER -o NAME [--kind image|audio] [--recipe NAME] [--patches N] [--rounds N] [OPTION]...",
+        "FOLDER -o NAME [--kind image|audio|protein] [--recipe NAME] [--patches N] [--rounds N] [OPTION]...",
         "Learn from the media files in a folder what such signals are like, for --recipe combiner, vc-inr and coin++.",
         _TRAIN_PRIOR_EXAMPLES,
     )
     parser.add_argument("inputs", nargs="*", metavar="FOLDER", help="media files to learn from, in it and its folders")
     _add_output(parser, "name of the prior, which is put where inrzip looks for priors; or a file *.inrprior")
     what = parser.add_argument_group("what, and how long")
-    what.add_argument("--kind", choices=("image", "audio"), default="image", help="what to learn (default: image)")
+    what.add_argument("--kind", choices=LEARNED_KINDS, default="image", help="what to learn (default: image)")
     what.add_argument(
         "--recipe",
         choices=("combiner", "vc-inr", "coin++"),
@@ -320,7 +321,7 @@ def _train_prior_parser() -> _Parser:
         "--patches",
         metavar="N",
         default=1200,
-        type=_type(units.parse_count, 30, 1_000_000),
+        type=_type(units.parse_count, 1, 1_000_000),
         help="pieces of signals to learn from (default: 1200)",
     )
     what.add_argument(

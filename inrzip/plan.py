@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from inrzip.architectures.base import Grid
+from inrzip.architectures.combiner import CombinerConfig
 from inrzip.architectures.context import SEGMENT_SAMPLES, ContextConfig
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.grid_kernels import library
@@ -24,6 +25,8 @@ from .signal import Kind, Spec
 SEGMENT_BYTES = 400 << 20
 """Samples of one segment, as float-free raw data: what fitting holds in memory, besides a fixed amount."""
 AUDIO_SEGMENT_SECONDS = 1.0
+LATENT_SEGMENT = 1 << 17
+"""Samples of a segment of sound with a learned prior: patches are decoded one by one, so segments may be long."""
 EFFORT_RANGE = (1, 9)
 STEPS_AT_EFFORT_1 = 300
 EPOCHS_AT_EFFORT_1 = 30.0
@@ -47,14 +50,14 @@ UNBOUNDED_STEPS = 1_000_000
 """With a time limit, the clock ends a fit."""
 QUALITY_RANGE = (0.0, 100.0)
 DEFAULT_QUALITY = 50.0
-LOSSLESS_QUALITY = {Kind.IMAGE: 60.0, Kind.VIDEO: 50.0, Kind.AUDIO: 50.0, Kind.VOLUME: 50.0}
+LOSSLESS_QUALITY = {Kind.IMAGE: 60.0, Kind.VIDEO: 50.0, Kind.AUDIO: 50.0, Kind.VOLUME: 50.0, Kind.PROTEIN: 50.0}
 """Of the prediction in a lossless file. Between 55 and 75 photographs take the same in all (docs/design.md); others are
 not measured.
 """
 QUALITY_OCTAVE = 12.5
 """Points of --quality that double the size."""
-BPP_AT_QUALITY_50 = {Kind.IMAGE: 0.5, Kind.VIDEO: 0.02, Kind.AUDIO: 1.0, Kind.VOLUME: 0.5}
-"""Bits for a pixel, a voxel, a sample of sound (all channels together)."""
+BPP_AT_QUALITY_50 = {Kind.IMAGE: 0.5, Kind.VIDEO: 0.02, Kind.AUDIO: 1.0, Kind.VOLUME: 0.5, Kind.PROTEIN: 40.0}
+"""Bits for a pixel, a voxel, a sample of sound (all channels together), a residue."""
 SHAPE_BYTES_AT_QUALITY_50 = 30_000
 SMALLEST_BYTES = 24
 """A network needs so much to be written at all."""
@@ -128,8 +131,10 @@ def segment_length(spec: Spec, recipe: Recipe, settings: Mapping[str, int] | Non
     n = spec.shape[0]
     if recipe.architecture is ContextConfig:
         return _even(n, max(1, SEGMENT_SAMPLES * n // spec.n_samples))
-    if spec.kind in (Kind.SHAPE, Kind.IMAGE) or recipe.architecture is PfnrConfig:
+    if spec.kind in (Kind.SHAPE, Kind.IMAGE, Kind.PROTEIN) or recipe.architecture is PfnrConfig:
         return n
+    if recipe.architecture is CombinerConfig:
+        return LATENT_SEGMENT
     if spec.kind == Kind.AUDIO:
         rate = spec.meta.get("rate", (44100, 1))
         assert isinstance(rate, tuple)

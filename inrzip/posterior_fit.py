@@ -43,6 +43,10 @@ CODING_RATE = 0.4
 DECAYS = (0.9, 0.97)
 PRICE_STEPS, PRICE_RANGE = (0.85, 1.5), (0.25, 64.0)
 """Each block has a price of its own for a bit, so that it comes to take as many bits as an index has."""
+LINEAR_PRICE_RANGE = (0.25, 1.2)
+"""With one stage. Rare latents that are far out would be pulled in at a larger price: that is worse than a candidate
+that is not very near.
+"""
 SLACK_BITS = 0.6
 LEAST_GAP = 0.05
 EARLY_BLOCKS, EARLY_WEIGHT = 8, 3.0
@@ -50,6 +54,9 @@ EARLY_BLOCKS, EARLY_WEIGHT = 8, 3.0
 BATCHES = (1, 8, 32)
 """Patches that are fitted side by side: few numbers, so that few programs are compiled."""
 SMALLEST_DEVIATION = 1e-4
+LEAST_ENERGY = 1e-12
+LINEAR_STEP = 0.05
+MOST_MISSING = 20.0
 
 
 class Problem(NamedTuple):
@@ -123,9 +130,12 @@ def _encode_some(prior: LatentPrior, targets: ndarray, inside: ndarray, wish: Wi
     n_class, n_first, n_settle = (
         max(STEPS_AT_ONCE, round(share * wish.steps)) for share in (CLASS_SHARE, FIRST_SHARE, SETTLE_SHARE)
     )
-    fit.advance(n_class, 1.0, 1.0, adapt=False)
-    if len(classes) > 1:
-        fit.choose_classes(classes)
+    if len(prior.layout.grids) == 1:
+        fit.begin_as_linear(classes)
+    else:
+        fit.advance(n_class, 1.0, 1.0, adapt=False)
+        if len(classes) > 1:
+            fit.choose_classes(classes)
     hurried = watch(CLASS_SHARE, "")
     fit.advance(STEPS_AT_ONCE if hurried else n_first, 1.0, CODING_RATE, adapt=False)
     counts = fit.count_blocks()
@@ -215,7 +225,27 @@ class _Fit:
         gap = np.maximum(1 / deviation**2 - 1, LEAST_GAP)
         curvature = gap / self._spread**2  # twice that of the squared error, in nats of the price
         best = mean * self._spread * (1 + 1 / gap)  # where the squared error alone would have it
+        self._take_cheapest(classes, best, curvature)
+
+    def begin_as_linear(self, classes: Sequence[int]) -> None:
+        """Begins where the fit would end, were the network linear and its latents without influence on each other: near
+        enough with one stage, which is a transform above all. Gives each patch the class that it costs least with.
+        """
+        layout = self.prior.layout
+        slopes, at_zero = linear_part(self.prior)
+        whole, energy = np.square(slopes).sum((1, 2)), self._inside @ np.square(slopes).sum(-1).T
+        fitted = (self._targets - at_zero).reshape(self._size, -1) @ slopes.reshape(len(slopes), -1).T
+        best = fitted / np.maximum(whole, LEAST_ENERGY)  # also of what fills the patch beyond the signal
+        self._take_cheapest(
+            classes, best, 2 * math.log(2) * energy / (layout.channels * self.wish.weight) + LEAST_ENERGY
+        )
+
+    def _take_cheapest(self, classes: Sequence[int], best: ndarray, curvature: ndarray) -> None:
+        """`best`: latents, (patches, latents), as the squared error would have them; `curvature`: twice what a squared
+        unit away from there costs, in nats.
+        """
         costs, posteriors = [], []
+        linear = len(self.prior.layout.grids) == 1
         for level in classes:
             spread = self.prior.spread(level)[None].astype(np.float64)
             square = 1 / (1 / spread**2 + curvature)
@@ -224,7 +254,8 @@ class _Fit:
             coded = np.zeros(self.prior.layout.n_latents, bool)
             coded[self.prior.order[level]] = True
             with_it = curvature / 2 * ((centre - best) ** 2 + square) + nats
-            costs.append(np.where(coded, with_it, curvature / 2 * best**2).sum(1))
+            cost = np.where(coded, with_it, curvature / 2 * best**2).sum(1)
+            costs.append(cost + self._crowded(level, nats, curvature / 2 * best**2) if linear else cost)
             posteriors.append((centre / spread, np.log(np.sqrt(square) / spread)))
         choice = np.argmin(costs, 0)
         rows = np.arange(self._size)
@@ -235,6 +266,17 @@ class _Fit:
             speed=zeros, moments=adam_start(zeros), step=jnp.int32(0),
         )  # fmt: skip
         self._set_levels([classes[i] for i in choice[: self._n]])
+
+    def _crowded(self, level: int, nats: ndarray, lost: ndarray) -> Float[ndarray, " patches"]:
+        """What it costs that blocks have only so many bits: with d latents, each missing bit makes the squared error
+        4^(1 / d) times as large, which was 1/2 nat for each of them; but never larger than if they are `lost`.
+        """
+        total = np.zeros(len(nats))
+        for members in self.prior.blocks(level):
+            missing = (nats[:, members].sum(1) / math.log(2) - self.prior.bits) / len(members)
+            worse = len(members) / 2 * np.expm1(math.log(4) * np.clip(missing, 0, MOST_MISSING))
+            total += np.minimum(worse, lost[:, members].sum(1))
+        return total
 
     def count_blocks(self) -> list[int]:
         """How many blocks of each patch are worth their bits; latents of the others stay 0 from now on."""
@@ -281,6 +323,16 @@ class _Fit:
         return -10 * math.log10(max(float(error[: self._n].mean()), 1e-12))
 
 
+def linear_part(
+    prior: LatentPrior,
+) -> tuple[Float[ndarray, "latents samples channels"], Float[ndarray, "samples channels"]]:
+    """How values change with each latent around 0, and the values of latents of 0."""
+    step = np.float32(LINEAR_STEP)
+    inputs = np.concatenate([np.zeros((1, prior.layout.n_latents)), step * np.eye(prior.layout.n_latents)])
+    values = network.evaluate(prior.layout, prior.shared, inputs.astype(np.float32), np)
+    return (values[1:] - values[0]) / step, values[0]
+
+
 def _errors(layout: Layout, shared: Shared, problem: Problem, latents: Array) -> Array:
     values = network.evaluate(layout, shared, latents, jnp)
     squares = jnp.mean((values - problem.targets) ** 2, -1) * problem.inside
@@ -324,7 +376,7 @@ def _advance(
     taken = jnp.zeros_like(state.prices).at[rows, problem.block].add(each)
     too_much = jnp.clip(jnp.sqrt(taken / jnp.maximum(bits, 1.0)), *PRICE_STEPS)
     factor = jnp.where((taken > bits) | (taken < bits - SLACK_BITS), too_much, 1.0)
-    adapted = jnp.clip(state.prices * factor, *PRICE_RANGE)
+    adapted = jnp.clip(state.prices * factor, *(PRICE_RANGE if len(layout.grids) > 1 else LINEAR_PRICE_RANGE))
     return state._replace(prices=jnp.where(bits > 0, adapted, state.prices))
 
 

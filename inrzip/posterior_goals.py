@@ -28,8 +28,10 @@ from .signal import Kind, Spec
 
 STEPS = (60, 120, 240, 400, 600, 1000, 1600, 2600, 4000)
 """Of a fit, for each effort."""
-LAMBDA_AT_QUALITY_50, QUALITY_DECADE = 1.6e-3, 25.0
-"""Points of --quality for a tenth of lambda."""
+QUALITY_DECADE = 25.0
+"""Points of --quality for a tenth of lambda; 50 is the middle of those that the prior was learned at."""
+PRIOR_KINDS = {Kind.AUDIO: "audio", Kind.PROTEIN: "protein"}
+"""Of other signals the prior is one of images."""
 SEARCHES = 6
 WINDOW_DB = 0.25
 DB_PER_DECADE = -7.0
@@ -44,14 +46,19 @@ class Plan:
     wish: Wish
 
 
-def weight_at(quality: float) -> float:
+def middle(prior: LatentPrior) -> float:
+    """The middle one of a prior's lambdas, on a logarithmic scale."""
+    return math.sqrt(min(prior.weights) * max(prior.weights))
+
+
+def weight_at(prior: LatentPrior, quality: float) -> float:
     """Lambda for --quality."""
-    return float(LAMBDA_AT_QUALITY_50 * 10 ** (-(quality - 50) / QUALITY_DECADE))
+    return float(middle(prior) * 10 ** (-(quality - 50) / QUALITY_DECADE))
 
 
 def prior_for(spec: Spec, name: str | None) -> tuple[int, LatentPrior]:
     """The prior of that name, or the package's, and its name in files. Raises InrzipError where it does not fit."""
-    found, prior = latent_prior.named(name, "audio" if spec.kind == Kind.AUDIO else "image")
+    found, prior = latent_prior.named(name, PRIOR_KINDS.get(spec.kind, "image"))
     try:
         list(planes_of(spec.channels, prior.layout.channels))
     except ValueError as error:
@@ -107,7 +114,7 @@ def encode_with_prior(task: Task, goal: Goal, job: Job) -> CodedSegment:
         return _to_quality(task, goal.psnr_db, prior, steps, run, job)
     if goal.quality is None:
         return CodedSegment(_to_size(task, goal.size, name, prior, len(targets), steps, run))
-    return CodedSegment(run(Wish(weight_at(goal.quality), None, steps), (0.0, 1.0)))
+    return CodedSegment(run(Wish(weight_at(prior, goal.quality), None, steps), (0.0, 1.0)))
 
 
 Run = Callable[[Wish, tuple[float, float]], bytes]
@@ -144,7 +151,8 @@ def _to_size(task: Task, size: int, name: int, prior: LatentPrior, n_patches: in
 def _to_quality(task: Task, wanted: float, prior: LatentPrior, steps: int, run: Run, job: Job) -> CodedSegment:
     """Lambda by interpolation, from fits at some."""
     tried: list[tuple[float, float, bytes]] = []  # the logarithm of lambda, dB, payload
-    log = math.log10(LAMBDA_AT_QUALITY_50) + (wanted - 28) / DB_PER_DECADE
+    log = math.log10(middle(prior))
+    log += (wanted + 10 * log) / DB_PER_DECADE  # a usual squared error is about lambda
     for i in range(SEARCHES):
         payload = run(Wish(10**log, None, steps), (i / SEARCHES, (i + 1) / SEARCHES))
         db = measured(task, payload)
@@ -173,7 +181,7 @@ def measured(task: Task, payload: bytes) -> float:
 def plan_together(spec: Spec, name: str | None, quality: float, effort: int) -> Plan:
     """How signals of a collection are coded."""
     found, prior = prior_for(spec, name)
-    return Plan(found, prior, Wish(weight_at(quality), None, STEPS[effort - 1]))
+    return Plan(found, prior, Wish(weight_at(prior, quality), None, STEPS[effort - 1]))
 
 
 def payloads_together(

@@ -75,7 +75,7 @@ MAX_SETTING = 1 << 20
 """The largest number that `--set` takes. Architectures have limits of their own below it."""
 MAX_SETTING_DIGITS = 9
 
-EVERY_KIND = (Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.SHAPE, Kind.VOLUME)
+EVERY_KIND = (Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.SHAPE, Kind.VOLUME, Kind.PROTEIN)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +120,7 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe(
             "combiner",
             CombinerConfig,
-            (Kind.IMAGE, Kind.AUDIO),
+            (Kind.IMAGE, Kind.AUDIO, Kind.PROTEIN),
             "small ones by a learned prior: latents of a network (COMBINER, RECOMBINER)",
             1.0,
             1,
@@ -201,7 +201,9 @@ def default_recipe(spec: Spec, lossless: bool = False) -> str:
     """The name of the recipe for a signal when the user names none; `lossless`: every bit is wanted back."""
     if lossless and spec.kind in RECIPES[LOSSLESS].kinds and spec.high - spec.low < 1 << LOSSLESS_BITS:
         return LOSSLESS
-    return {Kind.IMAGE: "grid", Kind.VIDEO: "motion"}.get(spec.kind, "siren")
+    if lossless and spec.kind == Kind.PROTEIN:
+        return "siren"
+    return {Kind.IMAGE: "grid", Kind.VIDEO: "motion", Kind.PROTEIN: "combiner"}.get(spec.kind, "siren")
 
 
 def choose_recipe(name: str | None, spec: Spec, lossless: bool = False) -> Recipe:
@@ -211,6 +213,8 @@ def choose_recipe(name: str | None, spec: Spec, lossless: bool = False) -> Recip
     if chosen not in RECIPES:
         raise InrzipError(f"recipe {chosen!r} does not exist; there are {', '.join(RECIPES)}")
     recipe = RECIPES[chosen]
+    if lossless and recipe.architecture is CombinerConfig:
+        raise InrzipError(f"recipe {chosen!r} cannot give every bit back; use another --recipe")
     if kind not in recipe.kinds:
         fitting = ", ".join(r.name for r in RECIPES.values() if kind in r.kinds)
         raise InrzipError(f"recipe {chosen!r} is not for signals of kind {kind.name.lower()}; use one of {fitting}")

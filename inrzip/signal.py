@@ -29,6 +29,7 @@ class Kind(enum.IntEnum):
     AUDIO = 2
     SHAPE = 3
     VOLUME = 4
+    PROTEIN = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,16 +37,18 @@ class Spec:
     """Everything about a signal but its samples; all that a writer needs to make a file of the same kind again.
 
     - `shape`: the sample grid without channels: image (H, W), video (T, H, W), audio (N,), volume 1 to 4 axes, shape
-      (R, R, R), the grid on which its surface is extracted.
-    - `channels`: samples at each grid point. Images: 1 grey, 2 grey+alpha, 3 RGB, 4 RGBA.
+      (R, R, R), the grid on which its surface is extracted, protein (residues,).
+    - `channels`: samples at each grid point. Images: 1 grey, 2 grey+alpha, 3 RGB, 4 RGBA. Proteins: x, y, z of each
+      C-alpha atom, in thousandths of an angstrom.
     - `sample_type`: one of `SAMPLE_TYPES`.
     - `low`, `high`: the sample values that fitting maps to 0 and 1; `low < high`, unless all samples are equal.
     - `meta`: kind-specific facts. Known keys: `rate` (numerator, denominator): frames or samples a second; `times`:
       frame times of a video of variable frame rate, in 1/90000 s; `bits`: bits a sample really has, where fewer than
       the type's; `depth`: bits that a video's samples had in its file, where 9 to 15, before they were spread over 16;
       `subtype`: soundfile's name of an audio encoding; `aspect`: pixel aspect ratio (numerator,
-      denominator); `box`: a shape's (x, y, z, edge) of its cube in the mesh's units; `format`: the extension of the
-      file it was read from.
+      denominator); `box`: a shape's (x, y, z, edge) of its cube in the mesh's units; `origin`: a
+      protein's (x, y, z) in angstroms, from which samples count; `residues`: which ones it has (see
+      `inrzip.residues`); `format`: the extension of the file it was read from.
     """
 
     kind: Kind

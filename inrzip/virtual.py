@@ -66,7 +66,7 @@ def pyramid(source: Source | Reader, *, cache_bytes: int = DEFAULT_CACHE_BYTES) 
 def labels(spec: Spec) -> list[str]:
     """The axes' names."""
     rank = len(spec.shape)
-    names = {Kind.AUDIO: "t", Kind.SHAPE: "xyz"}.get(spec.kind, "tzyx"[4 - rank :])
+    names = {Kind.AUDIO: "t", Kind.SHAPE: "xyz", Kind.PROTEIN: "r"}.get(spec.kind, "tzyx"[4 - rank :])
     if spec.kind == Kind.VIDEO:
         names = "tyx"
     return [*names, *(["c"] if spec.channels > 1 else [])]

@@ -28,7 +28,7 @@ from inrzip.errors import CorruptFile, InrzipError
 
 SUFFIX = ".inrprior"
 FOLDER_VARIABLE = "INRZIP_PRIORS"
-PACKAGED = {"image": "thumbnails" + SUFFIX}
+PACKAGED = {"image": "thumbnails" + SUFFIX, "audio": "speech" + SUFFIX, "protein": "proteins" + SUFFIX}
 """The priors that come with the package, by kind. Files name them, so none may go: more may be added."""
 MODULATED = {
     ("vc-inr", "image"): "vcinr_photographs" + SUFFIX,
@@ -37,10 +37,10 @@ MODULATED = {
 """Those of modulations (`inrzip.priors.modulation_prior`), by recipe and kind."""
 ID_BITS = 28
 """Of a prior's name in a file: the first bits of the SHA-256 of its bytes. A varint of four bytes holds them."""
-MAX_LEVELS = 32
+MAX_LEVELS = 64
 MAX_BITS = 20
 MAX_FILE_BYTES = 64 << 20
-KINDS = ("image", "audio")
+KINDS = ("image", "audio", "protein")
 MAX_SCALE = 127
 LEAST_FACTOR = 1e-30
 

@@ -242,6 +242,19 @@ def write_ball(path: Path) -> Path:
     return path
 
 
+def write_pdb(path: Path, n_residues: int) -> Path:
+    """A helix of C-alpha atoms as a PDB file."""
+    turns = 1.745 * np.arange(n_residues)
+    places = np.stack([2.3 * np.cos(turns), 2.3 * np.sin(turns), 1.5 * np.arange(n_residues)], 1)
+    names = ("ALA", "LEU", "LYS", "GLU")
+    lines = [
+        f"ATOM  {i + 1:5d}  CA  {names[i % 4]} A{i + 1:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00           C\n"
+        for i, (x, y, z) in enumerate(places)
+    ]
+    path.write_text("".join(lines) + "END\n")
+    return path
+
+
 def reference_psnr(a: Shaped[ndarray, "..."], b: Shaped[ndarray, "..."], peak: float) -> float:
     """PSNR in dB, computed apart from the code that is tested."""
     assert a.shape == b.shape and a.dtype == b.dtype

@@ -43,6 +43,7 @@ from inrzip.modulation_payload import Coded, encode_payload
 from inrzip.network import decode_network, encode_network
 from inrzip.priors import modulation_prior
 from inrzip.recipes import ARCHITECTURES, RECIPES
+from inrzip.residues import Residue, encode_residues
 from inrzip.signal import SAMPLE_TYPES, AudioTrack, Kind, MetaValue, Spec
 from inrzip.ternary_encoder import UNIT_STEP
 from inrzip.weight_codecs import CODECS
@@ -78,6 +79,12 @@ METADATA: tuple[tuple[str, MetaValue], ...] = (
 
 # ---- valid files ----
 
+PROTEIN = {
+    "origin": (1, -20, 3),
+    "residues": encode_residues([Residue("A", 2 * i - 3, "", ("GLY", "MSE")[i % 2]) for i in range(9)]),
+    "format": ".pdb",
+}
+
 
 def network_files() -> list[bytes]:
     """Valid files: each kind of signal, each architecture, with one segment and several, with sound and without."""
@@ -99,6 +106,7 @@ def network_files() -> list[bytes]:
         _file(film, hnerv, 3, tracks, n_parameters=500),
         _file(Spec(Kind.VOLUME, (7, 3, 4, 2), 1, "f4", -1, 5), siren, 3),
         _file(Spec(Kind.SHAPE, (12, 12, 12), 1, "f4", -0.1, 0.1, {"box": box, "format": ".obj"}), siren, 12),
+        _file(Spec(Kind.PROTEIN, (9,), 3, "i4", -64e3, 64e3, PROTEIN), siren, 9),
         *(_file(dataclasses.replace(film, shape=(3, 5, 6)), other, 3, n_parameters=400) for other in films),
         _file_of_changes(dataclasses.replace(film, channels=1), 2),
         _file_of_samples(Spec(Kind.IMAGE, (9, 11), 3, "u1", 0, 255)),

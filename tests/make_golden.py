@@ -146,7 +146,7 @@ def describe(source: Path) -> dict[str, Any]:
         "kind": spec.kind.name.lower(),
         "sample_type": spec.sample_type,
         "shape": list(samples.shape),
-        "meta": json.loads(json.dumps(dict(spec.meta))),
+        "meta": json.loads(json.dumps(dict(spec.meta), default=bytes.hex)),
         "tracks": tracks,
         "level": max(1.0 if spec.dtype.kind in "uib" else 0.0, (spec.high - spec.low) * PRECISION),
         "mean": float(wide.mean()),
@@ -172,6 +172,7 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
     waves = np.sin(sum(np.meshgrid(*[np.linspace(0, 2, n) for n in (5, 4, 6, 3)], indexing="ij")))
     np.save(folder / "floats.npy", waves.astype("f4"))
     np.save(folder / "line.npy", (1000 * waves[0, 0].ravel()).astype("i2"))
+    common.write_pdb(folder / "chain.pdb", 23)
     film_size = {"target_size": 2_900, "recipe": "hnerv"}
     return {
         "image_siren": (image, {"target_size": 500, "recipe": "siren"}),
@@ -190,6 +191,7 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         "image_alpha_grid": (alpha, {"target_size": 400, "recipe": "grid"}),
         "image_16bit_grid": (deep, {"quality": 50, "recipe": "grid"}),
         "audio_siren": (sound, {"target_size": 700}),
+        "protein_combiner": (folder / "chain.pdb", {"quality": 50, "recipe": "combiner"}),
         "volume_4d_siren": (folder / "floats.npy", {"target_size": 300}),
         "volume_1d_siren": (folder / "line.npy", {"target_size": 120, "kind": "volume"}),
         "volume_4d_finr": (folder / "floats.npy", {"target_size": 400, "recipe": "finr"}),

@@ -19,6 +19,7 @@ def read_signal(path: Path, *, kind: Kind | None = None) -> Signal:
     - IMAGE: PNG, JPEG, WebP, TIFF, PPM, BMP, GIF, AVIF, JPEG 2000; 8 or 16 bits (TIFF also floats).
     - VIDEO: whatever FFmpeg decodes, y4m, animated GIF, WebP and PNG, a folder of image frames.
     - AUDIO: WAV, FLAC, Ogg, AIFF, MP3, M4A, Opus, WMA and more.  - SHAPE: OBJ, PLY, STL, OFF, GLB.
+    - PROTEIN: C-alpha atoms of PDB and mmCIF (with the extra `proteins`).
     - VOLUME: .npy, .npz, Zarr, N5, TIFF of several pages.
 
     `kind` makes sense where a file can be several things: an array as an image, a stack of pages or frames as a video
@@ -70,8 +71,8 @@ def write_signal(
 def output_extension(spec: Spec) -> str:
     """The extension to write a signal with, if the user names none.
 
-    That of its source where it can be written and can hold the signal, else .png (.tiff for floats), .mp4, .wav, .npy
-    or .obj.
+    That of its source where it can be written and can hold the signal, else .png (.tiff for floats), .mp4, .wav, .npy,
+    .obj or .pdb.
     """
     from .formats import output_extension as extension
 

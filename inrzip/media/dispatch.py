@@ -28,6 +28,7 @@ _READABLE_AS: dict[Family, tuple[Kind, ...]] = {
     "media": (Kind.VIDEO, Kind.AUDIO, Kind.VOLUME),
     "mesh": (Kind.SHAPE,),
     "frames": (Kind.VIDEO, Kind.VOLUME),
+    "protein": (Kind.PROTEIN,),
 }
 
 
@@ -145,6 +146,12 @@ def _read_mesh(path: Path, kind: Kind | None) -> Signal:
     return read_mesh(path)
 
 
+def _read_protein(path: Path, kind: Kind | None) -> Signal:
+    from .proteins import read_protein
+
+    return read_protein(path)
+
+
 def _read_frames(path: Path, kind: Kind | None) -> Signal:
     from .frames import read_frame_folder, stacked
 
@@ -163,6 +170,7 @@ _READERS = {
     "media": _read_media,
     "mesh": _read_mesh,
     "frames": _read_frames,
+    "protein": _read_protein,
 }
 
 
@@ -182,6 +190,10 @@ def write(
         from .volumes import write_volume
 
         write_volume(path, spec, parts)
+    elif spec.kind == Kind.PROTEIN:
+        from .proteins import write_protein
+
+        write_protein(path, spec, np.concatenate([np.asarray(part) for part in parts]))
     elif spec.kind == Kind.IMAGE:
         from .images import write_image
 

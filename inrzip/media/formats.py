@@ -36,12 +36,14 @@ _VIDEOS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
 _SOUNDS = (*SOUNDFILE_FORMATS, ".m4a")
 _VOLUMES = (".npy", ".npz", ".zarr", ".n5", ".tif", ".tiff")
 _MESHES = (".obj", ".ply", ".stl", ".off", ".glb")
+_PROTEINS = (".pdb", ".ent", ".cif", ".mmcif")
 _NAMES = {
     Kind.IMAGE: "an image",
     Kind.VIDEO: "a video",
     Kind.AUDIO: "audio",
     Kind.SHAPE: "a shape",
     Kind.VOLUME: "a volume",
+    Kind.PROTEIN: "a protein",
 }
 _MAX_SIDES = {".jpg": 65_535, ".jpeg": 65_535, ".webp": 16_383, ".gif": 65_535}
 _MAX_H264_SIDE = 16_384
@@ -58,6 +60,7 @@ def output_extension(spec: Spec) -> str:
         Kind.AUDIO: (".wav", ".npy"),
         Kind.SHAPE: (".obj",),
         Kind.VOLUME: (".npy",),
+        Kind.PROTEIN: (".pdb",),
     }[spec.kind]
     return next(extension for extension in candidates if problem(extension, spec) is None)
 
@@ -98,6 +101,7 @@ def extensions_of(kind: Kind) -> tuple[str, ...]:
         Kind.AUDIO: (*_SOUNDS, ".npy"),
         Kind.SHAPE: _MESHES,
         Kind.VOLUME: _VOLUMES,
+        Kind.PROTEIN: _PROTEINS,
     }[kind]
 
 

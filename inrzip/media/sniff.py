@@ -9,7 +9,9 @@ from typing import Literal
 
 from ..errors import UnsupportedSignal
 
-Family = Literal["image", "tiff", "animation", "numpy", "archive", "sound", "media", "mesh", "frames", "store"]
+Family = Literal[
+    "image", "tiff", "animation", "numpy", "archive", "sound", "media", "mesh", "frames", "store", "protein"
+]
 
 IMAGE_EXTENSIONS = frozenset(
     {
@@ -31,6 +33,7 @@ IMAGE_EXTENSIONS = frozenset(
     }
 )
 MESH_EXTENSIONS = frozenset({".obj", ".ply", ".stl", ".off", ".glb", ".gltf"})
+PROTEIN_EXTENSIONS = frozenset({".pdb", ".ent", ".cif", ".mmcif"})
 SOUND_EXTENSIONS = frozenset(
     {
         ".wav",
@@ -184,6 +187,8 @@ def _identify_folder(path: Path) -> Family:
 def _by_extension(extension: str) -> Family:
     if extension in MESH_EXTENSIONS:
         return "mesh"
+    if extension in PROTEIN_EXTENSIONS:
+        return "protein"
     if extension in (".tif", ".tiff"):
         return "tiff"
     if extension in IMAGE_EXTENSIONS:

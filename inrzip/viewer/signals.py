@@ -18,12 +18,12 @@ from ..console import one_line
 from ..errors import InrzipError, UnsupportedSignal
 from ..indexing import positions, scaled_size
 from ..inspection import info
+from ..limits import USUAL_FORMATS
 from ..members import Collection
 from ..reader import MAX_SUPERSAMPLING, Reader
 from ..signal import Kind, Mesh, ShapeSignal, Spec
 
-USUAL_FORMATS = {Kind.IMAGE: ".png", Kind.VIDEO: ".mp4", Kind.AUDIO: ".wav", Kind.SHAPE: ".obj", Kind.VOLUME: ".npy"}
-"""What a header that names no format means (docs/format.md)."""
+NO_PROTEINS = "proteins are not shown here; decompress it to .pdb, which molecular viewers show"
 OTHER_FORMATS = {Kind.VOLUME: (".npz", ".tif", ".tiff", ".zarr"), Kind.AUDIO: (".flac", ".mp3", ".ogg")}
 """What else may lie beside a file as its original."""
 
@@ -142,7 +142,11 @@ def _open(path: Path, member: str | None) -> list[Viewed]:
         name = members.names[number] if several else ""
         viewed = Viewed(f"{path.name}: {name}" if several else path.name, path, name or None)
         try:
-            viewed.reader = members.open(number)
+            reader = members.open(number)
+            if reader.spec.kind == Kind.PROTEIN:
+                viewed.error = f"{viewed.name}: {NO_PROTEINS}"
+            else:
+                viewed.reader = reader
         except InrzipError as error:
             viewed.error = _text(error)
         found.append(viewed)
