@@ -18,7 +18,7 @@ from .errors import InrzipError, TargetMissed
 from .job import Job
 from .modulation_fit import LAMBDA_OF_STEP, encode_patches
 from .modulation_payload import encode_payload
-from .posterior_goals import measured, patches_of, watching, weight_at
+from .posterior_goals import QUALITY_DECADE, measured, patches_of, watching
 from .recipes import Recipe
 from .segment import Coded as CodedSegment
 from .segment import Goal, Task
@@ -26,6 +26,7 @@ from .signal import Kind, Spec
 
 STEPS = (12, 20, 32, 48, 72, 110, 170, 260, 400)
 """Of descent, for each effort."""
+LAMBDA_AT_QUALITY_50 = 1.6e-3
 FINEST, COARSEST = 0, 64
 """Numbers of steps that are tried."""
 SEARCHES = 7
@@ -44,8 +45,9 @@ class Plan:
 
 
 def step_at(quality: float, channels: int) -> int:
-    """The number of the step for --quality: the lambda is that of the recipe `combiner`."""
-    size = math.sqrt(weight_at(quality) * channels / LAMBDA_OF_STEP)
+    """The number of the step for --quality, by the lambda that `combiner` has for thumbnails."""
+    weight = LAMBDA_AT_QUALITY_50 * 10 ** (-(quality - 50) / QUALITY_DECADE)
+    size = math.sqrt(weight * channels / LAMBDA_OF_STEP)
     return min(max(round(STEPS_PER_OCTAVE * math.log2(size)) + UNIT_STEP, FINEST), MAX_STEP)
 
 
