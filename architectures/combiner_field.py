@@ -1,11 +1,11 @@
-"""Patches that know of each other: a field of them, after the hierarchy of RECOMBINER (He et al., ICLR 2024, section 3.3).
+"""Patches that know of each other: a field of them, after the hierarchy of RECOMBINER (He et al., ICLR 2024).
 
 There, weights of a patch's coordinate network are made of its own latents plus those of its group of patches plus those
 of the whole signal; and grids of latents are joined before they are upsampled, so that no seams are seen. Both is so
 here. Which latents share a block is in `inrzip.priors.field_prior`.
 
-Own choices: a group is a cube of patches, as they lie beside each other; all latents of a signal are one row of numbers:
-those of each patch as in `combiner_network`, then those of each group, then the signal's.
+Own choices: a group is a cube of patches, as they lie beside each other; all latents of a signal are one row of
+numbers: those of each patch as in `combiner_network`, then those of each group, then the signal's.
 """
 
 from __future__ import annotations

@@ -289,8 +289,8 @@ def scaled_start(
     seed: int,
 ) -> tuple[Shared, list[ndarray], list[ndarray]]:  # fmt: skip
     """The network that training begins with, whose latents are spread as widely as 1; and what is best for it: means
-    and logarithms of deviations of each grid, (items, cells, channels). `crop`: patches along an axis of an item, as one
-    grid.
+    and logarithms of deviations of each grid, (items, cells, channels). `crop`: patches along an axis of an item, as
+    one grid.
     """
     shared = combiner.start(layout, seed)
     kernels, means, deviations = [kernel.copy() for kernel in shared.kernels], [], []

@@ -1,8 +1,8 @@
 """What latents of a field of patches are usually like: see `inrzip.architectures.combiner_field`.
 
-Each patch has a *class*, by how much happens in it. Latents of a class that lie in the same channel of the same grid are
-one *kind*: they have one spread, and usually take so many bits, which is how important they are. The latents of a signal
-are coded in falling order of that, those of one kind and class in a random one across all patches (RECOMBINER's
+Each patch has a *class*, by how much happens in it. Latents of a class that lie in the same channel of the same grid
+are one *kind*: they have one spread, and usually take so many bits, which is how important they are. The latents of a
+signal are coded in falling order of that, those of one kind and class in a random one across all patches (RECOMBINER's
 permutation), so a block holds latents of many patches, and the bits that it takes are those of the average.
 """
 
