@@ -49,8 +49,7 @@ class Field:
     def groups(self) -> Int[ndarray, " patches"]:
         """The group of each patch."""
         places = np.indices(self.counts).reshape(len(self.counts), -1) // self.group
-        found: Int[ndarray, " patches"] = np.ravel_multi_index(tuple(places), self.group_counts)
-        return found
+        return np.asarray(np.ravel_multi_index(tuple(places), self.group_counts))
 
 
 def n_weights(layout: Layout) -> int:

@@ -1,8 +1,8 @@
 """`train-prior --large`: learns a prior of fields of patches (`inrzip.architectures.combiner_field`).
 
 As in `inrzip.prior_training`, but what is learned from are squares of several groups of patches each, whose latents
-are those of patches, of groups and of the whole. Spreads are those of kinds of latents, not of single ones; and the class of
-a patch is learned, too: after each round it becomes the one that the patch costs least with.
+are those of patches, of groups and of the whole. Spreads are those of kinds of latents, not of single ones; and the
+class of a patch is learned, too: after each round it becomes the one that the patch costs least with.
 """
 
 from __future__ import annotations

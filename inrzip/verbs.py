@@ -392,7 +392,8 @@ def _train_prior(opts: argparse.Namespace) -> int:
             console.stop_on_interrupt() as stop,
             console.progress_display("", shown=_says(opts)) as progress,
         ):
-            report = _api().train_prior(
+            learn = _api().train_field_prior if opts.large else _api().train_prior
+            report = learn(
                 opts.inputs[0], opts.output, opts.kind, patches=opts.patches, rounds=opts.rounds,
                 overwrite=opts.force, progress=progress, stop=stop,
             )  # fmt: skip
