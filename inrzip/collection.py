@@ -1,7 +1,8 @@
 """A file of several signals: an index of names and lengths, then files of one signal each. See docs/format.md,
 "Collections".
 
-Nothing here looks into a member, but that members of the same header may share it: see `inrzip.shared_heads`. A file of one signal is read as a collection of one, named after the file.
+Nothing here looks into a member, but that those of the same header may share it: see `inrzip.shared_heads`. A file of
+one signal is read as a collection of one, named after the file.
 """
 
 from __future__ import annotations

@@ -49,6 +49,9 @@ ROUNDS = 24
 """Blocks are coded in so many rounds, at most, with steps between."""
 FIRST_FILL = 124
 LEAST_FILL = 64
+FIRST_STEPS = 16
+"""Of conjugate gradients, at the beginning."""
+TINY = 1e-30
 SCORES_AT_ONCE = 1 << 22
 
 
@@ -80,7 +83,8 @@ class FieldFit:
     ):
         self.prior, self.field, self._steps, self._watch = prior, field, max(steps, STEPS_AT_ONCE), watch
         self.weight = int(np.argmin([abs(math.log(w / weight)) for w in prior.weights]))
-        self.classes = np.full(field.n_patches, prior.classes // 2)
+        mine = prior.usual[self.weight * prior.classes :][: prior.classes]
+        self.classes = np.full(field.n_patches, int(np.argmax(mine.sum(1))))  # the busiest: all that may matter is seen
         self._targets, self._inside = jnp.asarray(targets), jnp.asarray(inside)
         self._price = weight / float(inside.sum())
         self._shared: Shared = jax.tree.map(jnp.asarray, prior.shared)
@@ -92,6 +96,8 @@ class FieldFit:
             adam_start(zeros), zeros, jnp.ones(1), jnp.int32(0),
         )  # fmt: skip
         self._set_classes(self.classes)
+        first = _first_means(prior.layout, field, self._shared, self._problem, self._state)
+        self._state = self._state._replace(mean=first)
         self.blocks: list[tuple[int, Int[ndarray, " members"]]] = []
         self.fill = FIRST_FILL
 
@@ -262,6 +268,42 @@ class FieldFit:
                 found.append(index)
         self._state = self._state._replace(mean=jnp.asarray(new_mean), done=jnp.asarray(done))
         return found
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _first_means(layout: Layout, field: Field, shared: Shared, problem: Problem, state: State) -> Array:
+    """Means that would be best under the prior if the network were linear: by conjugate gradients, each latent in
+    deviations of its posterior. Steps of a fit are of such deviations, too, and would take long to come as far.
+    """
+    free = 1 - state.done
+    unit = jnp.exp(state.narrow) * free
+
+    def weighted(changes: Array) -> Array:
+        """The network's values, such that the sum of their squares is the cost in nats."""
+        latents = (unit * changes * problem.spread)[None]
+        values = fields.evaluate(layout, shared, field.counts, fields.combined(layout, field, latents, jnp), jnp)[0]
+        factor = jnp.sqrt(math.log(2) / (layout.channels * problem.inside.sum() * problem.price))
+        return (values - problem.targets) * problem.inside[..., None] * factor
+
+    nothing = jnp.zeros_like(unit)
+    values, backward = jax.vjp(weighted, nothing)
+    forward = jax.linear_transpose(lambda change: backward(change)[0], values)
+
+    def curved(changes: Array) -> Array:
+        return 2 * backward(forward(changes)[0])[0] + unit**2 * changes
+
+    rest = -2 * backward(values)[0]
+
+    def step(_: int, now: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        found, rest, way, square = now
+        product = curved(way)
+        length = square / jnp.maximum((way * product).sum(), TINY)
+        rest = rest - length * product
+        after = (rest**2).sum()
+        return found + length * way, rest, rest + after / jnp.maximum(square, TINY) * way, after
+
+    found, *_ = jax.lax.fori_loop(0, FIRST_STEPS, step, (nothing, rest, rest, (rest**2).sum()))
+    return unit * found
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=4)

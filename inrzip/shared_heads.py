@@ -7,7 +7,6 @@ index.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from .container import CRC_BYTES, MAX_PLAIN_BYTES, checksum
@@ -37,10 +36,17 @@ def choose_heads(files: Sequence[bytes]) -> list[bytes]:
         header = _header(data)
         if header:
             groups.setdefault(header, []).append(data[:-CRC_BYTES])
-    heads = [os.path.commonprefix(group) for group in groups.values() if len(group) > 1]
+    heads = [_alike(group) for group in groups.values() if len(group) > 1]
     if not heads:
         return []
     return heads if all(fitting_head(data, heads) is not None for data in files) else [*heads, b""]
+
+
+def _alike(files: Sequence[bytes]) -> bytes:
+    """What all begin with."""
+    first, last = min(files), max(files)
+    n = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[:n]
 
 
 def fitting_head(data: bytes, heads: Sequence[bytes]) -> int | None:

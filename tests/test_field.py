@@ -132,7 +132,7 @@ def test_tiles(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is decoded in parts is what is decoded at once."""
     name, prior = prior_of(home)
     field, rng = prior.field((5, 9)), np.random.default_rng(0)
-    coded = CodedField(0, rng.integers(0, prior.classes, 45), 90, rng.integers(0, 200, 60).tolist())
+    coded = CodedField(3, rng.integers(0, prior.classes, 45), 90, rng.integers(0, 200, 20).tolist())
     payload, grid = encode_field(name, prior, field, coded), Grid((40, 70), 3)
     once = decode_network(payload, CombinerConfig.number, grid).render(grid.axes())
     monkeypatch.setattr("inrzip.field_payload.TILE", 2)
