@@ -9,7 +9,6 @@ permutation), so a block holds latents of many patches, and the bits that it tak
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
 
 import jax
@@ -144,7 +143,7 @@ class FieldPrior:
 
     def _index_bits(self, taken: int, full: int) -> int:
         """Of a block that usually takes so much."""
-        return min(max(math.ceil(self.bits * taken / full), LEAST_INDEX_BITS), self.bits)
+        return min(max(-(-self.bits * taken // full), LEAST_INDEX_BITS), self.bits)
 
 
 def arrays(prior: FieldPrior) -> dict[str, ndarray]:
