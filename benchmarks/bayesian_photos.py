@@ -1,7 +1,7 @@
 """Photographs by a learned prior: `python -m benchmarks.bayesian_photos PICTURE... --out FOLDER`.
 
 Each picture is compressed at each quality to a file of its own, which is decoded from disk and compared with the
-original. Rates are those of whole files. JPEG's are, too, at the qualities asked for. Published curves are means over all
+original. Rates are those of whole files, JPEG's too. Published curves are means over all
 pictures of Kodak, or those of the same picture where they are printed for it; they count bits as their papers do.
 """
 
