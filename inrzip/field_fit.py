@@ -278,19 +278,21 @@ def _first_means(layout: Layout, field: Field, shared: Shared, problem: Problem,
     free = 1 - state.done
     unit = jnp.exp(state.narrow) * free
 
-    def weighted(changes: Array) -> Array:
+    def errors(changes: Array) -> Array:
         """The network's values, such that the sum of their squares is the cost in nats."""
         latents = (unit * changes * problem.spread)[None]
         values = fields.evaluate(layout, shared, field.counts, fields.combined(layout, field, latents, jnp), jnp)[0]
         factor = jnp.sqrt(math.log(2) / (layout.channels * problem.inside.sum() * problem.price))
-        return (values - problem.targets) * problem.inside[..., None] * factor
+        weighted: Array = (values - problem.targets) * problem.inside[..., None] * factor
+        return weighted
 
     nothing = jnp.zeros_like(unit)
-    values, backward = jax.vjp(weighted, nothing)
+    values, backward = jax.vjp(errors, nothing)
     forward = jax.linear_transpose(lambda change: backward(change)[0], values)
 
     def curved(changes: Array) -> Array:
-        return 2 * backward(forward(changes)[0])[0] + unit**2 * changes
+        product: Array = 2 * backward(forward(changes)[0])[0] + unit**2 * changes
+        return product
 
     rest = -2 * backward(values)[0]
 
@@ -302,7 +304,7 @@ def _first_means(layout: Layout, field: Field, shared: Shared, problem: Problem,
         after = (rest**2).sum()
         return found + length * way, rest, rest + after / jnp.maximum(square, TINY) * way, after
 
-    found, *_ = jax.lax.fori_loop(0, FIRST_STEPS, step, (nothing, rest, rest, (rest**2).sum()))
+    found: Array = jax.lax.fori_loop(0, FIRST_STEPS, step, (nothing, rest, rest, (rest**2).sum()))[0]
     return unit * found
 
 

@@ -87,8 +87,8 @@ def compress_together(
     members = []
     with Collection(output, None) as written:
         for signal, entry, reader in zip(signals, written.file.entries, written, strict=True):
-            quality = measure(signal, reader, job)
-            members.append({"name": entry.name, "bytes": entry.length, "quality": quality})
+            measured = measure(signal, reader, job)
+            members.append({"name": entry.name, "bytes": entry.length, "quality": measured})
         size = written.file.size
     points = sum(math.prod(signal.spec.shape) for signal in signals)
     return TogetherReport(output, size, 8 * size / points, tuple(members), time.monotonic() - begun, job.stopping)
