@@ -68,10 +68,14 @@ def weight_at(quality: float) -> float:
     return float(LAMBDA_AT_QUALITY_50 * 10 ** (-(quality - 50) / QUALITY_DECADE))
 
 
+def is_large(spec: Spec) -> bool:
+    """Whether a signal has the prior of large ones."""
+    return spec.kind == Kind.IMAGE and math.prod(spec.shape) > LARGE
+
+
 def prior_for(spec: Spec, name: str | None) -> tuple[int, Prior]:
     """The prior of that name, or the package's, and its name in files. Raises InrzipError where it does not fit."""
-    large = math.prod(spec.shape) > LARGE
-    found, prior = latent_prior.named(name, "audio" if spec.kind == Kind.AUDIO else "image", large)
+    found, prior = latent_prior.named(name, "audio" if spec.kind == Kind.AUDIO else "image", is_large(spec))
     try:
         list(planes_of(spec.channels, prior.layout.channels))
         if isinstance(prior, FieldPrior) and spec.channels not in (1, prior.layout.channels):
@@ -262,14 +266,19 @@ def payloads_together(
     """Payloads of signals of one segment each. Those of patches that know nothing of each other are fitted side by
     side.
     """
-    priors = [prior_for(spec, plan.prior) for spec, _ in signals]
+    known: dict[tuple[Kind, bool, int], tuple[int, Prior]] = {}
+    priors = []
+    for spec, _ in signals:
+        key = spec.kind, is_large(spec), spec.channels
+        known[key] = known.get(key) or prior_for(spec, plan.prior)
+        priors.append(known[key])
     points = [float(math.prod(spec.shape)) for spec, _ in signals]
     payloads: dict[int, bytes] = {}
     together = [i for i, (_, prior) in enumerate(priors) if isinstance(prior, LatentPrior)]
     begun = 0.0
     if together:
-        [(name, prior)] = {id(priors[i][1]): priors[i] for i in together}.values()
-        assert isinstance(prior, LatentPrior)
+        name, prior = priors[together[0]]
+        assert isinstance(prior, LatentPrior) and all(priors[i][0] == name for i in together)
         pieces = [patches_of(prior, *signals[i]) for i in together]
         targets, inside = (np.concatenate([piece[i] for piece in pieces]) for i in range(2))
         begun = sum(points[i] for i in together) / sum(points)
