@@ -49,9 +49,11 @@ ROUNDS = 24
 """Blocks are coded in so many rounds, at most, with steps between."""
 FIRST_FILL = 124
 LEAST_FILL = 64
-FIRST_STEPS = 16
-"""Of conjugate gradients, at the beginning."""
+FIRST_ROUNDS, FIRST_STEPS = 2, 12
+"""At the beginning: so often the network is taken for linear, with so many steps of conjugate gradients."""
 TINY = 1e-30
+USUAL_PATCHES = 64
+"""Of what priors are learned from."""
 SCORES_AT_ONCE = 1 << 22
 
 
@@ -90,14 +92,18 @@ class FieldFit:
         self._shared: Shared = jax.tree.map(jnp.asarray, prior.shared)
         n = fields.n_latents(prior.layout, field)
         narrow = prior.at_each(prior.narrowing, self.weight, self.classes, field)
+        narrow = narrow * math.log(2) / relative_entropy.SCALES_PER_OCTAVE
+        last = n - fields.n_weights(prior.layout)  # those of the signal are the narrower, the more patches know them
+        narrow[last:] -= 0.5 * math.log(max(1.0, field.n_patches / USUAL_PATCHES))
         zeros = jnp.zeros(n)
         self._state = State(
-            zeros, jnp.asarray(narrow * math.log(2) / relative_entropy.SCALES_PER_OCTAVE, jnp.float32), zeros,
+            zeros, jnp.asarray(narrow, jnp.float32), zeros,
             adam_start(zeros), zeros, jnp.ones(1), jnp.int32(0),
         )  # fmt: skip
         self._set_classes(self.classes)
-        first = _first_means(prior.layout, field, self._shared, self._problem, self._state)
-        self._state = self._state._replace(mean=first)
+        for _ in range(FIRST_ROUNDS):
+            nearer = _nearer(prior.layout, field, self._shared, self._problem, self._state)
+            self._state = self._state._replace(mean=nearer)
         self.blocks: list[tuple[int, Int[ndarray, " members"]]] = []
         self.fill = FIRST_FILL
 
@@ -271,16 +277,18 @@ class FieldFit:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _first_means(layout: Layout, field: Field, shared: Shared, problem: Problem, state: State) -> Array:
-    """Means that would be best under the prior if the network were linear: by conjugate gradients, each latent in
-    deviations of its posterior. Steps of a fit are of such deviations, too, and would take long to come as far.
+def _nearer(layout: Layout, field: Field, shared: Shared, problem: Problem, state: State) -> Array:
+    """Means that would be best under the prior if the network were linear where it is: by conjugate gradients, each
+    latent in deviations of its posterior. Steps of a fit are of such deviations, too, and would take long to come as far.
     """
-    free = 1 - state.done
-    unit = jnp.exp(state.narrow) * free
+    n_grids = layout.n_latents - fields.n_weights(layout)
+    of_grids = np.zeros(len(state.mean), np.float32)  # what weights do is far from linear: they stay as they are
+    of_grids[: field.n_patches * layout.n_latents].reshape(field.n_patches, -1)[:, :n_grids] = 1
+    unit = jnp.exp(state.narrow) * (1 - state.done) * of_grids
 
     def errors(changes: Array) -> Array:
         """The network's values, such that the sum of their squares is the cost in nats."""
-        latents = (unit * changes * problem.spread)[None]
+        latents = ((state.mean + unit * changes) * problem.spread)[None]
         values = fields.evaluate(layout, shared, field.counts, fields.combined(layout, field, latents, jnp), jnp)[0]
         factor = jnp.sqrt(math.log(2) / (layout.channels * problem.inside.sum() * problem.price))
         weighted: Array = (values - problem.targets) * problem.inside[..., None] * factor
@@ -294,7 +302,7 @@ def _first_means(layout: Layout, field: Field, shared: Shared, problem: Problem,
         product: Array = 2 * backward(forward(changes)[0])[0] + unit**2 * changes
         return product
 
-    rest = -2 * backward(values)[0]
+    rest = -2 * backward(values)[0] - unit * state.mean
 
     def step(_: int, now: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         found, rest, way, square = now
@@ -305,7 +313,7 @@ def _first_means(layout: Layout, field: Field, shared: Shared, problem: Problem,
         return found + length * way, rest, rest + after / jnp.maximum(square, TINY) * way, after
 
     found: Array = jax.lax.fori_loop(0, FIRST_STEPS, step, (nothing, rest, rest, (rest**2).sum()))[0]
-    return unit * found
+    return state.mean + unit * found
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=4)
