@@ -32,6 +32,7 @@ from .posterior_fit import (
     LEAST_GAP,
     PEAK_DEVIATION,
     PRICE_RANGE,
+    PRICE_ROUNDS,
     PRICE_STEPS,
     SLACK_BITS,
     SMALLEST_DEVIATION,
@@ -44,11 +45,13 @@ from .posterior_fit import (
 STEPS_AT_ONCE = 5
 CLASS_SHARES = (0.12, 0.24)
 """Of all steps: those after which classes are chosen."""
-FIT_SHARE, SETTLE_SHARE = 0.55, 0.1
+FIT_SHARE, SETTLE_SHARE = 0.5, 0.2
 ROUNDS = 24
 """Blocks are coded in so many rounds, at most, with steps between."""
 FIRST_FILL = 124
-LEAST_FILL = 64
+LEAST_FILL = 40
+FIRST_PART = 0.25
+"""Of the bits that latents take, those of the most important ones."""
 FIRST_ROUNDS, FIRST_STEPS = 2, 12
 """At the beginning: so often the network is taken for linear, with so many steps of conjugate gradients."""
 TINY = 1e-30
@@ -205,9 +208,12 @@ class FieldFit:
         parts = list(self.prior.parts(self.weight, self.classes, self.field))
         worth = np.cumsum([float((gain - taken)[members].sum()) for _, members in parts])
         count = int(np.argmax(np.concatenate([[0.0], worth])))
-        usual = sum(units * len(members) for units, members in parts[:count]) / UNITS_PER_BIT
-        really = sum(float(taken[members].sum()) for _, members in parts[:count])
-        self.fill = int(np.clip(round(FIRST_FILL * usual / max(really, 1.0)), LEAST_FILL, MAX_FILL))
+        usual = np.cumsum([units * len(members) / UNITS_PER_BIT for units, members in parts[:count]])
+        really = np.cumsum([float(taken[members].sum()) for _, members in parts[:count]])
+        if count:  # what comes first matters most: it is not to be squeezed because later latents take little
+            first = int(np.searchsorted(really, FIRST_PART * really[-1]))
+            more = max(really[i] / usual[i] for i in (first, -1))
+            self.fill = int(np.clip(round(FIRST_FILL / max(more, TINY)), LEAST_FILL, MAX_FILL))
         n = sum(len(members) for _, members in parts[:count])
         blocks, have = [], 0
         if n:
@@ -233,6 +239,7 @@ class FieldFit:
         self._state = state._replace(
             mean=jnp.where(never, 0.0, state.mean), done=jnp.maximum(state.done, never.astype(jnp.float32))
         )
+        self._fill_blocks()
         begin = FIT_SHARE + SETTLE_SHARE
         hurried = self.advance(round(SETTLE_SHARE * self._steps), CODING_RATE, CODING_RATE, (FIT_SHARE, begin))
         steps = (1 - begin) * self._steps
@@ -247,6 +254,36 @@ class FieldFit:
             else:
                 self._watch(end, f"{len(indices)} of {len(blocks)} blocks")
         return CodedField(self.weight, self.classes, self.fill, indices)
+
+    def _fill_blocks(self) -> None:
+        """Gives each block the price at which it takes as many bits as its index has, were the network linear around
+        where it is, and latents the posteriors that they then have.
+        """
+        n = len(self.blocks)
+        if n == 0:
+            return
+        coded = self._block < n
+        block, wanted = self._block[coded], np.array([bits for bits, _ in self.blocks])
+        mean, deviation = (part[coded] for part in self._posterior())
+        gap = np.maximum(1 / deviation**2 - 1, LEAST_GAP)
+        best = mean * (1 + 1 / gap)
+
+        def at(prices: ndarray) -> tuple[ndarray, ndarray]:
+            ratio = gap / prices[block]
+            return best * ratio / (1 + ratio), 1 / np.sqrt(1 + ratio)
+
+        low, high = np.full(n, math.log(PRICE_RANGE[0])), np.full(n, math.log(PRICE_RANGE[1]))
+        for _ in range(PRICE_ROUNDS):
+            middle = (low + high) / 2
+            centre, narrow = at(np.exp(middle))
+            taken = np.bincount(block, ((centre**2 + narrow**2 - 1) / 2 - np.log(narrow)) / math.log(2), n)
+            low, high = np.where(taken > wanted, middle, low), np.where(taken > wanted, high, middle)
+        centre, narrow = at(np.exp(high))
+        means, logs, prices = (np.array(part) for part in (self._state.mean, self._state.narrow, self._state.prices))
+        means[coded], logs[coded], prices[:n] = centre, np.log(narrow), np.exp(high)
+        self._state = self._state._replace(
+            mean=jnp.asarray(means), narrow=jnp.asarray(logs), prices=jnp.asarray(prices), speed=jnp.zeros(len(means))
+        )
 
     def _code_blocks(self, blocks: list[tuple[int, Int[ndarray, " members"]]]) -> list[int]:
         """The nearest candidates, in deviations of the posteriors."""
@@ -281,8 +318,9 @@ def _nearer(layout: Layout, field: Field, shared: Shared, problem: Problem, stat
     """Means that would be best under the prior if the network were linear where it is: by conjugate gradients, each
     latent in deviations of its posterior. Steps of a fit are of such deviations, too, and would take long to come as far.
     """
+    # what weights do is far from linear: they stay as they are
     n_grids = layout.n_latents - fields.n_weights(layout)
-    of_grids = np.zeros(len(state.mean), np.float32)  # what weights do is far from linear: they stay as they are
+    of_grids = np.zeros(len(state.mean), np.float32)
     of_grids[: field.n_patches * layout.n_latents].reshape(field.n_patches, -1)[:, :n_grids] = 1
     unit = jnp.exp(state.narrow) * (1 - state.done) * of_grids
 
