@@ -316,7 +316,7 @@ class FieldFit:
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _nearer(layout: Layout, field: Field, shared: Shared, problem: Problem, state: State) -> Array:
     """Means that would be best under the prior if the network were linear where it is: by conjugate gradients, each
-    latent in deviations of its posterior. Steps of a fit are of such deviations, too, and would take long to come as far.
+    latent in deviations of its posterior. Steps of a fit are of such deviations, too, and would take long.
     """
     # what weights do is far from linear: they stay as they are
     n_grids = layout.n_latents - fields.n_weights(layout)
