@@ -261,35 +261,38 @@ def fixed_encodings(layout: Layout) -> np.ndarray:
 
 def evaluate(layout: Layout, shared: Shared, latents: Any, xp: ModuleType) -> Any:
     """Values of patches, (patches, samples, channels), of latents (patches, n_latents). `xp`: NumPy or JAX's."""
-    parts = _split(layout, latents)
-    encodings = _encodings(layout, shared, parts[: len(layout.grids)], xp)
-    n = latents.shape[0]
+    parts, n = split(layout, latents), latents.shape[0]
+    grids = [part.reshape(n, *shape) for part, shape in zip(parts, layout.grid_shapes(), strict=False)]
+    learned = encodings(layout, shared, grids, xp)
     fixed = fixed_encodings(layout)
     x = xp.broadcast_to(xp.asarray(fixed), (n, *fixed.shape))
-    if encodings is not None:
-        x = xp.concatenate([encodings, x], -1)
+    if learned is not None:
+        learned = learned.reshape(n, -1, learned.shape[-1])
+        x = xp.concatenate([learned, x], -1)
     values = coordinate_network(layout, shared, parts[len(layout.grids) :], x, xp)
-    if encodings is not None:
-        values = values + encodings @ shared.straight[0]
+    if learned is not None:
+        values = values + learned @ shared.straight[0]
     return values + np.float32(MIDDLE)
 
 
-def _split(layout: Layout, latents: Any) -> list[Any]:
+def split(layout: Layout, latents: Any) -> list[Any]:
+    """Latents (.., n_latents) of each grid and each layer."""
     ends = list(itertools.accumulate(layout.latent_counts()))
-    return [latents[:, a:b] for a, b in zip([0, *ends], ends, strict=False)]
+    return [latents[..., a:b] for a, b in zip([0, *ends], ends, strict=False)]
 
 
-def _encodings(layout: Layout, shared: Shared, grids: list[Any], xp: ModuleType) -> Any:
-    """Learned positional encodings, (patches, samples, features)."""
+def encodings(layout: Layout, shared: Shared, grids: list[Any], xp: ModuleType) -> Any:
+    """Learned positional encodings, (items, *samples, features), of grids of latents, (items, *grid, channels), which
+    may be those of several patches beside each other. None if there are none.
+    """
     x = None
-    for i, (grid, shape) in enumerate(zip(grids, layout.grid_shapes(), strict=True)):
-        own = grid.reshape(-1, *shape)
+    for i, own in enumerate(grids):
         x = own if x is None else xp.concatenate([x, own], -1)
         x = _upsampled(layout, x, shared.kernels[i], shared.biases[i], xp)
         if i + 1 < len(grids):
             linear, bent = x[..., : layout.channels], x[..., layout.channels :]
             x = xp.concatenate([linear, xp.maximum(bent, np.float32(LEAK) * bent)], -1)
-    return None if x is None else x.reshape(x.shape[0], -1, x.shape[-1])
+    return x
 
 
 def _upsampled(layout: Layout, x: Any, kernel: Any, bias: Any, xp: ModuleType) -> Any:

@@ -11,7 +11,7 @@ scale that is a whole number of at most 14 bits and a power of two: no float is 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -42,10 +42,12 @@ def scale_values(scales: Int[ndarray, "..."]) -> Float[ndarray, "..."]:
     return found
 
 
-def candidates(block: int, first: int, count: int, size: int) -> Int[ndarray, "count size"]:
-    """Bell numbers (-510 to 510) of the candidates from number `first` on, of a block of `size` latents."""
+def candidates(block: int, first: int, count: int, size: int, most: int = MAX_MEMBERS) -> Int[ndarray, "count size"]:
+    """Bell numbers (-510 to 510) of the candidates from number `first` on, of a block of `size` latents, where blocks
+    have `most` of them at most.
+    """
     numbers = np.arange(first, first + count, dtype=np.uint32)[:, None]
-    place = numbers * np.uint32(MAX_MEMBERS) + np.arange(size, dtype=np.uint32)
+    place = numbers * np.uint32(most) + np.arange(size, dtype=np.uint32)
     found: Int[ndarray, "count size"] = bell(words(FIRST_SEED + block, place))
     return found
 
@@ -64,12 +66,12 @@ def decoded(block: int, index: int, scales: Int[ndarray, " size"]) -> Float[ndar
 
 
 @functools.lru_cache(maxsize=CACHED_BLOCKS)
-def _units(block: int, bits: int, size: int) -> Float[ndarray, "2 size count"]:
+def units(block: int, bits: int, size: int, members: int = MAX_MEMBERS) -> Float[ndarray, "2 size count"]:
     """Squares of all candidates, and themselves, in standard deviations."""
     found = np.empty((2, size, 1 << bits), np.float32)
     count = min(1 << bits, max(1, NUMBERS_AT_ONCE // size))
     for first in range(0, 1 << bits, count):
-        part = candidates(block, first, min(count, (1 << bits) - first), size).astype(np.float32).T
+        part = candidates(block, first, min(count, (1 << bits) - first), size, members).astype(np.float32).T
         part *= np.float32(1 / BELL_SCALE)
         found[1, :, first : first + count] = part
         np.square(part, out=found[0, :, first : first + count])
@@ -83,6 +85,7 @@ def choose(
     deviation: Float[ndarray, "items size"],
     rng: np.random.Generator | None = None,
     most: int = 0,
+    index_bits: Sequence[int] | None = None,
 ) -> Int[ndarray, " items"]:
     """For each item the index of a candidate of the block; `mean` and `deviation` of its posterior are in standard
     deviations of the prior.
@@ -91,17 +94,18 @@ def choose(
     is likely to come out best. With it, an index is drawn by ordered random coding (Theis and Yosri, 2022): among
     enough candidates the latents are distributed as the posterior is, and small indices are likelier than large ones.
 
+    `index_bits`: of each item, where its index is one of the first few only.
     `most`: latents of the largest block of that number that is asked for; candidates are then made once for all.
     """
     size = mean.shape[1]
     precision = 1 / np.square(deviation)
     by_square = -precision / 2 + (0 if rng is None else 0.5)
-    squares, units = _units(block, bits, max(size, most))
-    scores = by_square.astype(np.float32) @ squares[:size] + (precision * mean).astype(np.float32) @ units[:size]
+    squares, plain = units(block, bits, max(size, most))
+    scores = by_square.astype(np.float32) @ squares[:size] + (precision * mean).astype(np.float32) @ plain[:size]
     if rng is not None:
         scores = scores + ordered_gumbels(rng, scores.shape[1]).astype(np.float32)
-    found: Int[ndarray, " items"] = np.argmax(scores, 1)
-    return found
+    limits = [bits] * len(scores) if index_bits is None else index_bits
+    return np.array([np.argmax(row[: 1 << limit]) for row, limit in zip(scores, limits, strict=True)], np.int64)
 
 
 def ordered_gumbels(rng: np.random.Generator, count: int) -> Float[ndarray, " count"]:
@@ -109,18 +113,20 @@ def ordered_gumbels(rng: np.random.Generator, count: int) -> Float[ndarray, " co
     return -np.log(np.cumsum(rng.exponential(size=count)))
 
 
-def pack(indices: Sequence[int], bits: int) -> bytes:
-    """Indices of `bits` bits each, highest bit first, zeros up to a whole byte."""
-    total = 0
-    for index in indices:
-        total = total << bits | int(index)
-    length = len(indices) * bits
-    padding = -length % 8
-    return (total << padding).to_bytes((length + padding) // 8, "big")
+def pack(indices: Sequence[int], bits: Sequence[int]) -> bytes:
+    """Indices of so many bits each, highest bit first, zeros up to a whole byte."""
+    text = "".join(f"{int(index):0{n}b}" for index, n in zip(indices, bits, strict=True))
+    length = -(-len(text) // 8)
+    return int(text.ljust(8 * length, "0") or "0", 2).to_bytes(length, "big")
 
 
-def unpack(data: bytes, bits: int, count: int) -> list[int]:
-    """The first `count` indices, or as many as there are."""
-    count = min(count, 8 * len(data) // bits)
-    total = int.from_bytes(data, "big") >> (8 * len(data) - count * bits)
-    return [total >> (bits * (count - 1 - i)) & ((1 << bits) - 1) for i in range(count)]
+def unpack(data: bytes, bits: Iterable[int]) -> Iterator[int]:
+    """Indices of so many bits each, as long as there are enough."""
+    total, left = int.from_bytes(data, "big"), 8 * len(data)
+    text = f"{total:0{left}b}" if left else ""
+    at = 0
+    for n in bits:
+        if at + n > left:
+            return
+        yield int(text[at : at + n], 2)
+        at += n

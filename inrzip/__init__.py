@@ -21,6 +21,7 @@ if _TYPE_CHECKING:
     from .decompression import decompress_all as decompress_all
     from .errors import CorruptFile as CorruptFile
     from .errors import InrzipError as InrzipError
+    from .field_training import train_field_prior as train_field_prior
     from .inspection import codec_list as codec_list
     from .inspection import info as info
     from .inspection import recipe_list as recipe_list
@@ -48,6 +49,7 @@ _HOMES = {
     "compression": ("CompressReport", "compress"),
     "decompression": ("DecompressReport", "decompress", "decompress_all"),
     "errors": ("CorruptFile", "InrzipError"),
+    "field_training": ("train_field_prior",),
     "inspection": ("codec_list", "info", "recipe_list", "verify"),
     "members": ("Collection", "open_all"),
     "media": ("read_signal", "write_signal"),

@@ -54,6 +54,7 @@ _TRAIN_PRIOR_EXAMPLES = """\
 examples:
   inrzip train-prior photos -o holiday                       learn a prior named holiday
   inrzip compress thumbs/*.png -o thumbs.inrz --recipe combiner --prior holiday
+  inrzip train-prior photos -o large --large --patches 4096  learn one for large images
   inrzip train-prior speech --kind audio -o speech --patches 3000 --rounds 200
 
 A file that was made with a prior can only be read where that prior is. Those that come with inrzip are everywhere.
@@ -303,7 +304,7 @@ def _decompress_parser() -> _Parser:
 def _train_prior_parser() -> _Parser:
     parser = _Parser(
         "train-prior",
-        "FOLDER -o NAME [--kind image|audio|protein] [--recipe NAME] [--patches N] [--rounds N] [OPTION]...",
+        "FOLDER -o NAME [--kind image|audio|protein] [--recipe NAME] [--large] [--patches N] [--rounds N] [OPTION]...",
         "Learn from the media files in a folder what such signals are like, for --recipe combiner, vc-inr and coin++.",
         _TRAIN_PRIOR_EXAMPLES,
     )
@@ -316,6 +317,11 @@ def _train_prior_parser() -> _Parser:
         choices=("combiner", "vc-inr", "coin++"),
         default="combiner",
         help="the recipe that the prior is for (default: combiner)",
+    )
+    what.add_argument(
+        "--large",
+        action="store_true",
+        help="for signals of many patches, which share what they have in common; learned from squares of 8 x 8 patches",
     )
     what.add_argument(
         "--patches",

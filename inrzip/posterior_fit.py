@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ from inrzip.codecs import relative_entropy
 from inrzip.priors.latent_prior import LatentPrior
 
 from .descent import Moments, adam, adam_start
-from .posterior_payload import Coded
+from .posterior_payload import LEAST_INDEX_BITS, Coded
 
 STEPS_AT_ONCE = 5
 """Of one call of the compiled program."""
@@ -48,6 +49,9 @@ LINEAR_PRICE_RANGE = (0.25, 1.2)
 that is not very near.
 """
 SLACK_BITS = 0.6
+SPARE_BITS = 0.0
+"""What an index has more than its block takes on average."""
+PRICE_ROUNDS = 30
 LEAST_GAP = 0.05
 EARLY_BLOCKS, EARLY_WEIGHT = 8, 3.0
 """The first blocks are followed by more steps than later ones."""
@@ -87,10 +91,12 @@ class State(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Wish:
-    """How patches are to be coded: lambda, and at most so many blocks in each (None: what lambda says)."""
+    """How patches are to be coded: lambda, and with at most so many bits for the blocks of all (None: what lambda
+    says).
+    """
 
     weight: float
-    blocks: int | None = None
+    bits: int | None = None
     steps: int = 600
 
 
@@ -114,8 +120,30 @@ def encode_patches(
         def told(done: float, remark: str, part: slice = part) -> bool:
             return watch((part.start + done * (part.stop - part.start)) / n, remark)
 
-        coded += _encode_some(prior, targets[part], inside[part], wish, told)
+        coded += _encode_some(prior, targets[part], inside[part], _share(wish, part, n), told)
     return coded
+
+
+def bits_of_patches(
+    prior: LatentPrior,
+    targets: Float[ndarray, "patches samples channels"],
+    inside: Float[ndarray, "patches samples"],
+    wish: Wish,
+) -> int:
+    """What the blocks of all patches would take together."""
+    total = 0
+    for first in range(0, len(targets), BATCHES[-1]):
+        part = slice(first, min(first + BATCHES[-1], len(targets)))
+        fit = _fitted(prior, targets[part], inside[part], wish, lambda done, remark: False)
+        total += sum(n * bits for n, bits in zip(fit.count_blocks(), fit.bits, strict=True))
+    return total
+
+
+def _share(wish: Wish, part: slice, n: int) -> Wish:
+    """What some of `n` patches may take."""
+    if wish.bits is None:
+        return wish
+    return dataclasses.replace(wish, bits=wish.bits * (part.stop - part.start) // n)
 
 
 def nearest_levels(prior: LatentPrior, weight: float) -> list[int]:
@@ -124,12 +152,11 @@ def nearest_levels(prior: LatentPrior, weight: float) -> list[int]:
     return [i for i, d in enumerate(distance) if d < min(distance) + 1e-6]
 
 
-def _encode_some(prior: LatentPrior, targets: ndarray, inside: ndarray, wish: Wish, watch: Watch) -> list[Coded]:
+def _fitted(prior: LatentPrior, targets: ndarray, inside: ndarray, wish: Wish, watch: Watch) -> _Fit:
+    """Patches up to where their blocks are counted."""
     classes = nearest_levels(prior, wish.weight)
     fit = _Fit(prior, targets, inside, wish, [classes[len(classes) // 2]] * len(targets))
-    n_class, n_first, n_settle = (
-        max(STEPS_AT_ONCE, round(share * wish.steps)) for share in (CLASS_SHARE, FIRST_SHARE, SETTLE_SHARE)
-    )
+    n_class, n_first = (max(STEPS_AT_ONCE, round(share * wish.steps)) for share in (CLASS_SHARE, FIRST_SHARE))
     if len(prior.layout.grids) == 1:
         fit.begin_as_linear(classes)
     else:
@@ -138,9 +165,15 @@ def _encode_some(prior: LatentPrior, targets: ndarray, inside: ndarray, wish: Wi
             fit.choose_classes(classes)
     hurried = watch(CLASS_SHARE, "")
     fit.advance(STEPS_AT_ONCE if hurried else n_first, 1.0, CODING_RATE, adapt=False)
+    return fit
+
+
+def _encode_some(prior: LatentPrior, targets: ndarray, inside: ndarray, wish: Wish, watch: Watch) -> list[Coded]:
+    fit = _fitted(prior, targets, inside, wish, watch)
     counts = fit.count_blocks()
     hurried = watch(CLASS_SHARE + FIRST_SHARE, f"{fit.db():.2f} dB")
-    fit.advance(STEPS_AT_ONCE if hurried else n_settle, CODING_RATE, CODING_RATE, adapt=True)
+    n_settle = STEPS_AT_ONCE if hurried else max(STEPS_AT_ONCE, round(SETTLE_SHARE * wish.steps))
+    fit.advance(n_settle, CODING_RATE, CODING_RATE, adapt=True)
     done, last = CLASS_SHARE + FIRST_SHARE + SETTLE_SHARE, max(counts)
     effort = np.where(np.arange(last) < EARLY_BLOCKS, EARLY_WEIGHT, 1.0)
     effort *= max(wish.steps * (1 - done), 1) / max(effort.sum(), 1)
@@ -155,7 +188,9 @@ def _encode_some(prior: LatentPrior, targets: ndarray, inside: ndarray, wish: Wi
             fit.advance(int(due), rate, rate, adapt=True)
             due -= STEPS_AT_ONCE * (int(due) // STEPS_AT_ONCE)
         hurried = watch(done + (1 - done) * (block + 1) / last, f"block {block + 1} of {last}")
-    return [Coded(level, list(map(int, own))) for level, own in zip(fit.levels, indices, strict=True)]
+    return [
+        Coded(level, own, prior.bits - bits) for level, own, bits in zip(fit.levels, indices, fit.bits, strict=True)
+    ]
 
 
 class _Fit:
@@ -170,6 +205,7 @@ class _Fit:
         self._inside = np.concatenate([inside, np.repeat(inside[-1:], extra, 0)]).astype(np.float32)
         self._shared: Shared = jax.tree.map(jnp.asarray, prior.shared)
         self.levels = levels
+        self.bits = [prior.bits] * self._n
         self._most = max(len(sizes) for sizes in prior.sizes)
         narrow = np.array([prior.narrowing[level] for level in self._all_levels()]) / relative_entropy.SCALES_PER_OCTAVE
         zeros = jnp.zeros(narrow.shape)
@@ -212,7 +248,7 @@ class _Fit:
             rate = first_rate + (last_rate - first_rate) * call / calls
             self._state = _advance(
                 self.prior.layout, self._shared, self._problem, self._state, jnp.float32(rate),
-                jnp.float32(self.prior.bits if adapt else 0), jax.random.key(0),
+                jnp.asarray(self._bits_of_all() if adapt else [0] * self._size, jnp.float32), jax.random.key(0),
             )  # fmt: skip
 
     def _posterior(self) -> tuple[ndarray, ndarray]:
@@ -279,20 +315,33 @@ class _Fit:
         return total
 
     def count_blocks(self) -> list[int]:
-        """How many blocks of each patch are worth their bits; latents of the others stay 0 from now on."""
+        """How many blocks of each patch are worth their bits; latents of the others stay 0 from now on.
+
+        Indices of a patch have as many bits as its blocks take on average, and no more than the prior's.
+        """
         mean, deviation = self._posterior()
         gap = np.maximum(1 - deviation**2, LEAST_GAP)
         gain = (mean**2 / (2 * deviation**2 * gap) - gap / 2) / math.log(2)  # bits that coding a latent is worth
-        counts, dropped = [], self._block == self._most
-        for row, level in enumerate(self._all_levels()):
+        taken = ((mean**2 + deviation**2 - 1) / 2 - np.log(deviation)) / math.log(2)
+        worth = []
+        for row, level in enumerate(self.levels):
             n = len(self.prior.sizes[level])
-            of_block = np.bincount(self._block[row], np.where(dropped[row], 0, gain[row]), self._most + 1)[:n]
-            total = np.concatenate([[0.0], np.cumsum(of_block - self.prior.bits)])
-            count = int(np.argmax(total)) if self.wish.blocks is None else min(n, self.wish.blocks)
-            dropped[row] |= self._block[row] >= count
-            counts.append(count)
-        self._never(dropped)
-        return counts[: self._n]
+            coded = self._block[row] < self._most
+            of_block, own = (
+                np.bincount(self._block[row], np.where(coded, each[row], 0), self._most + 1)[:n]
+                for each in (gain, taken)
+            )
+            first = _best(of_block - np.minimum(own, self.prior.bits))
+            usual = own[: max(first, 1)].mean() + SPARE_BITS
+            self.bits[row] = int(np.clip(math.ceil(usual), min(LEAST_INDEX_BITS, self.prior.bits), self.prior.bits))
+            worth.append(of_block)
+        counts = _counts(worth, self.bits, self.wish.bits)
+        every = np.array([*counts, *[counts[-1]] * (self._size - self._n)])
+        self._never((self._block == self._most) | (self._block >= every[:, None]))
+        return counts
+
+    def _bits_of_all(self) -> list[int]:
+        return [*self.bits, *[self.bits[-1]] * (self._size - self._n)]
 
     def code(self, block: int, counts: Sequence[int]) -> list[tuple[int, int]]:
         """Codes one block of all patches that have it: pairs of patch and index."""
@@ -306,7 +355,8 @@ class _Fit:
                 continue
             members = self.prior.blocks(level)[block]
             at = np.ix_(np.array(rows), members)
-            chosen = relative_entropy.choose(block, self.prior.bits, mean[at], deviation[at], most=most)
+            own = [self.bits[row] for row in rows]
+            chosen = relative_entropy.choose(block, self.prior.bits, mean[at], deviation[at], most=most, index_bits=own)
             for row, index in zip(rows, chosen, strict=True):
                 scales = self.prior.scales[level][members]
                 new_mean[row, members] = (
@@ -333,6 +383,37 @@ def linear_part(
     return (values[1:] - values[0]) / step, values[0]
 
 
+def _best(worth: ndarray) -> int:
+    """How many from the first on are worth most together."""
+    return int(np.argmax(np.concatenate([[0.0], np.cumsum(worth)])))
+
+
+def _counts(worth: Sequence[ndarray], bits: Sequence[int], room: int | None) -> list[int]:
+    """Blocks of each patch, of which the first are worth so many bits and cost `bits` each: those that are worth more
+    than they cost, or, where these need more than `room`, than so many times as much that they do not.
+    """
+
+    def at(price: float) -> list[int]:
+        return [_best(own - price * n) for own, n in zip(worth, bits, strict=True)]
+
+    def total(counts: list[int]) -> int:
+        return sum(map(operator.mul, counts, bits))
+
+    counts = at(1.0)
+    if room is None or total(counts) <= room:
+        return counts
+    low, high = 1.0, 2.0
+    while total(at(high)) > room:
+        low, high = high, 2 * high
+    for _ in range(PRICE_ROUNDS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if total(at(middle)) > room else (low, middle)
+    counts, most = at(high), at(low)
+    for i, wanted in enumerate(most):  # what is left, for those that are next
+        counts[i] += min(wanted - counts[i], (room - total(counts)) // bits[i])
+    return counts
+
+
 def _errors(layout: Layout, shared: Shared, problem: Problem, latents: Array) -> Array:
     values = network.evaluate(layout, shared, latents, jnp)
     squares = jnp.mean((values - problem.targets) ** 2, -1) * problem.inside
@@ -348,7 +429,7 @@ def _error(layout: Layout, shared: Shared, problem: Problem, state: State) -> Ar
 def _advance(
     layout: Layout, shared: Shared, problem: Problem, state: State, rate: Array, bits: Array, key: PRNGKeyArray
 ) -> State:
-    """A few steps. `bits`: what each block is to take; 0: the price of a bit is the same everywhere."""
+    """A few steps. `bits`: what blocks of each patch are to take; 0: the price of a bit is the same everywhere."""
 
     def cost(posterior: tuple[Array, Array], noise: Array, done: Array, prices: Array) -> Array:
         mean, narrow = posterior
@@ -374,6 +455,7 @@ def _advance(
     each = divergence(state.mean, jnp.exp(state.narrow), jnp.ones(())) * (1 - state.done)
     rows = jnp.arange(each.shape[0])[:, None]
     taken = jnp.zeros_like(state.prices).at[rows, problem.block].add(each)
+    bits = bits[:, None]
     too_much = jnp.clip(jnp.sqrt(taken / jnp.maximum(bits, 1.0)), *PRICE_STEPS)
     factor = jnp.where((taken > bits) | (taken < bits - SLACK_BITS), too_much, 1.0)
     adapted = jnp.clip(state.prices * factor, *(PRICE_RANGE if len(layout.grids) > 1 else LINEAR_PRICE_RANGE))

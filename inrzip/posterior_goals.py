@@ -6,22 +6,26 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from inrzip.architectures.base import Grid
-from inrzip.architectures.combiner import MAX_PATCHES, cut, planes_of
+from inrzip.architectures.combiner import MAX_PATCHES, cut, patch_counts, planes_of
+from inrzip.architectures.combiner_field import Field
 from inrzip.priors import latent_prior
+from inrzip.priors.field_prior import FieldPrior
 from inrzip.priors.latent_prior import LatentPrior
 
 from . import wire
 from .errors import InrzipError, TargetMissed
+from .field_fit import FieldFit
+from .field_payload import HEAD_BYTES, encode_field
 from .job import Job
 from .network import decode_network
-from .posterior_fit import Wish, encode_patches, nearest_levels
-from .posterior_payload import Coded, encode_payload
+from .posterior_fit import Wish, bits_of_patches, encode_patches
+from .posterior_payload import LEAST_INDEX_BITS, Coded, encode_payload
 from .segment import Coded as CodedSegment
 from .segment import Goal, Task
 from .signal import Kind, Spec
@@ -37,30 +41,52 @@ WINDOW_DB = 0.25
 DB_PER_DECADE = -7.0
 
 
+LARGE = 128 * 128
+"""Images of more pixels have, unless another is named, the prior of large ones."""
+SIZE_SEARCHES = 5
+PILOT_SHARE = 0.4
+"""Of the steps, in which it is tried what a lambda takes."""
+BITS_POWER = 0.75
+"""Bits fall with lambda to this power, about."""
+NEAR_SIZE = (0.94, 1.02)
+"""What a lambda that takes so much of the room is near enough to: blocks too many are left out."""
+LAMBDA_MARGIN = 10**0.5
+"""How far lambda may go beyond those of a prior."""
+
+Prior: TypeAlias = LatentPrior | FieldPrior
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The prior of a signal, its name in files, and how patches of it are coded."""
+    """The prior of signals of a collection, by its name, --quality and steps."""
 
-    name: int
-    prior: LatentPrior
-    wish: Wish
+    prior: str | None
+    quality: float
+    steps: int
 
 
-def middle(prior: LatentPrior) -> float:
+def middle(prior: Prior) -> float:
     """The middle one of a prior's lambdas, on a logarithmic scale."""
     return math.sqrt(min(prior.weights) * max(prior.weights))
 
 
-def weight_at(prior: LatentPrior, quality: float) -> float:
+def weight_at(prior: Prior, quality: float) -> float:
     """Lambda for --quality."""
     return float(middle(prior) * 10 ** (-(quality - 50) / QUALITY_DECADE))
 
 
-def prior_for(spec: Spec, name: str | None) -> tuple[int, LatentPrior]:
+def is_large(spec: Spec) -> bool:
+    """Whether a signal has the prior of large ones."""
+    return spec.kind == Kind.IMAGE and math.prod(spec.shape) > LARGE
+
+
+def prior_for(spec: Spec, name: str | None) -> tuple[int, Prior]:
     """The prior of that name, or the package's, and its name in files. Raises InrzipError where it does not fit."""
-    found, prior = latent_prior.named(name, PRIOR_KINDS.get(spec.kind, "image"))
+    found, prior = latent_prior.named(name, PRIOR_KINDS.get(spec.kind, "image"), is_large(spec))
     try:
         list(planes_of(spec.channels, prior.layout.channels))
+        if isinstance(prior, FieldPrior) and spec.channels not in (1, prior.layout.channels):
+            raise ValueError(f"its prior is for signals of {prior.layout.channels} channels, not of {spec.channels}")
     except ValueError as error:
         raise InrzipError(f"{error}; use another --recipe") from error
     return found, prior
@@ -99,25 +125,97 @@ def patches_of(
     return found, np.concatenate(inside)
 
 
+class _Way(Protocol):
+    """How one signal is coded with its prior."""
+
+    def run(self, weight: float, bits: int | None, within: tuple[float, float]) -> bytes:
+        """The payload at a lambda, with at most so many bits in its blocks."""
+
+    def bits_at(self, weight: float) -> float:
+        """What its blocks would take, about."""
+
+    def head(self) -> int:
+        """Bytes besides the blocks, at most."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Patches:
+    """Patches that know nothing of each other."""
+
+    name: int
+    prior: LatentPrior
+    targets: Float[np.ndarray, "patches samples channels"]
+    inside: Float[np.ndarray, "patches samples"]
+    steps: int
+    job: Job
+    deadline: float | None = None
+
+    def run(self, weight: float, bits: int | None, within: tuple[float, float]) -> bytes:
+        watch, wish = watching(self.job, within, self.deadline), Wish(weight, bits, self.steps)
+        return encode_payload(self.name, self.prior, encode_patches(self.prior, self.targets, self.inside, wish, watch))
+
+    def bits_at(self, weight: float) -> float:
+        return bits_of_patches(
+            self.prior, self.targets, self.inside, Wish(weight, None, round(self.steps * PILOT_SHARE))
+        )
+
+    def head(self) -> int:
+        n, saved = len(self.targets), self.prior.bits - LEAST_INDEX_BITS
+        head = encode_payload(self.name, self.prior, [Coded(len(self.prior.weights) - 1, [], max(saved, 0))] * n)
+        return len(head) + (n * (len(wire.varint(max(map(len, self.prior.sizes)))) - 1) if n > 1 else 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class _OneField:
+    """Patches that are fitted together."""
+
+    name: int
+    prior: FieldPrior
+    field: Field
+    targets: Float[np.ndarray, "patches samples channels"]
+    inside: Float[np.ndarray, "patches samples"]
+    steps: int
+    job: Job
+    deadline: float | None = None
+
+    def run(self, weight: float, bits: int | None, within: tuple[float, float]) -> bytes:
+        fit = self._fit(weight, within)
+        fit.settle()
+        return encode_field(self.name, self.prior, self.field, fit.code(math.inf if bits is None else bits))
+
+    def bits_at(self, weight: float) -> float:
+        return self._fit(weight, (0.0, 0.0)).settle(PILOT_SHARE)
+
+    def head(self) -> int:
+        n = self.field.n_patches
+        return HEAD_BYTES + math.ceil(n * math.log2(max(self.prior.classes, 2)) / 8)
+
+    def _fit(self, weight: float, within: tuple[float, float]) -> FieldFit:
+        watch = watching(self.job, within, self.deadline)
+        return FieldFit(self.prior, self.field, self.targets, self.inside, weight, self.steps, watch)
+
+
+def _way(
+    name: int, prior: Prior, spec: Spec, samples: Shaped[np.ndarray, "part ..."], steps: int, job: Job,
+    deadline: float | None = None,
+) -> _Way:  # fmt: skip
+    targets, inside = patches_of(prior, spec, samples)
+    if isinstance(prior, FieldPrior):
+        field = prior.field(patch_counts(samples.shape[: len(spec.shape)], prior.layout.patch))
+        return _OneField(name, prior, field, targets, inside, steps, job, deadline)
+    return _Patches(name, prior, targets, inside, steps, job, deadline)
+
+
 def encode_with_prior(task: Task, goal: Goal, job: Job) -> CodedSegment:
     """Codes a segment to the goal."""
     assert task.samples is not None
     name, prior = prior_for(task.spec, task.prior)
-    targets, inside = patches_of(prior, task.spec, task.samples)
-    steps = STEPS[task.effort - 1]
-
-    def run(wish: Wish, within: tuple[float, float]) -> bytes:
-        watch = watching(job, within, task.deadline)
-        return encode_payload(name, prior, encode_patches(prior, targets, inside, wish, watch))
-
+    way = _way(name, prior, task.spec, task.samples, STEPS[task.effort - 1], job, task.deadline)
     if goal.psnr_db is not None:
-        return _to_quality(task, goal.psnr_db, prior, steps, run, job)
+        return _to_quality(task, goal.psnr_db, prior, way, job)
     if goal.quality is None:
-        return CodedSegment(_to_size(task, goal.size, name, prior, len(targets), steps, run))
-    return CodedSegment(run(Wish(weight_at(prior, goal.quality), None, steps), (0.0, 1.0)))
-
-
-Run = Callable[[Wish, tuple[float, float]], bytes]
+        return CodedSegment(_to_size(goal.size, prior, way, job))
+    return CodedSegment(way.run(weight_at(prior, goal.quality), None, (0.0, 1.0)))
 
 
 def watching(job: Job, within: tuple[float, float], deadline: float | None = None) -> Callable[[float, str], bool]:
@@ -130,31 +228,33 @@ def watching(job: Job, within: tuple[float, float], deadline: float | None = Non
     return watch
 
 
-def _to_size(task: Task, size: int, name: int, prior: LatentPrior, n_patches: int, steps: int, run: Run) -> bytes:
-    """At the coarsest lambda whose blocks, all of them, would fill the size; each patch has as many as there is room
-    for.
+def _to_size(size: int, prior: Prior, way: _Way, job: Job) -> bytes:
+    """At the lambda whose blocks, those that are worth their bits, fill the size; a file that would not become better
+    stays smaller.
     """
-    heads = [Coded(len(prior.weights) - 1, [])] * n_patches
-    most = max(map(len, prior.sizes))
-    head = len(encode_payload(name, prior, heads)) + (n_patches * (len(wire.varint(most)) - 1) if n_patches > 1 else 0)
-    blocks = 8 * (size - head) // (prior.bits * n_patches)
-    if blocks < 1:
-        raise TargetMissed(
-            f"{size} bytes cannot hold this segment, which needs {head + -(-prior.bits * n_patches // 8)}"
-        )
-    for weight in sorted(set(prior.weights), reverse=True):
-        if min(len(prior.sizes[level]) for level in nearest_levels(prior, weight)) >= blocks:
+    room = 8 * (size - way.head())
+    if room < prior.bits:
+        raise TargetMissed(f"{size} bytes cannot hold this segment, which needs {way.head() + -(-prior.bits // 8)}")
+    least, most = (math.log(f(prior.weights)) + s * math.log(LAMBDA_MARGIN) for f, s in ((min, -1), (max, 1)))
+    log, low, high = (least + most) / 2, least, most
+    for i in range(SIZE_SEARCHES):
+        job.tell("fitting", PILOT_SHARE * i / SIZE_SEARCHES, "looking for lambda")
+        taken = way.bits_at(math.exp(log))
+        if NEAR_SIZE[0] * room <= taken <= NEAR_SIZE[1] * room or job.stopping:
             break
-    return run(Wish(weight, blocks, steps), (0.0, 1.0))
+        low, high = (log, high) if taken > room else (low, log)
+        step = math.log(max(taken, 1.0) / room) / BITS_POWER
+        log = log + step if low < log + step < high else (low + high) / 2
+    return way.run(math.exp(log), room, (PILOT_SHARE, 1.0))
 
 
-def _to_quality(task: Task, wanted: float, prior: LatentPrior, steps: int, run: Run, job: Job) -> CodedSegment:
+def _to_quality(task: Task, wanted: float, prior: Prior, way: _Way, job: Job) -> CodedSegment:
     """Lambda by interpolation, from fits at some."""
     tried: list[tuple[float, float, bytes]] = []  # the logarithm of lambda, dB, payload
     log = math.log10(middle(prior))
     log += (wanted + 10 * log) / DB_PER_DECADE  # a usual squared error is about lambda
     for i in range(SEARCHES):
-        payload = run(Wish(10**log, None, steps), (i / SEARCHES, (i + 1) / SEARCHES))
+        payload = way.run(10**log, None, (i / SEARCHES, (i + 1) / SEARCHES))
         db = measured(task, payload)
         tried.append((log, db, payload))
         if wanted <= db <= wanted + WINDOW_DB or job.stopping:
@@ -179,16 +279,42 @@ def measured(task: Task, payload: bytes) -> float:
 
 
 def plan_together(spec: Spec, name: str | None, quality: float, effort: int) -> Plan:
-    """How signals of a collection are coded."""
-    found, prior = prior_for(spec, name)
-    return Plan(found, prior, Wish(weight_at(prior, quality), None, STEPS[effort - 1]))
+    """How signals of a collection are coded. Raises InrzipError if there is no prior for the first, of `spec`."""
+    prior_for(spec, name)
+    return Plan(name, quality, STEPS[effort - 1])
 
 
 def payloads_together(
     plan: Plan, signals: Sequence[tuple[Spec, Shaped[np.ndarray, "part ..."]]], job: Job
 ) -> list[bytes]:
-    """Payloads of signals of one segment each, fitted side by side."""
-    pieces = [patches_of(plan.prior, spec, samples) for spec, samples in signals]
-    targets, inside = (np.concatenate([piece[i] for piece in pieces]) for i in range(2))
-    coded = iter(encode_patches(plan.prior, targets, inside, plan.wish, watching(job, (0.0, 1.0))))
-    return [encode_payload(plan.name, plan.prior, [next(coded) for _ in own]) for own, _ in pieces]
+    """Payloads of signals of one segment each. Those of patches that know nothing of each other are fitted side by
+    side.
+    """
+    known: dict[tuple[Kind, bool, int], tuple[int, Prior]] = {}
+    priors = []
+    for spec, _ in signals:
+        key = spec.kind, is_large(spec), spec.channels
+        known[key] = known.get(key) or prior_for(spec, plan.prior)
+        priors.append(known[key])
+    points = [float(math.prod(spec.shape)) for spec, _ in signals]
+    payloads: dict[int, bytes] = {}
+    together = [i for i, (_, prior) in enumerate(priors) if isinstance(prior, LatentPrior)]
+    begun = 0.0
+    if together:
+        name, prior = priors[together[0]]
+        assert isinstance(prior, LatentPrior) and all(priors[i][0] == name for i in together)
+        pieces = [patches_of(prior, *signals[i]) for i in together]
+        targets, inside = (np.concatenate([piece[i] for piece in pieces]) for i in range(2))
+        begun = sum(points[i] for i in together) / sum(points)
+        watch = watching(job, (0.0, begun))
+        coded = iter(
+            encode_patches(prior, targets, inside, Wish(weight_at(prior, plan.quality), None, plan.steps), watch)
+        )
+        for i, (own, _) in zip(together, pieces, strict=True):
+            payloads[i] = encode_payload(name, prior, [next(coded) for _ in own])
+    for i, (name, prior) in enumerate(priors):
+        if isinstance(prior, FieldPrior):
+            way = _way(name, prior, *signals[i], plan.steps, job)
+            payloads[i] = way.run(weight_at(prior, plan.quality), None, (begun, begun + points[i] / sum(points)))
+            begun += points[i] / sum(points)
+    return [payloads[i] for i in range(len(signals))]

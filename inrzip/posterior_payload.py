@@ -16,17 +16,25 @@ from inrzip.architectures.combiner import MAX_PATCHES, CombinerConfig, Patches, 
 from inrzip.codecs import relative_entropy
 from inrzip.codecs.relative_entropy import pack, unpack
 from inrzip.priors import latent_prior
+from inrzip.priors.field_prior import FieldPrior
 from inrzip.priors.latent_prior import LatentPrior
 
 from . import wire
 from .errors import CorruptFile
+from .field_payload import decode_field
+
+LEAST_INDEX_BITS = 8
+"""More than pad a file's last byte: so nobody takes what pads for an index."""
 
 
 class Coded(NamedTuple):
-    """A coded patch: the level, and an index for each of its blocks."""
+    """A coded patch: the level, an index for each of its blocks, and how many bits an index has less than the prior's
+    full ones.
+    """
 
     level: int
     indices: list[int]
+    saved: int = 0
 
 
 def encode_payload(name: int, prior: LatentPrior, coded: Sequence[Coded]) -> bytes:
@@ -36,11 +44,12 @@ def encode_payload(name: int, prior: LatentPrior, coded: Sequence[Coded]) -> byt
     block of each, the second of each, and so on: what is cut off at the end are the least important ones.
     """
     head = wire.varint(name)
-    if len(coded) == 1:
-        return head + wire.varint(coded[0].level) + pack(coded[0].indices, prior.bits)
-    head += b"".join(wire.varint(patch.level) + wire.varint(len(patch.indices)) for patch in coded)
-    rounds = itertools.zip_longest(*(patch.indices for patch in coded))
-    return head + pack([index for each in rounds for index in each if index is not None], prior.bits)
+    levels = [wire.varint(patch.level + patch.saved * len(prior.weights)) for patch in coded]
+    counts = [b""] if len(coded) == 1 else [wire.varint(len(patch.indices)) for patch in coded]
+    head += b"".join(itertools.chain(*zip(levels, counts, strict=True)))
+    own = [[(index, prior.bits - patch.saved) for index in patch.indices] for patch in coded]
+    pairs = [pair for each in itertools.zip_longest(*own) for pair in each if pair is not None]
+    return head + pack([index for index, _ in pairs], [bits for _, bits in pairs])
 
 
 def decode_payload(config: CombinerConfig, cursor: wire.Cursor, grid: Grid, partial: bool = False) -> Patches:
@@ -48,6 +57,8 @@ def decode_payload(config: CombinerConfig, cursor: wire.Cursor, grid: Grid, part
     InrzipError if its prior is not there.
     """
     prior = latent_prior.find(config.prior)
+    if isinstance(prior, FieldPrior):
+        return decode_field(prior, cursor, grid, partial)
     layout = prior.layout
     if len(grid.shape) != layout.axes:
         raise CorruptFile(f"its prior is for signals of {layout.axes} axes, not of {len(grid.shape)}")
@@ -62,37 +73,38 @@ def decode_payload(config: CombinerConfig, cursor: wire.Cursor, grid: Grid, part
     return Patches(grid, layout.patch, Decoder(prior, coded, grid.channels, n_planes))
 
 
-def _level(prior: LatentPrior, cursor: wire.Cursor) -> int:
-    level = cursor.varint()
-    if level >= len(prior.weights):
-        raise CorruptFile(f"level {level} of a prior of {len(prior.weights)}")
-    return level
+def _level(prior: LatentPrior, cursor: wire.Cursor) -> tuple[int, int]:
+    """The level, and how many bits are saved at each index."""
+    saved, level = divmod(cursor.varint(), len(prior.weights))
+    if saved > max(prior.bits - LEAST_INDEX_BITS, 0):
+        raise CorruptFile(f"level {level + saved * len(prior.weights)} of a prior of {len(prior.weights)}")
+    return level, saved
 
 
 def _decode_one(prior: LatentPrior, cursor: wire.Cursor, partial: bool) -> list[Coded]:
-    level = _level(prior, cursor)
+    level, saved = _level(prior, cursor)
+    bits, most = prior.bits - saved, len(prior.sizes[level])
     data = cursor.take(cursor.remaining)
-    count = 8 * len(data) // prior.bits
-    if not partial and (count > len(prior.sizes[level]) or -(-count * prior.bits // 8) != len(data)):
+    count = 8 * len(data) // bits
+    if not partial and (count > most or -(-count * bits // 8) != len(data)):
         raise CorruptFile(f"{len(data)} bytes are no blocks of its level")
-    return [Coded(level, unpack(data, prior.bits, min(count, len(prior.sizes[level]))))]
+    return [Coded(level, list(unpack(data, [bits] * min(count, most))), saved)]
 
 
 def _decode_several(prior: LatentPrior, cursor: wire.Cursor, n: int, partial: bool) -> list[Coded]:
-    heads = [(_level(prior, cursor), cursor.varint()) for _ in range(n)]
-    if any(count > len(prior.sizes[level]) for level, count in heads):
+    heads = [(*_level(prior, cursor), cursor.varint()) for _ in range(n)]
+    if any(count > len(prior.sizes[level]) for level, _, count in heads):
         raise CorruptFile("a patch has more blocks than its level")
-    total = sum(count for _, count in heads)
+    last = max(count for *_, count in heads)
+    turns = [i for block in range(last) for i, (*_, count) in enumerate(heads) if block < count]
+    bits = [prior.bits - heads[i][1] for i in turns]
     data = cursor.take(cursor.remaining)
-    if not partial and -(-total * prior.bits // 8) != len(data):
-        raise CorruptFile(f"{total} blocks in {len(data)} bytes cannot be")
-    indices = iter(unpack(data, prior.bits, total))
-    coded: list[list[int]] = [[] for _ in heads]
-    for block in range(max(count for _, count in heads)):
-        for own, (_, count) in zip(coded, heads, strict=True):
-            if block < count:
-                own += itertools.islice(indices, 1)
-    return [Coded(level, own) for (level, _), own in zip(heads, coded, strict=True)]
+    if not partial and -(-sum(bits) // 8) != len(data):
+        raise CorruptFile(f"{len(turns)} blocks in {len(data)} bytes cannot be")
+    coded = [Coded(level, [], saved) for level, saved, _ in heads]
+    for i, index in zip(turns, unpack(data, bits), strict=False):
+        coded[i].indices.append(index)
+    return coded
 
 
 class Decoder:

@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
@@ -27,6 +27,7 @@ from inrzip.architectures import combiner_network as combiner
 from inrzip.architectures.combiner_network import Layout, Shared
 from inrzip.codecs.relative_entropy import FARTHEST, SCALES_PER_OCTAVE, scale_values
 from inrzip.priors import latent_prior
+from inrzip.priors.field_prior import FieldPrior
 from inrzip.priors.latent_prior import LatentPrior, dumps, eighths, identity
 
 from . import media
@@ -155,45 +156,72 @@ def train_prior(
             Path(folder), output, kind, recipe, patches=patches, rounds=rounds, seed=seed, overwrite=overwrite,
             progress=progress, stop=stop,
         )  # fmt: skip
+    way = Way(LAYOUTS, GAINS, 1, len(LAMBDAS), classes_of, levels_of, begin, one_round, finished)
+    return train(way, folder, output, kind, patches, rounds, seed, overwrite, progress, stop)
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """How priors of one form are learned: the networks by kind and by how much signals are made larger, patches along
+    an axis of what is learned from, lambdas and classes of each, and the functions of this module.
+    """
+
+    layouts: Mapping[str, Layout]
+    gains: Mapping[str, float]
+    crop: int
+    lambdas: int
+    classes: Callable[[Layout], int]
+    levels_of: Callable[..., Int[ndarray, " items"]]
+    begin: Callable[..., Any]
+    one_round: Callable[..., Any]
+    finished: Callable[..., LatentPrior | FieldPrior]
+
+
+def train(
+    way: Way, folder: Path | str, output: Path | str, kind: str, patches: int, rounds: int, seed: int,
+    overwrite: bool, progress: ProgressCallback | None, stop: Callable[[], bool] | None,
+) -> TrainReport:  # fmt: skip
+    """Learns a prior of one form: see `train_prior`."""
     path, begun = latent_prior.place(str(output)), time.monotonic()
-    if kind not in LAYOUTS:
-        raise InrzipError(f"no priors are trained for {kind}; there are {', '.join(LAYOUTS)}")
-    layout = LAYOUTS[kind]
-    least = 2 * len(weights_of(layout))
-    if patches < least or rounds < 1:
-        raise InrzipError(f"a prior takes {least} patches and a round, at least")
+    if kind not in way.layouts:
+        raise InrzipError(f"no priors are trained for {kind}; there are {', '.join(way.layouts)}")
+    layout = way.layouts[kind]
+    items, least = patches // way.crop**layout.axes, 2 * way.lambdas * way.classes(layout)
+    if items < least or rounds < 1:
+        raise InrzipError(f"a prior takes {least * way.crop**layout.axes} patches and a round, at least")
     path.parent.mkdir(parents=True, exist_ok=True)
     check_writable(path, overwrite)
     prepare()
     tell = progress or (lambda report: None)
     tell(Progress("reading", 0.0))
-    targets = training_patches(Path(folder), kind, layout, patches, seed)
-    targets = combiner.MIDDLE + np.float32(GAINS[kind]) * (targets - combiner.MIDDLE)
+    wide = dataclasses.replace(layout, side=layout.side * way.crop)
+    targets = training_patches(Path(folder), kind, wide, items, seed)
+    targets = combiner.MIDDLE + np.float32(way.gains.get(kind, 1.0)) * (targets - combiner.MIDDLE)
     part = path.with_name(path.name + ".part")
-    levels = levels_of(layout, targets)
-    state, first = restored(part, begin(layout, targets, levels, seed), (seed, rounds))
+    levels = way.levels_of(layout, targets)
+    state, first = restored(part, way.begin(layout, targets, levels, seed), (seed, rounds))
     at, saved = first, time.monotonic()
     while at < rounds:
         begin_of_round = time.monotonic()
-        state = one_round(layout, state, targets, levels, at, rounds, seed)
+        state = way.one_round(layout, state, targets, levels, at, rounds, seed)
         at += 1
         seconds = (rounds - at) * (time.monotonic() - begin_of_round)
-        tell(Progress("training", at / rounds, seconds, _summary(state, levels)))
+        tell(Progress("training", at / rounds, seconds, _summary(way, layout, state, levels)))
         if stop is not None and stop():
             break
         if time.monotonic() - saved >= SAVE_SECONDS:
             save(part, state, at, (seed, rounds))
             saved = time.monotonic()
-    prior = finished(layout, kind, state, levels)
+    prior = way.finished(layout, kind, state, levels)
     data = dumps(prior)
     with atomic_output(path, overwrite) as temporary:
         temporary.write_bytes(data)
     part.unlink(missing_ok=True)
-    errors, bits = _by_level(state, levels)
+    errors, bits = _by_lambda(way, layout, state, levels)
     return TrainReport(
-        path, len(data), f"{identity(data):07x}", len(targets), at, time.monotonic() - begun,
+        path, len(data), f"{identity(data):07x}", items * way.crop**layout.axes, at, time.monotonic() - begun,
         tuple(map(float, bits)), tuple(-10 * math.log10(max(e, 1e-12)) for e in errors),
-        tuple(map(len, prior.sizes)), first > 0,
+        tuple(map(len, prior.sizes)) if isinstance(prior, LatentPrior) else (), first > 0,
     )  # fmt: skip
 
 
@@ -317,25 +345,16 @@ def begin(
     layout: Layout, targets: Float[ndarray, "count points channels"], levels: Int[ndarray, " count"], seed: int
 ) -> State:
     """Where training begins: posteriors as they are best for the network that it begins with, which is linear."""
-    shared, items = combiner.start(layout, seed), len(targets)
-    kernels, means, deviations = [kernel.copy() for kernel in shared.kernels], [], []
-    price = weights_of(layout)[levels][:, None] * targets[0].size / targets.shape[1] / math.log(2)
-    for stage, own in enumerate(combiner.analyse(layout, targets)):
-        spread = np.sqrt(np.mean(np.square(own), (0, 1))) + 1e-4
-        kernel = kernels[stage].reshape(combiner.TAPS**layout.axes, -1, kernels[stage].shape[-1])
-        kernel[:, -len(spread) :] *= spread[:, None]
-        _, energy = combiner.details(layout, stage)
-        narrow = 1 / np.sqrt(1 + 2 * energy * spread**2 / price)
-        every = np.broadcast_to(narrow[:, None], own.shape).reshape(items, -1)
-        means.append((own / spread).reshape(items, -1) * (1 - every**2))
-        deviations.append(np.log(every))
+    items = len(targets)
+    shared, of_grids, narrows = scaled_start(layout, 1, targets, weights_of(layout)[levels], seed)
+    means, deviations = ([part.reshape(items, -1) for part in parts] for parts in (of_grids, narrows))
     counts = layout.latent_counts()[len(means) :]
     plain = np.repeat([0.0 if rank else 1.0 for rank in layout.ranks], counts)
     draw = np.random.default_rng(seed).normal(0, 1, (items, len(plain)))
     means.append(draw * np.where(plain, FIRST_OF_WEIGHT, FIRST_MEAN))
     deviations.append(np.log(np.where(plain, FIRST_OF_WEIGHT, FIRST_DEVIATION)) + 0 * draw)
     joined = tuple(jnp.asarray(np.concatenate(parts, 1), jnp.float32) for parts in (means, deviations))
-    shared = jax.tree.map(jnp.asarray, shared._replace(kernels=tuple(kernels)))
+    shared = jax.tree.map(jnp.asarray, shared)
     spreads = jnp.ones((len(weights_of(layout)), layout.n_latents))
     state = State(
         shared, adam_start(shared), spreads, (joined[0], joined[1]), jnp.zeros_like(joined[0]), adam_start(joined[1]),
@@ -344,12 +363,31 @@ def begin(
     return state._replace(spreads=_spreads(layout, state, levels))
 
 
-def one_round(
-    layout: Layout, state: State, targets: ndarray, levels: ndarray, at: int, rounds: int, seed: int
-) -> State:
-    """Every item once, in batches of random order, and then the spreads."""
-    order = np.random.default_rng((seed, at)).permutation(len(targets))
-    key = jax.random.fold_in(jax.random.key(seed), at)
+def scaled_start(
+    layout: Layout, crop: int, targets: Float[ndarray, "count points channels"], weights: Float[ndarray, " count"],
+    seed: int,
+) -> tuple[Shared, list[ndarray], list[ndarray]]:  # fmt: skip
+    """The network that training begins with, whose latents are spread as widely as 1; and what is best for it: means
+    and logarithms of deviations of each grid, (items, cells, channels). `crop`: patches along an axis of an item, as
+    one grid.
+    """
+    shared = combiner.start(layout, seed)
+    kernels, means, deviations = [kernel.copy() for kernel in shared.kernels], [], []
+    price = weights[:, None, None] * layout.channels / math.log(2)
+    wide = dataclasses.replace(layout, side=layout.side * crop)
+    for stage, own in enumerate(combiner.analyse(wide, targets)):
+        spread = np.sqrt(np.mean(np.square(own), (0, 1))) + 1e-4
+        kernel = kernels[stage].reshape(combiner.TAPS**layout.axes, -1, kernels[stage].shape[-1])
+        kernel[:, -len(spread) :] *= spread[:, None]
+        _, energy = combiner.details(layout, stage)
+        narrow = np.broadcast_to(1 / np.sqrt(1 + 2 * energy * spread**2 / price), own.shape)
+        means.append(own / spread * (1 - narrow**2))
+        deviations.append(np.log(narrow))
+    return shared._replace(kernels=tuple(kernels)), means, deviations
+
+
+def rates_at(at: int, rounds: int) -> Float[ndarray, " 2"]:
+    """Learning rates of a round: of shared arrays, and of logarithms of deviations."""
     done = at / rounds
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done / (1 - STATISTICS_SHARE))))
     rates = np.array([PEAK_SHARED, PEAK_DEVIATION], np.float32) * max(
@@ -357,6 +395,16 @@ def one_round(
     )
     if done >= 1 - STATISTICS_SHARE:
         rates[0] = 0.0
+    return rates
+
+
+def one_round(
+    layout: Layout, state: State, targets: ndarray, levels: ndarray, at: int, rounds: int, seed: int
+) -> State:
+    """Every item once, in batches of random order, and then the spreads."""
+    order = np.random.default_rng((seed, at)).permutation(len(targets))
+    key = jax.random.fold_in(jax.random.key(seed), at)
+    rates = rates_at(at, rounds)
     size = min(BATCH, len(targets))
     for i in range(len(targets) // size):
         index = np.sort(order[i * size : (i + 1) * size])
@@ -388,7 +436,7 @@ def _step(
 
     (_, losses), (by_shared, by_own) = jax.value_and_grad(cost, (0, 1), has_aux=True)(state.shared, mine)
     move, moments = adam(by_shared, state.moments, steps[0], DECAYS)
-    shared = jax.tree.map(lambda p, m: p - rates[0] * _size(p) * m, state.shared, move)
+    shared = jax.tree.map(lambda p, m: p - rates[0] * relative_size(p) * m, state.shared, move)
     nats = by_own[0] * (weights ** (LAMBDA_POWER - 1) * targets.shape[1] * math.log(2))[:, None]
     speed = faster(state.speeds[index], nats, jnp.exp(mine[1]))
     picked = jax.tree.map(lambda m: m[index], state.moments_own)
@@ -404,7 +452,8 @@ def _step(
     )  # fmt: skip
 
 
-def _size(array: Array) -> Array:
+def relative_size(array: Array) -> Array:
+    """What steps of an array are a part of."""
     return jnp.maximum(jnp.sqrt(jnp.mean(array**2)), LEAST_SIZE)
 
 
@@ -517,15 +566,15 @@ def block_sizes(bits: Float[ndarray, " coded"]) -> Int[ndarray, " blocks"]:
     return np.array(sizes, np.int64)
 
 
-def _by_level(state: State, levels: Int[ndarray, " items"]) -> tuple[ndarray, ndarray]:
+def _by_lambda(way: Way, layout: Layout, state: Any, levels: Int[ndarray, " items"]) -> tuple[ndarray, ndarray]:
     losses = np.asarray(state.losses)
-    classes = len(state.spreads) // len(LAMBDAS)
-    means = np.array([losses[levels // classes == i].mean(0) for i in range(len(LAMBDAS))])
+    classes = way.classes(layout)
+    means = np.array([losses[levels // classes == i].mean(0) for i in range(way.lambdas)])
     return means[:, 0], means[:, 1]
 
 
-def _summary(state: State, levels: Int[ndarray, " items"]) -> str:
-    errors, bits = _by_level(state, levels)
+def _summary(way: Way, layout: Layout, state: Any, levels: Int[ndarray, " items"]) -> str:
+    errors, bits = _by_lambda(way, layout, state, levels)
     return ", ".join(f"{b:.2f} bits {-10 * math.log10(e):.1f} dB" for e, b in zip(errors, bits, strict=True))
 
 

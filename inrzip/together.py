@@ -35,7 +35,7 @@ RECIPE = next(recipe.name for recipe in RECIPES.values() if recipe.architecture 
 @dataclasses.dataclass(frozen=True)
 class TogetherReport:
     """What `compress_together` did. `bytes` is the size of the file on disk; `members` are its signals in order:
-    `name`, `bytes` and `quality` of each, as decoded from the file.
+    `name`, `bytes` (without what is shared and the index) and `quality` of each, as decoded from the file.
     """
 
     path: Path
@@ -92,12 +92,13 @@ def compress_together(
         header = Header(signal.spec, architecture.number, signal.spec.shape[0])
         files.append((name, write_container(header, [payload])))
     with atomic_output(output, overwrite) as temporary:
-        write_collection(temporary, files)
+        write_collection(temporary, files, shared=True)
     job.share = (FITTING_SHARE, 1.0)
     members = []
     with Collection(output, None) as written:
-        for signal, (name, data), reader in zip(signals, files, written, strict=True):
-            members.append({"name": name, "bytes": len(data), "quality": measure(signal, reader, job)})
+        for signal, entry, reader in zip(signals, written.file.entries, written, strict=True):
+            measured = measure(signal, reader, job)
+            members.append({"name": entry.name, "bytes": entry.length, "quality": measured})
         size = written.file.size
     points = sum(math.prod(signal.spec.shape) for signal in signals)
     return TogetherReport(output, size, 8 * size / points, tuple(members), time.monotonic() - begun, job.stopping)

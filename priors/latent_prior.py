@@ -26,6 +26,9 @@ from inrzip.architectures.combiner_network import Layout, Shared, shapes
 from inrzip.codecs.relative_entropy import MAX_MEMBERS, SCALES_PER_OCTAVE, scale_values
 from inrzip.errors import CorruptFile, InrzipError
 
+from . import field_prior
+from .field_prior import FieldPrior
+
 SUFFIX = ".inrprior"
 FOLDER_VARIABLE = "INRZIP_PRIORS"
 PACKAGED = {"image": "thumbnails" + SUFFIX, "audio": "speech" + SUFFIX, "protein": "proteins" + SUFFIX}
@@ -35,6 +38,8 @@ MODULATED = {
     ("coin++", "image"): "coinpp_photographs" + SUFFIX,
 }
 """Those of modulations (`inrzip.priors.modulation_prior`), by recipe and kind."""
+LARGE = {"image": "photographs" + SUFFIX}
+"""Those for signals of many patches."""
 ID_BITS = 28
 """Of a prior's name in a file: the first bits of the SHA-256 of its bytes. A varint of four bytes holds them."""
 MAX_LEVELS = 64
@@ -114,8 +119,8 @@ def eighths(factors: Float[ndarray, "..."]) -> Int[ndarray, "..."]:
     return found
 
 
-def dumps(prior: LatentPrior) -> bytes:
-    """A prior as bytes: the arrays of a NumPy archive. See docs/format.md, "Combiner"."""
+def dumps(prior: LatentPrior | FieldPrior) -> bytes:
+    """A prior as bytes: the arrays of a NumPy archive. See docs/format.md, "Latents of a learned network"."""
     layout = prior.layout
     out = io.BytesIO()
     arrays: dict[str, ndarray] = {
@@ -128,11 +133,7 @@ def dumps(prior: LatentPrior) -> bytes:
         "features": np.array(layout.features, np.uint16),
         "ranks": np.array(layout.ranks, np.uint16),
         "weights": np.array(prior.weights, np.float32),
-        "scales": prior.scales.astype(np.int8),
-        "narrowing": prior.narrowing.astype(np.int8),
-        "order": np.concatenate(prior.order).astype(np.uint16),
-        "blocks": np.array([len(sizes) for sizes in prior.sizes], np.uint16),
-        "members": np.concatenate(prior.sizes).astype(np.uint16),
+        **(field_prior.arrays(prior) if isinstance(prior, FieldPrior) else _own_arrays(prior)),
         "shared": np.concatenate([np.ravel(array) for array in jax.tree.leaves(prior.shared)]).astype(np.float16),
     }
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
@@ -143,7 +144,17 @@ def dumps(prior: LatentPrior) -> bytes:
     return out.getvalue()
 
 
-def loads(data: bytes) -> LatentPrior:
+def _own_arrays(prior: LatentPrior) -> dict[str, ndarray]:
+    return {
+        "scales": prior.scales.astype(np.int8),
+        "narrowing": prior.narrowing.astype(np.int8),
+        "order": np.concatenate(prior.order).astype(np.uint16),
+        "blocks": np.array([len(sizes) for sizes in prior.sizes], np.uint16),
+        "members": np.concatenate(prior.sizes).astype(np.uint16),
+    }
+
+
+def loads(data: bytes) -> LatentPrior | FieldPrior:
     """The inverse of `dumps`. Raises ValueError for what it is not."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
@@ -153,7 +164,7 @@ def loads(data: bytes) -> LatentPrior:
         raise ValueError("it is no prior, or a damaged one") from error
 
 
-def _assembled(arrays: dict[str, ndarray]) -> LatentPrior:
+def _assembled(arrays: dict[str, ndarray]) -> LatentPrior | FieldPrior:
     axes, channels, side, factor, waves, width, bits = map(int, arrays["sizes"])
     grids, features, ranks = (tuple(map(int, arrays[name])) for name in ("grids", "features", "ranks"))
     layout = Layout(axes, channels, side, factor, grids, features, waves, width, ranks)
@@ -165,12 +176,14 @@ def _assembled(arrays: dict[str, ndarray]) -> LatentPrior:
         raise ValueError("its arrays do not fit together")
     pieces = [part.reshape(shape) for part, shape in zip(np.split(values, ends[:-1]), wanted, strict=True)]
     shared = jax.tree.unflatten(jax.tree.structure(shapes(layout), is_leaf=_is_shape), pieces)
+    kind = KINDS[int(arrays["kind"][0])]
+    if "field" in arrays:
+        return field_prior.assembled(arrays, layout, shared, kind, bits)
     counts = arrays["blocks"].astype(np.int64)
     sizes = tuple(np.split(arrays["members"].astype(np.int64), np.cumsum(counts)[:-1]))
     order = tuple(np.split(arrays["order"].astype(np.int64), np.cumsum([part.sum() for part in sizes])[:-1]))
     weights = tuple(map(float, arrays["weights"]))
     scales, narrowing = (arrays[name].astype(np.int64) for name in ("scales", "narrowing"))
-    kind = KINDS[int(arrays["kind"][0])]
     prior = LatentPrior(layout, shared, kind, weights, scales, narrowing, order, sizes, bits)
     prior.check()
     return prior
@@ -198,7 +211,7 @@ def place(name: str) -> Path:
 
 
 def _all_files() -> Iterator[bytes]:
-    for name in (*PACKAGED.values(), *MODULATED.values()):
+    for name in (*PACKAGED.values(), *LARGE.values(), *MODULATED.values()):
         file = resources.files(__package__).joinpath(name)
         if file.is_file():
             yield file.read_bytes()
@@ -209,7 +222,7 @@ def _all_files() -> Iterator[bytes]:
 
 
 @functools.lru_cache(maxsize=8)
-def find(name: int) -> LatentPrior:
+def find(name: int) -> LatentPrior | FieldPrior:
     """The prior of that name, among those of the package and the user's. Raises InrzipError if it is not there."""
     data = find_data(name)
     try:
@@ -229,14 +242,15 @@ def find_data(name: int) -> bytes:
     )
 
 
-def named(name: str | None, kind: str) -> tuple[int, LatentPrior]:
-    """A prior by its name among the user's, or its path; None: the package's for signals of that kind. The file's name
-    for it comes first. Raises InrzipError.
+def named(name: str | None, kind: str, large: bool = False) -> tuple[int, LatentPrior | FieldPrior]:
+    """A prior by its name among the user's, or its path; None: the package's for signals of that kind, or `large` ones
+    of it. The file's name for it comes first. Raises InrzipError.
     """
     if name is None:
         if kind not in PACKAGED:
             raise InrzipError(f"there is no prior for {kind}; make one with inrzip train-prior and name it (--prior)")
-        data = resources.files(__package__).joinpath(PACKAGED[kind]).read_bytes()
+        packaged = LARGE.get(kind, PACKAGED[kind]) if large else PACKAGED[kind]
+        data = resources.files(__package__).joinpath(packaged).read_bytes()
     else:
         data = read(place(name))
     try:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterator
+from itertools import accumulate
 
 import numpy as np
 
 from tests.page_backbones import word
 from tests.page_random import bell
+from tests.page_stream import Stream
 
 NUMBER = 27
 
@@ -36,29 +39,29 @@ def decode_image(payload: bytes, prior: bytes, shape: tuple[int, int], channels:
     assert axes == 2
     name, at = varint(payload, 0)
     assert name == prior_name(prior)
+    if "field" in p:
+        return _decode_field(p, payload, at, shape, channels)
+    n_levels = len(p["weights"])
     rows, columns = -(-shape[0] // side), -(-shape[1] // side)
     n = rows * columns
     heads = []
-    if n == 1:
-        level, at = varint(payload, at)
-        heads = [(level, 8 * (len(payload) - at) // bits)]
-    else:
-        for _ in range(n):
-            level, at = varint(payload, at)
-            count, at = varint(payload, at)
-            heads.append((level, count))
+    for _ in range(n):
+        number, at = varint(payload, at)
+        own = bits - number // n_levels
+        count, at = varint(payload, at) if n > 1 else (8 * (len(payload) - at) // own, at)
+        heads.append((number % n_levels, own, count))
     stream = "".join(f"{byte:08b}" for byte in payload[at:])
     chosen: list[list[int]] = [[] for _ in heads]
     position = 0
-    for block in range(max(count for _, count in heads)):
-        for own, (_, count) in zip(chosen, heads, strict=True):
+    for block in range(max(count for _, _, count in heads)):
+        for indices, (_, own, count) in zip(chosen, heads, strict=True):
             if block < count:
-                own.append(int(stream[position : position + bits], 2))
-                position += bits
+                indices.append(int(stream[position : position + own], 2))
+                position += own
     image = np.zeros((rows * side, columns * side, learned))
-    for number, ((level, _), indices) in enumerate(zip(heads, chosen, strict=True)):
+    for number, ((level, _, _), indices) in enumerate(zip(heads, chosen, strict=True)):
         i, j = divmod(number, columns)
-        patch = _patch(p, _latents(p, level, indices))
+        patch = _values(p, _latents(p, level, indices)[None], (1, 1))
         image[i * side : (i + 1) * side, j * side : (j + 1) * side] = patch
     image = image[: shape[0], : shape[1]]
     return image if channels == learned else image.mean(-1, keepdims=True)
@@ -82,10 +85,104 @@ def _latents(p: dict[str, np.ndarray], level: int, indices: list[int]) -> np.nda
     return values
 
 
-def _patch(p: dict[str, np.ndarray], latents: np.ndarray) -> np.ndarray:
+def _decode_field(
+    p: dict[str, np.ndarray], payload: bytes, at: int, shape: tuple[int, int], channels: int
+) -> np.ndarray:
+    _, learned, side, factor, _, _, bits = map(int, p["sizes"])
+    group, n_classes = map(int, p["field"])
+    grids = list(map(int, p["grids"]))
+    rows, columns = -(-shape[0] // side), -(-shape[1] // side)
+    n = rows * columns
+    weight, at = varint(payload, at)
+    fill, at = payload[at], at + 1
+    length, at = varint(payload, at)
+    classes = _classes(payload[at : at + length], rows, columns, n_classes)
+    stream = "".join(f"{byte:08b}" for byte in payload[at + length :])
+    sides = [side // factor ** (len(grids) - i) for i in range(len(grids))]
+    kinds = [sum(grids[:i]) + c for i, s in enumerate(sides) for _ in range(s * s) for c in range(grids[i])]
+    patch_kinds = sum(grids)
+    weights = (p["scales"].shape[1] - patch_kinds) // 3
+    kinds += [patch_kinds + i for i in range(weights)]
+    across = -(-columns // group)
+    groups = -(-rows // group) * across
+    level = weight * n_classes
+    # what there is to be coded: (what it usually takes, class, kind), and the places of each
+    every: dict[tuple[int, int], list[int]] = {}
+    scale_at = {}
+    for patch in range(n):
+        for j, kind in enumerate(kinds):
+            every.setdefault((int(classes[patch]), kind), []).append(patch * len(kinds) + j)
+            scale_at[patch * len(kinds) + j] = int(p["scales"][level + classes[patch], kind])
+    for i in range((groups + 1) * weights):
+        kind = patch_kinds + (1 if i < groups * weights else 2) * weights + i % weights
+        every.setdefault((0, kind), []).append(n * len(kinds) + i)
+        scale_at[n * len(kinds) + i] = int(p["scales"][level, kind])
+    order = sorted(every, key=lambda e: (-int(p["usual"][level + e[0], e[1]]), e))
+    latents = np.zeros(n * len(kinds) + (groups + 1) * weights)
+    mantissas = (7095, 7737, 8437, 9200, 10033, 10941, 11932, 13011)
+    for own, members in _blocks(p, order, every, level, fill, bits):
+        if len(stream) < own:
+            break
+        index, stream = int(stream[:own], 2), stream[own:]
+        for j, place in enumerate(members):
+            scale = scale_at[place]
+            latents[place] = bell(word(0x52454300, index * 256 + j)) * mantissas[scale % 8] * 2.0 ** (scale // 8 - 20)
+    patches = latents[: n * len(kinds)].reshape(n, -1)
+    above = latents[n * len(kinds) :].reshape(groups + 1, weights)
+    for patch in range(n):
+        i, j = divmod(patch, columns)
+        patches[patch, len(kinds) - weights :] += above[i // group * across + j // group] + above[-1]
+    image = _values(p, patches, (rows, columns))[: shape[0], : shape[1]]
+    return image if channels == learned else image.mean(-1, keepdims=True)
+
+
+def _blocks(
+    p: dict[str, np.ndarray],
+    order: list[tuple[int, int]],
+    every: dict[tuple[int, int], list[int]],
+    level: int,
+    fill: int,
+    bits: int,
+) -> Iterator[tuple[int, list[int]]]:
+    """Bits of the index and members of each block."""
+    taken, members, full = 0, [], fill * 32
+    for own, kind in order:
+        usual = int(p["usual"][level + own, kind])
+        if usual == 0:
+            break
+        for place in sorted(every[own, kind], key=lambda place: (word(0x4F524400, place), place)):
+            if members and (taken + usual > full or len(members) == 256):
+                yield min(max(-(-bits * taken // full), 8), bits), members
+                taken, members = 0, []
+            members.append(place)
+            taken += usual
+    if members:
+        yield min(max(-(-bits * taken // full), 8), bits), members
+
+
+def _classes(data: bytes, rows: int, columns: int, n: int) -> np.ndarray:
+    decoder = Stream(data)
+    found = np.zeros((rows, columns), int)
+    seen: dict[tuple[int, ...], list[int]] = {}
+    for i, j in np.ndindex(rows, columns):
+        left = found[i, j - 1] if j else 0
+        above = found[i - 1, j] if i else left
+        places = ((min(left, above), max(left, above)), ())
+        counts = [seen.setdefault(place, [1] * n) for place in places]
+        joined = [2 * a + b for a, b in zip(*counts, strict=True)]
+        sizes = [1 + (4096 - n) * count // sum(joined) for count in joined]
+        sizes[-1] += 4096 - sum(sizes)
+        found[i, j] = decoder.symbol([0, *accumulate(sizes)], 12)
+        for own in counts:
+            own[found[i, j]] += 4
+    return found.ravel()
+
+
+def _values(p: dict[str, np.ndarray], latents: np.ndarray, counts: tuple[int, int]) -> np.ndarray:
+    """Of patches beside each other: (height, width, channels) of latents (patches, latents)."""
     _, learned, side, factor, waves, width, _ = map(int, p["sizes"])
     grids, features, ranks = (list(map(int, p[name])) for name in ("grids", "features", "ranks"))
-    shared, source = p["shared"].astype(np.float64), iter(latents)
+    shared, used = p["shared"].astype(np.float64), 0
 
     def take(*shape: int) -> np.ndarray:
         nonlocal shared
@@ -94,7 +191,11 @@ def _patch(p: dict[str, np.ndarray], latents: np.ndarray) -> np.ndarray:
         return part
 
     def some(*shape: int) -> np.ndarray:
-        return np.array([next(source) for _ in range(int(np.prod(shape)))]).reshape(shape)
+        """The next latents of each patch, (rows, columns, *shape)."""
+        nonlocal used
+        size = int(np.prod(shape))
+        used += size
+        return latents[:, used - size : used].reshape(*counts, *shape)
 
     before = [0, *features[:-1]]
     kernels = [take(3, 3, b + g, factor, factor, f) for b, g, f in zip(before, grids, features, strict=True)]
@@ -104,13 +205,14 @@ def _patch(p: dict[str, np.ndarray], latents: np.ndarray) -> np.ndarray:
     outputs = [*[width] * (len(ranks) - 1), learned]
     bases = [take(i + 1, o) for i, o in zip(inputs, outputs, strict=True)]
     maps = [take(r, (i + 1) * o) if r else None for r, i, o in zip(ranks, inputs, outputs, strict=True)]
-    x = np.zeros((side // factor ** len(grids), side // factor ** len(grids), 0))
+    first = side // factor ** len(grids)
+    x = np.zeros((counts[0] * first, counts[1] * first, 0))
     for stage, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
-        size = len(x)
-        x = np.concatenate([x, some(size, size, grids[stage])], -1)
-        padded = np.pad(x, [(1, 1), (1, 1), (0, 0)])
-        y = np.zeros((size * factor, size * factor, features[stage]))
-        for i, j in np.ndindex(size, size):
+        own, (height, wide) = side // factor ** (len(grids) - stage), x.shape[:2]
+        grid = some(own, own, grids[stage]).transpose(0, 2, 1, 3, 4).reshape(height, wide, -1)
+        padded = np.pad(np.concatenate([x, grid], -1), [(1, 1), (1, 1), (0, 0)])
+        y = np.zeros((height * factor, wide * factor, features[stage]))
+        for i, j in np.ndindex(height, wide):
             window = padded[i : i + 3, j : j + 3]
             y[i * factor : (i + 1) * factor, j * factor : (j + 1) * factor] = (
                 np.einsum("abc,abcuvf->uvf", window, kernel) + bias
@@ -122,11 +224,17 @@ def _patch(p: dict[str, np.ndarray], latents: np.ndarray) -> np.ndarray:
     waves_of = [f(np.pi * 2**o * position / 2) for o in range(waves) for f in (np.sin, np.cos)]
     along = [np.broadcast_to(w[:, None], (side, side)) for w in waves_of]
     fixed = [*along, *(w.T for w in along)]
-    h = np.concatenate([x, np.stack(fixed, -1)], -1) if fixed else x
-    for layer, (base, rank_map) in enumerate(zip(bases, maps, strict=True)):
+    layers = []
+    for base, rank_map in zip(bases, maps, strict=True):
         change = some(base.size) if rank_map is None else some(len(rank_map)) @ rank_map
-        weights = base + change.reshape(base.shape)
-        h = h @ weights[:-1] + weights[-1]
-        if layer + 1 < len(bases):
-            h = np.sin(h)
-    return np.asarray(h + x @ straight + 0.5)
+        layers.append(base + change.reshape(*counts, *base.shape))
+    image = np.zeros((counts[0] * side, counts[1] * side, learned))
+    for i, j in np.ndindex(*counts):
+        there = slice(i * side, (i + 1) * side), slice(j * side, (j + 1) * side)
+        h = np.concatenate([x[there], *[np.stack(fixed, -1)] * bool(fixed)], -1)
+        for layer, weights in enumerate(layers):
+            h = h @ weights[i, j, :-1] + weights[i, j, -1]
+            if layer + 1 < len(layers):
+                h = np.sin(h)
+        image[there] = h + x[there] @ straight + 0.5
+    return image

@@ -107,12 +107,32 @@ def members(data: bytes) -> list[tuple[str, bytes]]:
             if data[at - 1] < 128:
                 return value, at
 
-    assert data[:5] == b"\x8d\x49\x5a\x57\x00"
+    assert data[:4] == b"\x8d\x49\x5a\x57" and data[4] in (0, 1)
     length, at = varint(5)
     place = at + length + 4
     assert zlib.crc32(data[: place - 4]) == struct.unpack("<I", data[place - 4 : place])[0]
     n, at = varint(at)
     found = []
+    if data[4]:
+        n_heads, at = varint(at)
+        heads = []
+        for _ in range(n_heads):
+            length, at = varint(at)
+            heads.append(data[at : at + length])
+            at += length
+        length, at = varint(at)
+        names, at = zlib.decompress(data[at : at + length], -15).decode().split("\n")[:-1], at + length
+        for name in names:
+            head, at = varint(at) if n_heads > 1 else (0, at)
+            length, at = varint(at)
+            file, place = heads[head] + data[place : place + length], place + length
+            if heads[head]:
+                file += struct.pack("<I", zlib.crc32(file))
+                assert file[-4:-2] == data[at : at + 2]
+                at += 2
+            found.append((name, file))
+        assert place == len(data) and len(names) == n
+        return found
     for _ in range(n):
         length, at = varint(at)
         name, at = data[at : at + length].decode(), at + length

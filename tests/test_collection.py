@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -24,8 +25,9 @@ from inrzip.collection import (
     usable_name,
     write_collection,
 )
-from inrzip.container import checksum
+from inrzip.container import checksum, write_container
 from inrzip.errors import CorruptFile, InrzipError
+from inrzip.header import Header
 from inrzip.members import Collection
 from inrzip.open_file import OpenFile
 from tests import common, page_pfnr
@@ -336,3 +338,90 @@ def test_an_index_alone() -> None:
     head = encode_index(entries)
     assert decode_index(head[:-4], 6) == entries
     assert Collection is inrzip.open_all
+
+
+# ---- shared heads ----
+
+SMALL = Spec(Kind.IMAGE, (4, 4), 3, "u1", 0.0, 255.0, {"format": ".png"})
+OTHER = Spec(Kind.IMAGE, (2, 2), 3, "u1", 0.0, 255.0, {"format": ".png"})
+
+
+def alike(count: int, spec: Spec = SMALL) -> list[tuple[str, bytes]]:
+    """Files of one header, with payloads that begin alike, as those of one prior do."""
+    rng = np.random.default_rng(spec.shape[0])
+    header = Header(spec, SirenConfig.number, spec.shape[0])
+    parts = [b"prior" + rng.integers(0, 256, 9 + i, np.uint8).tobytes() for i in range(count)]
+    return [(f"picture_{spec.shape[0]}_{i:03d}", write_container(header, [part])) for i, part in enumerate(parts)]
+
+
+def test_heads_are_shared(tmp_path: Path) -> None:
+    """What is written once, and the index, take at most 8 bytes a member; each member is the file that it was."""
+    path, files = tmp_path / "x", alike(60)
+    write_collection(path, files, shared=True)
+    data = path.read_bytes()
+    assert page_pfnr.members(data) == files
+    own = sum(9 + i for i in range(60))
+    assert (len(data) - own) / 60 <= 8 < (sum(len(file) for _, file in files) - own) / 60
+    with CollectionFile.open(path) as file:
+        for number in (59, 0, 7):
+            out = io.BytesIO()
+            file.copy(number, out)
+            assert out.getvalue() == files[number][1] == file.section(number).read()
+        assert len(file.heads) == 1 and file.overhead == len(data) - own
+
+
+def test_heads_of_several_kinds(tmp_path: Path) -> None:
+    """Files that share nothing stay whole; nothing is shared where nothing can be."""
+    path, files = tmp_path / "x", [*alike(3), *alike(2, OTHER), *MEMBERS]
+    write_collection(path, files, shared=True)
+    assert page_pfnr.members(path.read_bytes()) == files
+    with CollectionFile.open(path) as file:
+        assert len(file.heads) == 3 and file.heads[-1] == b""
+    write_collection(path, MEMBERS, shared=True)
+    assert path.read_bytes()[4] == 0
+
+
+def test_added_to_shared_heads(tmp_path: Path) -> None:
+    """Members that are there keep their bytes; one that begins alike shares the head, another comes whole."""
+    path, longer, files = tmp_path / "x", tmp_path / "y", alike(4)
+    write_collection(path, files[:3], shared=True)
+    for added in (files[3], MEMBERS[0]):
+        with CollectionFile.open(path) as before:
+            write_collection(longer, [added], before)
+        assert page_pfnr.members(longer.read_bytes()) == [*files[:3], added]
+        with CollectionFile.open(longer) as file:
+            assert len(file.heads) == (1 if added is files[3] else 2)
+
+
+def test_damage_with_shared_heads(tmp_path: Path) -> None:
+    """Found in the index at once, in a member when it is read, which harms no other."""
+    path, files = tmp_path / "x", alike(3)
+    write_collection(path, files, shared=True)
+    data = path.read_bytes()
+    for i in range(len(data)):
+        damaged = data[:i] + bytes([data[i] ^ 0x11]) + data[i + 1 :]
+        good = 0
+        try:
+            with CollectionFile.open(damaged) as file:
+                if not file.several:
+                    continue  # it claims to be one file, which it is not: who opens it as such will see
+                for number, (_, whole) in enumerate(files):
+                    with contextlib.suppress(CorruptFile):
+                        good += file.section(number).read() == whole
+        except InrzipError:
+            continue
+        assert good == 2
+    for end in range(len(data)):
+        with pytest.raises(InrzipError):
+            CollectionFile.open(data[:end])
+
+
+def test_the_example_of_shared_heads(tmp_path: Path) -> None:
+    [block] = re.findall(r"```hex shared\n(.*?)```", PAGE, re.S)
+    digits = " ".join(re.split(r"\s{2,}", line)[0] for line in block.splitlines())
+    data = bytes.fromhex(digits)
+    [(_, member), _] = members = page_pfnr.members(data)
+    assert [name for name, _ in members] == ["a", "bb"] and member == members[1][1]
+    write_collection(tmp_path / "x", members, shared=True)
+    with CollectionFile.open(data) as ours, CollectionFile.open(tmp_path / "x") as again:
+        assert ours.entries == again.entries and ours.heads == again.heads

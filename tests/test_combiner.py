@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import inrzip
-from inrzip import cli, posterior_goals, prior_training
+from inrzip import cli, posterior_fit, posterior_goals, prior_training
 from inrzip.architectures import combiner_network as network
 from inrzip.architectures.base import Grid
 from inrzip.architectures.combiner import CombinerConfig, cut, planes_of
@@ -104,10 +104,31 @@ def test_cost_against_divergence() -> None:
 def test_indices_as_bytes() -> None:
     for bits in (1, 12, 16):
         indices = [i * 37 % (1 << bits) for i in range(5)]
-        data = rec.pack(indices, bits)
-        assert rec.unpack(data, bits, 5) == indices
-        assert rec.unpack(data[:-1], bits, 5) == indices[: (len(data) - 1) * 8 // bits]
-    assert rec.pack([], 16) == b"" and rec.unpack(b"", 16, 4) == []
+        data = rec.pack(indices, [bits] * 5)
+        assert len(data) == -(-5 * bits // 8)
+        assert list(rec.unpack(data, [bits] * 5)) == indices
+        assert list(rec.unpack(data[:-1], [bits] * 5)) == indices[: (len(data) - 1) * 8 // bits]
+    mixed = rec.pack([5, 300, 1], [3, 9, 1])
+    assert mixed == bytes([0b10110010, 0b11001000]) and list(rec.unpack(mixed, [3, 9, 1])) == [5, 300, 1]
+    assert rec.pack([], []) == b"" and list(rec.unpack(b"", [16] * 4)) == []
+
+
+def test_indices_of_fewer_bits() -> None:
+    """A block that takes less has one of the first candidates."""
+    mean = np.random.default_rng(0).normal(size=(2, 6)) * 0.5
+    full, few = (rec.choose(3, 10, mean, np.full(mean.shape, 0.5), index_bits=bits) for bits in ([10, 10], [10, 4]))
+    every = rec.candidates(3, 0, 1 << 10, 6) / rec.BELL_SCALE
+    assert few[0] == full[0] and few[1] < 16
+    assert few[1] == np.argmin(np.square(every[:16] - mean[1]).sum(1))
+
+
+def test_blocks_by_what_they_are_worth() -> None:
+    worth = [np.array([40.0, 20.0, 5.0]), np.array([30.0, 2.0, 28.0]), np.array([1.0])]
+    assert posterior_fit._counts(worth, [16, 10, 16], None) == [2, 3, 0]
+    assert posterior_fit._counts(worth, [16, 10, 16], 1000) == [2, 3, 0]  # more bytes would not be better
+    assert posterior_fit._counts(worth, [16, 10, 16], 46) == [1, 3, 0]
+    assert posterior_fit._counts(worth, [16, 10, 16], 26) == [1, 1, 0]
+    assert posterior_fit._counts(worth, [16, 10, 16], 3) == [0, 0, 0]
 
 
 # ---- the network and its prior ----
@@ -198,7 +219,7 @@ def test_sizes_and_qualities(tmp_path: Path) -> None:
     iio.imwrite(tmp_path / "a.png", pictures(1, 16, 16)[0])
     how = {"recipe": "combiner", "prior": "tiny", "overwrite": True}
     found = [inrzip.compress(tmp_path / "a.png", tmp_path / "a.inrz", target_size=size, **how) for size in (40, 90)]
-    assert found[0].bytes <= 40 < found[1].bytes <= 90
+    assert found[0].bytes <= 40 and found[0].bytes < found[1].bytes <= 90
     assert min(report.quality["psnr_db"] for report in found) > 15
     report = inrzip.compress(tmp_path / "a.png", tmp_path / "a.inrz", target_psnr=20, **how)
     assert report.quality["psnr_db"] >= 20 or report.note
@@ -249,7 +270,8 @@ def test_damaged_payloads(home: Path) -> None:
         (good, two),
         (good, Grid((8,), 3)),
         (good, Grid((8, 8), 2)),
-        (encode_payload(name, prior, [Coded(levels, [])]), one),
+        (encode_payload(name, prior, [Coded(0, [5], 1)]), one),
+        (encode_payload(name, prior, [Coded(levels - 1, [], 200)]), one),
         (encode_payload(name, prior, [Coded(0, [0] * (len(prior.sizes[0]) + 1))]), one),
         (encode_payload(name, prior, several)[:-1], two),
         (encode_payload(name, prior, several) + b"\0", two),

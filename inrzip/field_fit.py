@@ -1,0 +1,392 @@
+"""From a field of patches to the indices that files hold: as `inrzip.posterior_fit`, but for one signal whose patches
+are fitted together, with latents of groups and of the whole above them (RECOMBINER).
+
+How many latents are coded follows from what they are worth at lambda, in the prior's order. What a block is filled with
+follows from what latents of this signal take, compared with what they usually do, so that blocks hold what an index can
+tell. All blocks have the same candidates, so one matrix product finds the indices of many.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from numpy import ndarray
+
+from inrzip.architectures import combiner_field as fields
+from inrzip.architectures.combiner_field import Field
+from inrzip.architectures.combiner_network import Layout, Shared
+from inrzip.codecs import relative_entropy
+from inrzip.priors.field_prior import MAX_FILL, MAX_MEMBERS, UNITS_PER_BIT, FieldPrior
+
+from .descent import adam, adam_start
+from .field_payload import CodedField, decoded
+from .posterior_fit import (
+    CODING_RATE,
+    DECAYS,
+    LEAST_GAP,
+    PEAK_DEVIATION,
+    PRICE_RANGE,
+    PRICE_ROUNDS,
+    PRICE_STEPS,
+    SLACK_BITS,
+    SMALLEST_DEVIATION,
+    State,
+    Watch,
+    divergence,
+    faster,
+)
+
+STEPS_AT_ONCE = 5
+CLASS_SHARES = (0.12, 0.24)
+"""Of all steps: those after which classes are chosen."""
+FIT_SHARE, SETTLE_SHARE = 0.5, 0.2
+ROUNDS = 24
+"""Blocks are coded in so many rounds, at most, with steps between."""
+FIRST_FILL = 124
+LEAST_FILL = 40
+FIRST_PART = 0.25
+"""Of the bits that latents take, those of the most important ones."""
+FIRST_ROUNDS, FIRST_STEPS = 2, 12
+"""At the beginning: so often the network is taken for linear, with so many steps of conjugate gradients."""
+TINY = 1e-30
+USUAL_PATCHES = 64
+"""Of what priors are learned from."""
+SCORES_AT_ONCE = 1 << 22
+
+
+class Problem(NamedTuple):
+    """`targets` (patches, samples, channels), `inside` (patches, samples) 1 where there is signal; of each latent, its
+    prior's `spread` and its `block`; `bits` of each block; `price` of a bit.
+    """
+
+    targets: Array
+    inside: Array
+    spread: Array
+    block: Array
+    bits: Array
+    price: Array
+
+
+class FieldFit:
+    """A signal under way, at one lambda."""
+
+    def __init__(
+        self,
+        prior: FieldPrior,
+        field: Field,
+        targets: Float[ndarray, "patches samples channels"],
+        inside: Float[ndarray, "patches samples"],
+        weight: float,
+        steps: int,
+        watch: Watch,
+    ):
+        self.prior, self.field, self._steps, self._watch = prior, field, max(steps, STEPS_AT_ONCE), watch
+        self.weight = int(np.argmin([abs(math.log(w / weight)) for w in prior.weights]))
+        mine = prior.usual[self.weight * prior.classes :][: prior.classes]
+        self.classes = np.full(field.n_patches, int(np.argmax(mine.sum(1))))  # the busiest: all that may matter is seen
+        self._targets, self._inside = jnp.asarray(targets), jnp.asarray(inside)
+        self._price = weight / float(inside.sum())
+        self._shared: Shared = jax.tree.map(jnp.asarray, prior.shared)
+        n = fields.n_latents(prior.layout, field)
+        narrow = prior.at_each(prior.narrowing, self.weight, self.classes, field)
+        narrow = narrow * math.log(2) / relative_entropy.SCALES_PER_OCTAVE
+        last = n - fields.n_weights(prior.layout)  # those of the signal are the narrower, the more patches know them
+        narrow[last:] -= 0.5 * math.log(max(1.0, field.n_patches / USUAL_PATCHES))
+        zeros = jnp.zeros(n)
+        self._state = State(
+            zeros, jnp.asarray(narrow, jnp.float32), zeros,
+            adam_start(zeros), zeros, jnp.ones(1), jnp.int32(0),
+        )  # fmt: skip
+        self._set_classes(self.classes)
+        for _ in range(FIRST_ROUNDS):
+            nearer = _nearer(prior.layout, field, self._shared, self._problem, self._state)
+            self._state = self._state._replace(mean=nearer)
+        self.blocks: list[tuple[int, Int[ndarray, " members"]]] = []
+        self.fill = FIRST_FILL
+
+    def _set_classes(self, classes: Int[ndarray, " patches"]) -> None:
+        self.classes = classes
+        self._spread = self.prior.spread(self.weight, classes, self.field)
+        usual = self.prior.at_each(self.prior.usual, self.weight, classes, self.field)
+        never = jnp.asarray(usual == 0)
+        state = self._state
+        self._state = state._replace(mean=jnp.where(never, 0.0, state.mean), done=never.astype(jnp.float32))
+        self._usual = usual
+        self._set_blocks([])
+
+    def _set_blocks(self, blocks: list[tuple[int, Int[ndarray, " members"]]]) -> None:
+        """Latents of no block have a price of their own."""
+        self.blocks = blocks
+        block = np.full(len(self._spread), len(blocks), np.int32)
+        for number, (_, members) in enumerate(blocks):
+            block[members] = number
+        # few sizes, so that few programs are compiled
+        room = 1 << max(10, math.ceil(math.log2(len(blocks) + 1)))
+        bits = np.zeros(room, np.float32)
+        bits[: len(blocks)] = [bits for bits, _ in blocks]
+        self._block = block
+        self._problem = Problem(
+            self._targets, self._inside, jnp.asarray(self._spread), jnp.asarray(block), jnp.asarray(bits),
+            jnp.float32(self._price),
+        )  # fmt: skip
+        self._state = self._state._replace(prices=jnp.ones(room))
+
+    def advance(self, steps: int, first_rate: float, last_rate: float, within: tuple[float, float]) -> bool:
+        """Steps of the fit, at least `STEPS_AT_ONCE`; whether what is left is to be hurried."""
+        calls = max(1, steps // STEPS_AT_ONCE)
+        hurried = False
+        for call in range(calls):
+            rate = first_rate + (last_rate - first_rate) * call / calls
+            self._state, error = _advance(
+                self.prior.layout, self.field, self._shared, self._problem, self._state, jnp.float32(rate)
+            )
+            db = -10 * math.log10(max(float(error), 1e-12))
+            hurried = self._watch(within[0] + (within[1] - within[0]) * (call + 1) / calls, f"{db:.2f} dB")
+            if hurried:
+                break
+        return hurried
+
+    def settle(self, part: float = 1.0) -> float:
+        """The fit up to where it is known what is coded; the bits that this will take, about. `part`: of the steps."""
+        steps, done, hurried = self._steps * part, 0.0, False
+        for share in (*CLASS_SHARES, FIT_SHARE):
+            wanted = STEPS_AT_ONCE if hurried else round((share - done) * steps)
+            last = share == FIT_SHARE
+            hurried = self.advance(wanted, 1.0, CODING_RATE if last else 1.0, (done, share)) or hurried
+            if not last:
+                self._choose_classes()
+            done = share
+        return self._choose_blocks()
+
+    def _posterior(self) -> tuple[ndarray, ndarray]:
+        mean, narrow = np.asarray(self._state.mean, np.float64), np.asarray(self._state.narrow, np.float64)
+        return mean, np.maximum(np.exp(narrow), SMALLEST_DEVIATION)
+
+    def _choose_classes(self) -> None:
+        """Gives each patch the class under which it would cost least, were the network linear around where it is."""
+        prior, n = self.prior, self.field.n_patches
+        own = n * prior.layout.n_latents
+        mean, deviation = (part[:own].reshape(n, -1) for part in self._posterior())
+        spread = self._spread[:own].reshape(n, -1)
+        gap = np.maximum(1 / deviation**2 - 1, LEAST_GAP)
+        curvature = gap / spread**2  # twice that of the squared error, in nats of the price
+        best = mean * spread * (1 + 1 / gap)  # where the squared error alone would have it
+        costs, posteriors = [], []
+        kinds = fields.kinds_of_latents(prior.layout)
+        for k in range(prior.classes):
+            level = self.weight * prior.classes + k
+            wide = relative_entropy.scale_values(prior.scales[level, kinds]).astype(np.float64)
+            square = 1 / (1 / wide**2 + curvature)
+            centre = best * curvature * square
+            nats = ((centre**2 + square) / wide**2 - 1 - np.log(square / wide**2)) / 2
+            with_it = curvature / 2 * ((centre - best) ** 2 + square) + nats
+            costs.append(np.where(prior.usual[level, kinds] > 0, with_it, curvature / 2 * best**2).sum(1))
+            posteriors.append((centre / wide, np.log(np.sqrt(square) / wide)))
+        choice = np.argmin(costs, 0)
+        new = [np.stack([p[i] for p in posteriors])[choice, np.arange(n)].ravel() for i in range(2)]
+        state = self._state
+        zeros = jnp.zeros(state.mean.shape)
+        self._state = state._replace(
+            mean=state.mean.at[:own].set(jnp.asarray(new[0], jnp.float32)),
+            narrow=state.narrow.at[:own].set(jnp.asarray(new[1], jnp.float32)),
+            speed=zeros, moments=adam_start(zeros), step=jnp.int32(0),
+        )  # fmt: skip
+        self._set_classes(choice)
+
+    def _choose_blocks(self) -> float:
+        """As many as are worth their bits, filled with what latents take here."""
+        mean, deviation = self._posterior()
+        gap = np.maximum(1 - deviation**2, LEAST_GAP)
+        gain = (mean**2 / (2 * deviation**2 * gap) - gap / 2) / math.log(2)  # bits that coding a latent is worth
+        taken = ((mean**2 + deviation**2 - 1) / 2 - np.log(deviation)) / math.log(2)
+        parts = list(self.prior.parts(self.weight, self.classes, self.field))
+        worth = np.cumsum([float((gain - taken)[members].sum()) for _, members in parts])
+        count = int(np.argmax(np.concatenate([[0.0], worth])))
+        usual = np.cumsum([units * len(members) / UNITS_PER_BIT for units, members in parts[:count]])
+        really = np.cumsum([float(taken[members].sum()) for _, members in parts[:count]])
+        if count:  # what comes first matters most: it is not to be squeezed because later latents take little
+            first = int(np.searchsorted(really, FIRST_PART * really[-1]))
+            more = max(really[i] / usual[i] for i in (first, -1))
+            self.fill = int(np.clip(round(FIRST_FILL / max(more, TINY)), LEAST_FILL, MAX_FILL))
+        n = sum(len(members) for _, members in parts[:count])
+        blocks, have = [], 0
+        if n:
+            for block in self.prior.blocks(self.weight, self.classes, self.field, self.fill):
+                blocks.append(block)
+                have += len(block[1])
+                if have >= n:
+                    break
+        self._set_blocks(blocks)
+        return float(sum(bits for bits, _ in blocks))
+
+    def code(self, most_bits: float = math.inf) -> CodedField:
+        """Codes block after block, as many as fit into so many bits."""
+        total, blocks = 0, []
+        for block in self.blocks:
+            total += block[0]
+            if total > most_bits:
+                break
+            blocks.append(block)
+        self._set_blocks(blocks)
+        never = jnp.asarray(self._block == len(blocks))
+        state = self._state
+        self._state = state._replace(
+            mean=jnp.where(never, 0.0, state.mean), done=jnp.maximum(state.done, never.astype(jnp.float32))
+        )
+        self._fill_blocks()
+        begin = FIT_SHARE + SETTLE_SHARE
+        hurried = self.advance(round(SETTLE_SHARE * self._steps), CODING_RATE, CODING_RATE, (FIT_SHARE, begin))
+        steps = (1 - begin) * self._steps
+        rounds = max(1, min(ROUNDS, int(steps / STEPS_AT_ONCE), len(blocks)))
+        indices: list[int] = []
+        for i, part in enumerate(np.array_split(np.arange(len(blocks)), rounds)):
+            indices += self._code_blocks([blocks[number] for number in part])
+            now, end = (begin + (1 - begin) * (i + j) / rounds for j in range(2))
+            if i + 1 < rounds and not hurried:
+                rate = CODING_RATE * 10 ** (-(i + 1) / rounds)
+                hurried = self.advance(round(steps / rounds), rate, rate, (now, end))
+            else:
+                self._watch(end, f"{len(indices)} of {len(blocks)} blocks")
+        return CodedField(self.weight, self.classes, self.fill, indices)
+
+    def _fill_blocks(self) -> None:
+        """Gives each block the price at which it takes as many bits as its index has, were the network linear around
+        where it is, and latents the posteriors that they then have.
+        """
+        n = len(self.blocks)
+        if n == 0:
+            return
+        coded = self._block < n
+        block, wanted = self._block[coded], np.array([bits for bits, _ in self.blocks])
+        mean, deviation = (part[coded] for part in self._posterior())
+        gap = np.maximum(1 / deviation**2 - 1, LEAST_GAP)
+        best = mean * (1 + 1 / gap)
+
+        def at(prices: ndarray) -> tuple[ndarray, ndarray]:
+            ratio = gap / prices[block]
+            return best * ratio / (1 + ratio), 1 / np.sqrt(1 + ratio)
+
+        low, high = np.full(n, math.log(PRICE_RANGE[0])), np.full(n, math.log(PRICE_RANGE[1]))
+        for _ in range(PRICE_ROUNDS):
+            middle = (low + high) / 2
+            centre, narrow = at(np.exp(middle))
+            taken = np.bincount(block, ((centre**2 + narrow**2 - 1) / 2 - np.log(narrow)) / math.log(2), n)
+            low, high = np.where(taken > wanted, middle, low), np.where(taken > wanted, high, middle)
+        centre, narrow = at(np.exp(high))
+        means, logs, prices = (np.array(part) for part in (self._state.mean, self._state.narrow, self._state.prices))
+        means[coded], logs[coded], prices[:n] = centre, np.log(narrow), np.exp(high)
+        self._state = self._state._replace(
+            mean=jnp.asarray(means), narrow=jnp.asarray(logs), prices=jnp.asarray(prices), speed=jnp.zeros(len(means))
+        )
+
+    def _code_blocks(self, blocks: list[tuple[int, Int[ndarray, " members"]]]) -> list[int]:
+        """The nearest candidates, in deviations of the posteriors."""
+        if not blocks:
+            return []
+        mean, deviation = self._posterior()
+        new_mean, done = np.asarray(self._state.mean).copy(), np.asarray(self._state.done).copy()
+        scales = self.prior.at_each(self.prior.scales, self.weight, self.classes, self.field)
+        squares, units = relative_entropy.units(0, self.prior.bits, MAX_MEMBERS, MAX_MEMBERS)
+        at_once = max(1, SCORES_AT_ONCE >> self.prior.bits)
+        found: list[int] = []
+        for first in range(0, len(blocks), at_once):
+            part = blocks[first : first + at_once]
+            size = max(len(members) for _, members in part)
+            by_square, by_unit = np.zeros((2, len(part), size), np.float32)
+            for row, (_, members) in enumerate(part):
+                precision = 1 / np.square(deviation[members])
+                by_square[row, : len(members)] = -precision / 2
+                by_unit[row, : len(members)] = precision * mean[members]
+            scores = by_square @ squares[:size] + by_unit @ units[:size]
+            for row, (bits, members) in enumerate(part):
+                index = int(np.argmax(scores[row, : 1 << bits]))
+                new_mean[members] = decoded(index, scales[members]) / self._spread[members]
+                done[members] = 1
+                found.append(index)
+        self._state = self._state._replace(mean=jnp.asarray(new_mean), done=jnp.asarray(done))
+        return found
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _nearer(layout: Layout, field: Field, shared: Shared, problem: Problem, state: State) -> Array:
+    """Means that would be best under the prior if the network were linear where it is: by conjugate gradients, each
+    latent in deviations of its posterior. Steps of a fit are of such deviations, too, and would take long.
+    """
+    # what weights do is far from linear: they stay as they are
+    n_grids = layout.n_latents - fields.n_weights(layout)
+    of_grids = np.zeros(len(state.mean), np.float32)
+    of_grids[: field.n_patches * layout.n_latents].reshape(field.n_patches, -1)[:, :n_grids] = 1
+    unit = jnp.exp(state.narrow) * (1 - state.done) * of_grids
+
+    def errors(changes: Array) -> Array:
+        """The network's values, such that the sum of their squares is the cost in nats."""
+        latents = ((state.mean + unit * changes) * problem.spread)[None]
+        values = fields.evaluate(layout, shared, field.counts, fields.combined(layout, field, latents, jnp), jnp)[0]
+        factor = jnp.sqrt(math.log(2) / (layout.channels * problem.inside.sum() * problem.price))
+        weighted: Array = (values - problem.targets) * problem.inside[..., None] * factor
+        return weighted
+
+    nothing = jnp.zeros_like(unit)
+    values, backward = jax.vjp(errors, nothing)
+    forward = jax.linear_transpose(lambda change: backward(change)[0], values)
+
+    def curved(changes: Array) -> Array:
+        product: Array = 2 * backward(forward(changes)[0])[0] + unit**2 * changes
+        return product
+
+    rest = -2 * backward(values)[0] - unit * state.mean
+
+    def step(_: int, now: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        found, rest, way, square = now
+        product = curved(way)
+        length = square / jnp.maximum((way * product).sum(), TINY)
+        rest = rest - length * product
+        after = (rest**2).sum()
+        return found + length * way, rest, rest + after / jnp.maximum(square, TINY) * way, after
+
+    found: Array = jax.lax.fori_loop(0, FIRST_STEPS, step, (nothing, rest, rest, (rest**2).sum()))[0]
+    return state.mean + unit * found
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=4)
+def _advance(
+    layout: Layout, field: Field, shared: Shared, problem: Problem, state: State, rate: Array
+) -> tuple[State, Array]:
+    """A few steps, and the squared error of the last."""
+
+    def cost(posterior: tuple[Array, Array], noise: Array, done: Array, by_latent: Array) -> tuple[Array, Array]:
+        mean, narrow = posterior
+        free = 1 - done
+        latents = (mean + free * noise * jnp.exp(narrow)) * problem.spread
+        each = divergence(mean, jnp.exp(narrow), jnp.ones(())) * free
+        values = fields.evaluate(layout, shared, field.counts, fields.combined(layout, field, latents[None], jnp), jnp)
+        squares = jnp.mean((values[0] - problem.targets) ** 2, -1) * problem.inside
+        error = squares.sum() / problem.inside.sum()
+        return error / problem.price + (by_latent * each).sum(), error
+
+    def step(state: State, _: None) -> tuple[State, Array]:
+        noise = jax.random.normal(jax.random.fold_in(jax.random.key(0), state.step), state.mean.shape)
+        prices = state.prices[problem.block]
+        gradient, error = jax.grad(cost, has_aux=True)((state.mean, state.narrow), noise, state.done, prices)
+        free = 1 - state.done
+        speed = free * faster(state.speed, gradient[0] * math.log(2), jnp.exp(state.narrow))
+        move, moments = adam(gradient[1] * free, state.moments, state.step, DECAYS)
+        return state._replace(
+            mean=state.mean + jnp.sqrt(rate) * speed, narrow=state.narrow - rate * PEAK_DEVIATION * move * free,
+            speed=speed, moments=moments, step=state.step + 1,
+        ), error  # fmt: skip
+
+    state, errors = jax.lax.scan(step, state, None, length=STEPS_AT_ONCE)
+    each = divergence(state.mean, jnp.exp(state.narrow), jnp.ones(())) * (1 - state.done)
+    taken = jnp.zeros_like(state.prices).at[problem.block].add(each)
+    bits = problem.bits
+    too_much = jnp.clip(jnp.sqrt(taken / jnp.maximum(bits, 1.0)), *PRICE_STEPS)
+    factor = jnp.where((taken > bits) | (taken < bits - SLACK_BITS), too_much, 1.0)
+    adapted = jnp.clip(state.prices * factor, *PRICE_RANGE)
+    return state._replace(prices=jnp.where(bits > 0, adapted, state.prices)), errors[-1]

@@ -1,0 +1,183 @@
+"""Coded fields of patches as bytes and back (docs/format.md, "Fields of patches")."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from inrzip.architectures import combiner_field as fields
+from inrzip.architectures.base import Grid
+from inrzip.architectures.combiner import MAX_PATCHES, Patches, patch_counts
+from inrzip.architectures.combiner_field import MARGIN, Field
+from inrzip.codecs import relative_entropy
+from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
+from inrzip.priors.field_prior import MAX_MEMBERS, FieldPrior
+
+from . import wire
+from .errors import CorruptFile
+
+HEAD_BYTES = 16
+"""What a payload has besides classes and indices, at most."""
+TOTAL_BITS = 12
+"""Of the classes' probabilities."""
+TILE = 16
+"""Patches along an axis that are decoded at once, with those around them."""
+CLASS_WEIGHT = 4
+"""What a class that was seen counts, where one that was not counts 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CodedField:
+    """A coded signal: the number of its lambda, each patch's class, what blocks are filled with, and the indices."""
+
+    weight: int
+    classes: Int[ndarray, " patches"]
+    fill: int
+    indices: list[int]
+
+
+def encode_field(name: int, prior: FieldPrior, field: Field, coded: CodedField) -> bytes:
+    """The payload."""
+    classes = encode_classes(prior.classes, field, coded.classes)
+    head = wire.varint(name) + wire.varint(coded.weight) + bytes([coded.fill]) + wire.varint(len(classes)) + classes
+    blocks = prior.blocks(coded.weight, coded.classes, field, coded.fill)
+    bits = [bits for _, (bits, _) in zip(coded.indices, blocks, strict=False)]
+    return head + relative_entropy.pack(coded.indices, bits)
+
+
+def decode_field(prior: FieldPrior, cursor: wire.Cursor, grid: Grid, partial: bool) -> Patches:
+    """The signal of a payload of which the prior's name was read. Raises CorruptFile."""
+    layout = prior.layout
+    if len(grid.shape) != layout.axes or grid.channels not in (1, layout.channels):
+        raise CorruptFile(f"its prior is for signals of {layout.axes} axes and {layout.channels} channels")
+    field = prior.field(patch_counts(grid.shape, layout.patch))
+    if field.n_patches > MAX_PATCHES:
+        raise CorruptFile(f"{field.n_patches} patches; at most {MAX_PATCHES} are possible")
+    weight, fill = cursor.varint(), cursor.byte()
+    if weight >= len(prior.weights) or fill == 0:
+        raise CorruptFile("it is of a quality that its prior does not have")
+    classes = decode_classes(prior.classes, field, cursor.take(cursor.varint()))
+    data = cursor.take(cursor.remaining)
+    latents = np.zeros(fields.n_latents(layout, field), np.float32)
+    scales = prior.at_each(prior.scales, weight, classes, field)
+    known, again = itertools.tee(prior.blocks(weight, classes, field, fill))
+    read = 0
+    for index, (bits, members) in zip(relative_entropy.unpack(data, (bits for bits, _ in known)), again, strict=False):
+        latents[members] = decoded(index, scales[members])
+        read += bits
+    if not partial and 8 * len(data) - read >= 8:
+        raise CorruptFile(f"{len(data)} bytes are no blocks of its quality")
+    whole = fields.combined(layout, field, latents[None], np)[0]
+    return Patches(grid, layout.patch, FieldDecoder(prior, field, whole, grid.channels))
+
+
+def candidates(first: int, count: int, size: int) -> Int[ndarray, "count size"]:
+    """Bell numbers of the candidates from number `first` on: those of all blocks."""
+    return relative_entropy.candidates(0, first, count, size, MAX_MEMBERS)
+
+
+def decoded(index: int, scales: Int[ndarray, " size"]) -> Float[ndarray, " size"]:
+    """The latents of a block that was coded as `index`."""
+    return relative_entropy.latents(candidates(index, 1, len(scales))[0], scales)
+
+
+# ---- classes ----
+
+
+class _Counts:
+    """How often each class came after each pair of what is before it along the first two axes."""
+
+    def __init__(self, n: int):
+        self._n = n
+        self._seen: dict[tuple[int, int], list[int]] = {}
+
+    def starts(self, context: tuple[int, int]) -> list[int]:
+        """Of each class's interval, and the end."""
+        # twice the counts of both neighbours alike, and those of all patches
+        counts = self._of(context)
+        every = self._of((-1, -1))
+        joined = [a * 2 + b for a, b in zip(counts, every, strict=True)]
+        room, total = (1 << TOTAL_BITS) - self._n, sum(joined)
+        sizes = [1 + room * count // total for count in joined]
+        sizes[-1] += (1 << TOTAL_BITS) - sum(sizes)
+        return [0, *itertools.accumulate(sizes)]
+
+    def add(self, context: tuple[int, int], value: int) -> None:
+        for place in {context, (-1, -1)}:
+            self._of(place)[value] += CLASS_WEIGHT
+
+    def _of(self, context: tuple[int, int]) -> list[int]:
+        return self._seen.setdefault(context, [1] * self._n)
+
+
+def _contexts(field: Field, classes: Int[ndarray, " patches"], at: int) -> tuple[int, int]:
+    """The smaller and the larger of the classes before a patch along its last two axes; n where there is none."""
+    place, counts = np.unravel_index(at, field.counts), field.counts
+    before = int(classes[at - 1]) if place[-1] else 0
+    above = int(classes[at - counts[-1]]) if len(counts) > 1 and place[-2] else before
+    return min(before, above), max(before, above)
+
+
+def encode_classes(n: int, field: Field, classes: Int[ndarray, " patches"]) -> bytes:
+    """The classes of all patches, of which there are `n`."""
+    encoder, counts = RangeEncoder(), _Counts(n)
+    for at, value in enumerate(map(int, classes)):
+        context = _contexts(field, classes, at)
+        starts = counts.starts(context)
+        encoder.encode(starts[value], starts[value + 1] - starts[value], TOTAL_BITS)
+        counts.add(context, value)
+    return encoder.finish()
+
+
+def decode_classes(n: int, field: Field, data: bytes) -> Int[ndarray, " patches"]:
+    """The inverse. Raises CorruptFile."""
+    decoder, counts = RangeDecoder(data), _Counts(n)
+    classes = np.zeros(field.n_patches, np.int64)
+    for at in range(field.n_patches):
+        context = _contexts(field, classes, at)
+        classes[at] = decoder.decode(counts.starts(context), TOTAL_BITS)
+        counts.add(context, int(classes[at]))
+    return classes
+
+
+# ---- values ----
+
+
+class FieldDecoder:
+    """The patches of a signal, decoded tile by tile; those looked at last are kept."""
+
+    def __init__(self, prior: FieldPrior, field: Field, latents: Float[ndarray, "patches latents"], channels: int):
+        self._prior, self._counts, self._channels = prior, field.counts, channels
+        self._latents = latents.reshape(*field.counts, -1)
+        self._kept: dict[tuple[int, ...], Float[ndarray, "*tile samples channels"]] = {}
+
+    def values(self, numbers: list[int]) -> Float[np.ndarray, "patches *patch channels"]:
+        """See `CodedPatches`."""
+        places = np.stack(np.unravel_index(numbers, self._counts), -1)
+        tiles = [tuple(map(int, place // TILE)) for place in places]
+        self._kept = {tile: values for tile, values in self._kept.items() if tile in set(tiles)}
+        parts = []
+        for place, tile in zip(places, tiles, strict=True):
+            if tile not in self._kept:
+                self._kept[tile] = self._tile(tile)
+            parts.append(self._kept[tile][tuple(place % TILE)])
+        layout = self._prior.layout
+        found = np.stack(parts)
+        if self._channels != layout.channels:
+            found = found.mean(-1, keepdims=True)
+        return found.reshape(len(numbers), *layout.patch, self._channels)
+
+    def _tile(self, tile: tuple[int, ...]) -> Float[ndarray, "*tile samples channels"]:
+        spans = [(i * TILE, min((i + 1) * TILE, n)) for i, n in zip(tile, self._counts, strict=True)]
+        wide = [(max(a - MARGIN, 0), min(b + MARGIN, n)) for (a, b), n in zip(spans, self._counts, strict=True)]
+        counts = tuple(b - a for a, b in wide)
+        latents = self._latents[tuple(slice(*span) for span in wide)].reshape(1, math.prod(counts), -1)
+        values = fields.evaluate(self._prior.layout, self._prior.shared, counts, latents, np)
+        inner = tuple(slice(a - first, b - first) for (a, b), (first, _) in zip(spans, wide, strict=True))
+        found: Float[ndarray, "*tile samples channels"] = values.reshape(*counts, *values.shape[2:])[inner]
+        return found
