@@ -32,7 +32,7 @@ from .signal import Kind, Spec
 
 STEPS = (60, 120, 240, 400, 600, 1000, 1600, 2600, 4000)
 """Of a fit, for each effort."""
-QUALITY_DECADE = 25.0
+QUALITY_DECADE, LAMBDA_OF_FIELDS = 25.0, 1.6e-3
 """Points of --quality for a tenth of lambda; 50 is the middle of those that the prior was learned at."""
 PRIOR_KINDS = {Kind.AUDIO: "audio", Kind.PROTEIN: "protein"}
 """Of other signals the prior is one of images."""
@@ -71,8 +71,9 @@ def middle(prior: Prior) -> float:
 
 
 def weight_at(prior: Prior, quality: float) -> float:
-    """Lambda for --quality."""
-    return float(middle(prior) * 10 ** (-(quality - 50) / QUALITY_DECADE))
+    """Lambda for --quality: the same for thumbnails and for large images."""
+    at_50 = LAMBDA_OF_FIELDS if isinstance(prior, FieldPrior) else middle(prior)
+    return float(at_50 * 10 ** (-(quality - 50) / QUALITY_DECADE))
 
 
 def is_large(spec: Spec) -> bool:
@@ -306,10 +307,8 @@ def payloads_together(
         pieces = [patches_of(prior, *signals[i]) for i in together]
         targets, inside = (np.concatenate([piece[i] for piece in pieces]) for i in range(2))
         begun = sum(points[i] for i in together) / sum(points)
-        watch = watching(job, (0.0, begun))
-        coded = iter(
-            encode_patches(prior, targets, inside, Wish(weight_at(prior, plan.quality), None, plan.steps), watch)
-        )
+        watch, wish = watching(job, (0.0, begun)), Wish(weight_at(prior, plan.quality), None, plan.steps)
+        coded = iter(encode_patches(prior, targets, inside, wish, watch))
         for i, (own, _) in zip(together, pieces, strict=True):
             payloads[i] = encode_payload(name, prior, [next(coded) for _ in own])
     for i, (name, prior) in enumerate(priors):
