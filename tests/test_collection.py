@@ -153,7 +153,7 @@ def with_index(body: bytes, tail: bytes = b"", flags: int = 0) -> bytes:
         (with_index(b"\x01\x01a\x01", b"xy"), "follow its end"),
         (with_index(b"\x01\x01a" + b"\xff" * 9 + b"\x01", b"x"), "cut short"),
         (with_index(b"\x01\xff\x01a\x01", b"x"), "runs over"),
-        (with_index(b"\x01\x01a\x01", b"x", flags=1), "a form that"),
+        (with_index(b"\x01\x01a\x01", b"x", flags=2), "a form that"),
         (b"\x8d\x49\x5a\x47\x00" + b"\xff" * 9 + b"\x01" + bytes(9), "claims"),
         (b"\x8d\x49\x5a\x47\x00\x7f" + bytes(9), "cut short"),
         (b"\x8d\x49\x5a\x4f\x00\x01" + bytes(9), "a form that"),
