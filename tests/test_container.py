@@ -91,7 +91,8 @@ def specs(draw: st.DrawFn) -> Spec:
         st.dictionaries(text.filter(lambda key: key and key not in limits.META_KEYS), any_value, max_size=4)
     )
     meta: dict[str, MetaValue] = draw(st.fixed_dictionaries({}, optional=known))
-    return Spec(kind, shape, draw(st.integers(1, 255)), sample_type, low, high, meta | others)
+    channels = limits.PROTEIN_CHANNELS if kind == Kind.PROTEIN else draw(st.integers(1, 255))
+    return Spec(kind, shape, channels, sample_type, low, high, meta | others)
 
 
 @settings(deadline=None, max_examples=300)
@@ -354,7 +355,7 @@ EMPTY_PART = bytes(4)  # no payload, and its checksum
         (indexed_with(SHAPE + b"\x9f\x00" + b"\x00\x00", EMPTY_PART), "longer than it needs"),
         (indexed_with(b"\xff" * 10 + b"\x01"), "longer than 64 bits"),
         (indexed_with(SHAPE, fixed=b"\x8dIZ\x10\xb9"), "sample type 11"),
-        (indexed_with(SHAPE, fixed=b"\x8dIZ\x15\x09"), "kind 5"),
+        (indexed_with(SHAPE, fixed=b"\x8dIZ\x16\x09"), "kind 6"),
         (indexed_with(b"\x09" + SHAPE, fixed=b"\x8dIZ\x14\x09"), "9 axes"),
         (indexed_with(SHAPE + b"\x40", fixed=b"\x8dIZ\x10\x0d"), "flags 0x40"),
         (indexed_with(SHAPE + b"\x00", fixed=b"\x8dIZ\x10\x0d"), "flags 0x00"),
@@ -364,7 +365,7 @@ EMPTY_PART = bytes(4)  # no payload, and its checksum
         (indexed_with(SHAPE + b"\x20\x02\x30\x02\x30\x02", fixed=b"\x8dIZ\x10\x0d"), "given twice"),
         (indexed_with(SHAPE + b"\x20\x01\x00\x04bits\x02", fixed=b"\x8dIZ\x10\x0d"), "given twice"),
         (indexed_with(SHAPE + b"\x20\x01\x73\x01x", fixed=b"\x8dIZ\x18\x0d"), "given twice"),
-        (indexed_with(SHAPE + b"\x20\x01\x80", fixed=b"\x8dIZ\x10\x0d"), "metadata key 8"),
+        (indexed_with(SHAPE + b"\x20\x01\xf0", fixed=b"\x8dIZ\x10\x0d"), "metadata key 15"),
         (indexed_with(SHAPE + b"\x20\x01\x09\x01x", fixed=b"\x8dIZ\x10\x0d"), "unknown type 9"),
         (indexed_with(SHAPE + b"\x20\x01\x03\x01x\x02\xff\xff", fixed=b"\x8dIZ\x10\x0d"), "not UTF-8"),
         (indexed_with(SHAPE + b"\x20\x01\x05\x01x" + wire.varint(2**40), fixed=b"\x8dIZ\x10\x0d"), "list is longer"),
