@@ -161,7 +161,7 @@ class Clip:
 
     name: str
     grid: Grid
-    schedule: Schedule = Schedule(1, 1.0)
+    schedule: Schedule = dataclasses.field(default_factory=lambda: Schedule(1, 1.0))
     samples: ndarray | None = None
     deadline: float | None = None
 
