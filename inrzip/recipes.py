@@ -24,7 +24,7 @@ from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.hash_grid import HashConfig
 from inrzip.architectures.hinerv import HinervConfig
 from inrzip.architectures.hnerv import HnervConfig
-from inrzip.architectures.modulated import CoinppConfig, VcinrConfig
+from inrzip.architectures.modulated import CoinppConfig, ModulatedConfig, VcinrConfig
 from inrzip.architectures.motion import MotionConfig
 from inrzip.architectures.mvc import MvcConfig
 from inrzip.architectures.nerv import NervConfig
@@ -213,7 +213,7 @@ def choose_recipe(name: str | None, spec: Spec, lossless: bool = False) -> Recip
     if chosen not in RECIPES:
         raise InrzipError(f"recipe {chosen!r} does not exist; there are {', '.join(RECIPES)}")
     recipe = RECIPES[chosen]
-    if lossless and recipe.architecture is CombinerConfig:
+    if lossless and issubclass(recipe.architecture, (CombinerConfig, ModulatedConfig)):
         raise InrzipError(f"recipe {chosen!r} cannot give every bit back; use another --recipe")
     if kind not in recipe.kinds:
         fitting = ", ".join(r.name for r in RECIPES.values() if kind in r.kinds)
