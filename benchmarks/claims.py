@@ -107,7 +107,7 @@ CLAIMS = (
     Claim(
         "MVC",
         "Scene Matters, 2023, abstract",
-        "Up to 20 % fewer bits than H.266 on conference and surveillance.",
+        "Up to 20 % fewer bits than H.266 on conference and surveillance; here only next to another network.",
         Protocol("short clip", "mvc", "hnerv", "dB", "PSNR at equal bytes", None, SHORT_EFFORT, SHORT_QUALITIES),
     ),
     Claim(
