@@ -24,16 +24,7 @@ from inrzip.priors.grid_prior import NEUTRAL_OFFSET, GridPrior, lambda_of, laten
 
 from . import grid_fit, grid_preview, grid_windows, wire
 from .descent import adam_start
-from .grid_coding import (
-    PILOT_OFFSETS,
-    PRIOR,
-    STEP_OFFSETS,
-    Plane,
-    coded_fits,
-    coded_large,
-    penalty_of,
-    rounding_of,
-)
+from .grid_coding import PILOT_OFFSETS, PRIOR, STEP_OFFSETS, Plane, coded_fits, coded_large, penalty_of, rounding_of
 from .grid_fit import State
 from .grid_payload import CodedPlane, Picture, encode_planes, has_preview
 from .job import Job
@@ -63,8 +54,9 @@ class Result:
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """A fit at a tone: from an earlier one or from the beginning, in so many steps, of a schedule that starts at its
-    part `begin`. `within`: its share of the job. A pilot is coded with less care. `until`: when it should be done; a
-    video then takes fewer steps if it has to.
+    part `begin`. `within`: its share of the job. A pilot is coded with less care. `trial`: of a fit from the beginning,
+    steps in which it is tried whether guessed latents are a good one; 0 for no trial. `until`: when it should be done;
+    a video then takes fewer steps if it has to.
     """
 
     name: str
@@ -74,6 +66,7 @@ class Stage:
     begin: float
     within: tuple[float, float]
     pilot: bool = False
+    trial: int = 0
     until: float | None = None
 
 
@@ -96,6 +89,11 @@ def compile_coder() -> None:
             code()
 
     threading.Thread(target=quietly, daemon=True).start()
+
+
+def trial_steps(n_steps: int) -> int:
+    """Steps of each of the two beginnings of a fit of so many; 0 if it has one alone."""
+    return min(round(TRIAL_SHARE * n_steps), MOST_TRIED) if n_steps >= TRIED_FROM else 0
 
 
 def hurried(task: Task, job: Job) -> bool:
@@ -194,7 +192,7 @@ class Encoder:
         known = self.job.finished(name, begun)
         if known is None:
             first_step = None
-            if before is None and self.task.schedule.n_steps >= TRIED_FROM:
+            if before is None and stage.trial:
                 begun, first_step, within = self._better_begun(name, stage, plane, begun, within)
             known = self._descended(name, stage, plane, begun, within, first_step=first_step)
             self.job.finish(name, known)
@@ -206,8 +204,7 @@ class Encoder:
         """The first steps of a fit from guessed latents or, if these come out much cheaper, from none; how many they
         are, and the part of the job that is left.
         """
-        n_steps = min(stage.n_steps, MOST_TRIED, round(TRIAL_SHARE * self.task.schedule.n_steps))
-        n_steps = -(-n_steps // grid_fit.STEPS_AT_ONCE) * grid_fit.STEPS_AT_ONCE
+        n_steps = -(-min(stage.trial, stage.n_steps) // grid_fit.STEPS_AT_ONCE) * grid_fit.STEPS_AT_ONCE
         share = (within[1] - within[0]) * n_steps / (stage.n_steps + n_steps)
         parts = [within[0], within[0] + share, within[0] + 2 * share]
         begun = {"guessed": guessed, "plain": guessed._replace(latents=jnp.zeros_like(guessed.latents))}
@@ -220,11 +217,9 @@ class Encoder:
                 self.job.finish(trial, known)
             tried.append(known)
             if self.hurried:
-                return known, n_steps, (parts[-1], within[1])
-        problem, sizes = (
-            self._problem(plane, self.mean(plane, stage.tone), stage.tone),
-            rounding_of(None, self.prior).sizes,
-        )
+                return tried[0], n_steps, (parts[-1], within[1])
+        problem = self._problem(plane, self.mean(plane, stage.tone), stage.tone)
+        sizes = rounding_of(None, self.prior).sizes
         guessed_cost, plain_cost = (grid_fit.cost(plane.layout, problem, fit, stage.n_steps, sizes) for fit in tried)
         return tried[plain_cost < PLAIN_MUST_COST * guessed_cost], n_steps, (parts[-1], within[1])
 

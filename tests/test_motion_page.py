@@ -18,7 +18,6 @@ from inrzip.architectures.grid_layout import flat, places
 from inrzip.architectures.motion import Film, MotionConfig, layers, mosaics
 from inrzip.architectures.warping import SPACINGS, node_shape
 from inrzip.codecs import latent_tiles
-from inrzip.fitting import Schedule
 from inrzip.grid_encoder import Stage
 from inrzip.grid_payload import CodedPlane, Picture, encode_planes
 from inrzip.header import VERSION
@@ -161,7 +160,6 @@ class Clip:
 
     name: str
     grid: Grid
-    schedule: Schedule = dataclasses.field(default_factory=lambda: Schedule(1, 1.0))
     samples: ndarray | None = None
     deadline: float | None = None
 
