@@ -33,12 +33,6 @@ from .network import encode_config
 from .segment import Task
 
 SECONDS_BETWEEN_REPORTS = 1.0
-TRIED_FROM, TRIAL_SHARE, MOST_TRIED = 1000, 0.15, 600
-"""Fits of so many steps and more are begun twice, from latents that are guessed and from none. Each has this part of
-the steps, and at most so many; one of them goes on (docs/design.md).
-"""
-PLAIN_MUST_COST = 0.95
-"""Beginning from none must cost so much less: a small lead says nothing of how a whole fit will end."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +48,8 @@ class Result:
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """A fit at a tone: from an earlier one or from the beginning, in so many steps, of a schedule that starts at its
-    part `begin`. `within`: its share of the job. A pilot is coded with less care. `trial`: of a fit from the beginning,
-    steps in which it is tried whether guessed latents are a good one; 0 for no trial. `until`: when it should be done;
-    a video then takes fewer steps if it has to.
+    part `begin`. `within`: its share of the job. A pilot is coded with less care. `until`: when it should be done; a
+    video then takes fewer steps if it has to.
     """
 
     name: str
@@ -66,7 +59,6 @@ class Stage:
     begin: float
     within: tuple[float, float]
     pilot: bool = False
-    trial: int = 0
     until: float | None = None
 
 
@@ -89,11 +81,6 @@ def compile_coder() -> None:
             code()
 
     threading.Thread(target=quietly, daemon=True).start()
-
-
-def trial_steps(n_steps: int) -> int:
-    """Steps of each of the two beginnings of a fit of so many; 0 if it has one alone."""
-    return min(round(TRIAL_SHARE * n_steps), MOST_TRIED) if n_steps >= TRIED_FROM else 0
 
 
 def hurried(task: Task, job: Job) -> bool:
@@ -186,42 +173,13 @@ class Encoder:
         name = f"{plane.name}/{stage.name}/{stage.tone}/{stage.n_steps}"
         if self.large:
             return self._fit_windows(name, stage, plane, before, within)
-        begun = before
-        if begun is None:
-            begun = grid_fit.start(self.mean(plane, stage.tone), first_latents(plane, stage.tone))
-        known = self.job.finished(name, begun)
+        if before is None:
+            before = grid_fit.start(self.mean(plane, stage.tone), first_latents(plane, stage.tone))
+        known = self.job.finished(name, before)
         if known is None:
-            first_step = None
-            if before is None and stage.trial:
-                begun, first_step, within = self._better_begun(name, stage, plane, begun, within)
-            known = self._descended(name, stage, plane, begun, within, first_step=first_step)
+            known = self._descended(name, stage, plane, before, within)
             self.job.finish(name, known)
         return known
-
-    def _better_begun(
-        self, name: str, stage: Stage, plane: Plane, guessed: State, within: tuple[float, float]
-    ) -> tuple[State, int, tuple[float, float]]:
-        """The first steps of a fit from guessed latents or, if these come out much cheaper, from none; how many they
-        are, and the part of the job that is left.
-        """
-        n_steps = -(-min(stage.trial, stage.n_steps) // grid_fit.STEPS_AT_ONCE) * grid_fit.STEPS_AT_ONCE
-        share = (within[1] - within[0]) * n_steps / (stage.n_steps + n_steps)
-        parts = [within[0], within[0] + share, within[0] + 2 * share]
-        begun = {"guessed": guessed, "plain": guessed._replace(latents=jnp.zeros_like(guessed.latents))}
-        tried: list[State] = []
-        for (kind, state), low, high in zip(begun.items(), parts[:2], parts[1:], strict=True):
-            trial = f"{name}/{kind}"
-            known = self.job.finished(trial, state)
-            if known is None:
-                known = self._descended(trial, stage, plane, state, (low, high), last_step=n_steps)
-                self.job.finish(trial, known)
-            tried.append(known)
-            if self.hurried:
-                return tried[0], n_steps, (parts[-1], within[1])
-        problem = self._problem(plane, self.mean(plane, stage.tone), stage.tone)
-        sizes = rounding_of(None, self.prior).sizes
-        guessed_cost, plain_cost = (grid_fit.cost(plane.layout, problem, fit, stage.n_steps, sizes) for fit in tried)
-        return tried[plain_cost < PLAIN_MUST_COST * guessed_cost], n_steps, (parts[-1], within[1])
 
     def _fit_windows(
         self, name: str, stage: Stage, plane: Plane, before: State | None, within: tuple[float, float]
@@ -279,27 +237,22 @@ class Encoder:
         before: State,
         within: tuple[float, float],
         free: Float[np.ndarray, "rows columns"] | None = None,
-        first_step: int | None = None,
-        last_step: int | None = None,
     ) -> State:
-        """All steps of a fit, or those from one of its schedule to another; if `free` is given, those latents alone
-        change.
-        """
+        """All steps of a fit; if `free` is given, those latents alone change."""
         scheduled = max(1, round(stage.n_steps / (1 - stage.begin)))
-        last = scheduled if last_step is None else last_step
-        begin = round(stage.begin * scheduled) if first_step is None else first_step
-        state: State = self.job.interrupted(name, _copied(before)._replace(step=jnp.int32(begin)))
+        begin = jnp.int32(round(stage.begin * scheduled))
+        state: State = self.job.interrupted(name, _copied(before)._replace(step=begin))
         mean, unrounded = self.mean(plane, stage.tone), rounding_of(None, self.prior)
         rates = grid_fit.PEAK_LATENTS, grid_fit.network_peak(scheduled) if free is None else 0.0
         told = time.monotonic()
-        while int(state.step) < last:
+        while int(state.step) < scheduled:
             state, (error, bpp) = self.advance(plane, mean, stage.tone, state, scheduled, unrounded, rates, free)
             if self.hurried:
                 break
             now = time.monotonic()
             if now - told > SECONDS_BETWEEN_REPORTS:
                 told = now
-                done = within[0] + (within[1] - within[0]) * min((int(state.step) - begin) / (last - begin), 1.0)
+                done = within[0] + (within[1] - within[0]) * min(int(state.step) / scheduled, 1.0)
                 self.job.watch(name, state, done, f"{self.task.db(error):.2f} dB, {bpp:.3f} bpp")
         return state
 
@@ -330,12 +283,9 @@ class Encoder:
         free: Float[np.ndarray, "rows columns"] | None = None,
     ) -> tuple[State, tuple[float, float]]:
         """Some steps of a fit; if `free` is given, those latents alone change."""
-        problem = self._problem(plane, mean, tone)
-        return grid_fit.run(plane.layout, problem, state, n_steps, rounding, rates, free)
-
-    def _problem(self, plane: Plane, mean: Networks, tone: int) -> grid_fit.Problem:
         price = grid_fit.Price(jnp.float32(lambda_of(tone)), jnp.float32(latent_step(tone)))
-        return grid_fit.Problem(mean, penalty_of(self.prior, plane.channels), plane.target, price)
+        problem = grid_fit.Problem(mean, penalty_of(self.prior, plane.channels), plane.target, price)
+        return grid_fit.run(plane.layout, problem, state, n_steps, rounding, rates, free)
 
 
 @jax.jit

@@ -153,16 +153,6 @@ def _networks_step(
     return jax.tree.map(lambda c, m: c - rate * m, change, move), moments
 
 
-def cost(layout: Layout, problem: Problem, state: State, n_steps: int, sizes: Networks) -> float:
-    """The squared error and price of bits that the next step of a fit of `n_steps` would see."""
-    compute, (square, bit), step = kernels(layout, len(problem.target)), _scales(problem), int(state.step)
-    latents = compute.owned(state.latents)
-    used, _ = compute.smooth(latents, GAIN, *disturbance(min(step / n_steps, 1.0)), step)
-    networks = _used(*jax.tree.map(np.asarray, (problem.prior, state.change, sizes)))
-    costs = compute.cost(networks, used, problem.target, float(problem.price.step), bit / square)[0]
-    return float(costs[0]) * square + float(costs[1]) * bit
-
-
 def run(
     layout: Layout,
     problem: Problem,

@@ -24,7 +24,7 @@ from inrzip.priors.grid_prior import latent_step, tone_of
 from . import grid_fit, grid_windows
 from .errors import TargetMissed
 from .grid_coding import PRIOR, Plane, rounding_of
-from .grid_encoder import TRIAL_SHARE, Encoder, Result, Stage, compile_coder, trial_steps
+from .grid_encoder import Encoder, Result, Stage, compile_coder
 from .grid_fit import State
 from .job import Job
 from .segment import Coded, Goal, Task
@@ -72,7 +72,7 @@ FINAL_SHARE = 0.8
 """Of the time allowed, what fits may use."""
 NOT_COMPILED = "fitted without compiled code, in fewer steps"
 QUALITY_WORK, SEARCH_WORK = 1 + grid_fit.LAST_PHASE, 1.3
-"""Steps of all fits together but for trials, as a multiple of the main one's, typically."""
+"""Steps of all fits together, as a multiple of the main one's, typically."""
 
 
 def encode_picture(task: Task, goal: Goal, job: Job) -> Coded:
@@ -97,10 +97,8 @@ def _encode(encoder: Encoder, goal: Goal) -> Coded:
     task = encoder.task
     n_steps = task.schedule.n_steps if task.deadline is None else _affordable_steps(encoder, goal)
     if goal.quality is None:
-        tone = tone_of(typical_lambda(8 * goal.size / task.grid.n_points))
-        return search(encoder, goal, n_steps, tone, trial=trial_steps(n_steps))
-    stage = Stage("fit", tone_at(goal.quality), None, n_steps, 0.0, (0.0, 1.0), trial=trial_steps(n_steps))
-    return Coded(encoder.encode(stage).payload)
+        return search(encoder, goal, n_steps, tone_of(typical_lambda(8 * goal.size / task.grid.n_points)))
+    return Coded(encoder.encode(Stage("fit", tone_at(goal.quality), None, n_steps, 0.0, (0.0, 1.0))).payload)
 
 
 def tone_at(quality: float) -> int:
@@ -115,10 +113,7 @@ def _affordable_steps(encoder: Encoder, goal: Goal) -> int:
     seconds = seconds_of_step(encoder)
     work = QUALITY_WORK if goal.quality is not None else SEARCH_WORK
     left = FINAL_SHARE * (task.deadline - time.monotonic())
-    n_steps = int(left / seconds / work)
-    if trial_steps(n_steps):
-        n_steps = int(left / seconds / (work + TRIAL_SHARE))
-    return max(grid_fit.STEPS_AT_ONCE, min(task.schedule.n_steps, n_steps))
+    return max(grid_fit.STEPS_AT_ONCE, min(task.schedule.n_steps, int(left / seconds / work)))
 
 
 def seconds_of_step(encoder: Encoder) -> float:
@@ -152,16 +147,10 @@ class Encodes(Protocol):
 
 
 def search(
-    encoder: Encodes,
-    goal: Goal,
-    n_steps: int,
-    tone: int,
-    pilots: int = PILOTS,
-    deadline: float | None = None,
-    trial: int = 0,
+    encoder: Encodes, goal: Goal, n_steps: int, tone: int, pilots: int = PILOTS, deadline: float | None = None
 ) -> Coded:
     """Pilot fits, the first at `tone`, find the tone; the main fit is corrected by short ones until it is within the
-    goal's window. `deadline`: each is told to leave time for those that follow. `trial`: see `Stage`.
+    goal's window. `deadline`: each is told to leave time for those that follow.
     """
 
     def until(share: float) -> float | None:
@@ -174,8 +163,7 @@ def search(
     for i in range(pilots):
         within = i * PILOT_SHARE * MAIN_SHARE, (i + 1) * PILOT_SHARE * MAIN_SHARE
         begun, by = time.monotonic(), until(PILOT_TIME)
-        stage = Stage(f"pilot{i}", tone, fits, n_pilot, 0.0, within, pilot=True, trial=trial, until=by)
-        found = encoder.encode(stage)
+        found = encoder.encode(Stage(f"pilot{i}", tone, fits, n_pilot, 0.0, within, pilot=True, until=by))
         tone, fits = _moved_on(found, goal, pilot=True, safe=deadline is not None)
         took = time.monotonic() - begun
         if encoder.hurried or (deadline is not None and begun + (1 + PASSES_LEFT) * took > deadline):
@@ -188,7 +176,7 @@ def search(
         elif i <= REFITS:
             stage = Stage(f"refit{i}", tone, fits, n_refit, REFIT_FROM, (MAIN_SHARE, 1.0), until=until(REFIT_TIME))
         else:
-            stage = Stage(f"again{i}", tone, None, n_steps, 0.0, (MAIN_SHARE, 1.0), trial=trial)
+            stage = Stage(f"again{i}", tone, None, n_steps, 0.0, (MAIN_SHARE, 1.0))
         found = encoder.encode(stage)
         if _allowed(found, goal) and (best is None or _nearer(found, best, goal)):
             best = found
