@@ -24,22 +24,19 @@ from inrzip.architectures.combiner_network import Layout, Shared
 from inrzip.codecs import relative_entropy
 from inrzip.priors.field_prior import MAX_FILL, MAX_MEMBERS, UNITS_PER_BIT, FieldPrior
 
-from .descent import adam, adam_start
+from .descent import adam_start
 from .field_payload import CodedField, decoded
 from .posterior_fit import (
     CODING_RATE,
-    DECAYS,
     LEAST_GAP,
-    PEAK_DEVIATION,
     PRICE_RANGE,
     PRICE_ROUNDS,
-    PRICE_STEPS,
-    SLACK_BITS,
     SMALLEST_DEVIATION,
     State,
     Watch,
+    descended,
     divergence,
-    faster,
+    next_prices,
 )
 
 STEPS_AT_ONCE = 5
@@ -374,19 +371,9 @@ def _advance(
         noise = jax.random.normal(jax.random.fold_in(jax.random.key(0), state.step), state.mean.shape)
         prices = state.prices[problem.block]
         gradient, error = jax.grad(cost, has_aux=True)((state.mean, state.narrow), noise, state.done, prices)
-        free = 1 - state.done
-        speed = free * faster(state.speed, gradient[0] * math.log(2), jnp.exp(state.narrow))
-        move, moments = adam(gradient[1] * free, state.moments, state.step, DECAYS)
-        return state._replace(
-            mean=state.mean + jnp.sqrt(rate) * speed, narrow=state.narrow - rate * PEAK_DEVIATION * move * free,
-            speed=speed, moments=moments, step=state.step + 1,
-        ), error  # fmt: skip
+        return descended(state, gradient, rate), error
 
     state, errors = jax.lax.scan(step, state, None, length=STEPS_AT_ONCE)
     each = divergence(state.mean, jnp.exp(state.narrow), jnp.ones(())) * (1 - state.done)
     taken = jnp.zeros_like(state.prices).at[problem.block].add(each)
-    bits = problem.bits
-    too_much = jnp.clip(jnp.sqrt(taken / jnp.maximum(bits, 1.0)), *PRICE_STEPS)
-    factor = jnp.where((taken > bits) | (taken < bits - SLACK_BITS), too_much, 1.0)
-    adapted = jnp.clip(state.prices * factor, *PRICE_RANGE)
-    return state._replace(prices=jnp.where(bits > 0, adapted, state.prices)), errors[-1]
+    return state._replace(prices=next_prices(state.prices, taken, problem.bits, PRICE_RANGE)), errors[-1]

@@ -28,10 +28,9 @@ from inrzip.priors.field_prior import UNITS_PER_BIT, FieldPrior
 from inrzip.priors.latent_prior import eighths
 
 from . import prior_training
-from .descent import Moments, adam, adam_start
-from .posterior_fit import divergence, faster
+from .descent import Moments, adam_start
+from .posterior_fit import divergence
 from .prior_training import (
-    DECAYS,
     FIRST_DEVIATION,
     FIRST_MEAN,
     FIRST_OF_WEIGHT,
@@ -40,8 +39,8 @@ from .prior_training import (
     STATISTICS_SHARE,
     TrainReport,
     Way,
+    moved,
     rates_at,
-    relative_size,
     scaled_start,
 )
 from .progress import ProgressCallback
@@ -195,19 +194,8 @@ def _step(
         costs = (errors + weights * bits) / weights**LAMBDA_POWER
         return costs.sum(), jnp.stack([errors, bits], 1)
 
-    (_, losses), (by_shared, by_own) = jax.value_and_grad(cost, (0, 1), has_aux=True)(state.shared, mine)
-    move, moments = adam(by_shared, state.moments, steps[0], DECAYS)
-    shared = jax.tree.map(lambda p, m: p - rates[0] * relative_size(p) * m, state.shared, move)
-    nats = by_own[0] * (weights ** (LAMBDA_POWER - 1) * targets.shape[1] * math.log(2))[:, None]
-    speed = faster(state.speeds[index], nats, jnp.exp(mine[1]))
-    picked = jax.tree.map(lambda m: m[index], state.moments_own)
-    move, after = adam(by_own[1], picked, steps[1], DECAYS)
-    posterior = state.posterior[0].at[index].add(speed), state.posterior[1].at[index].add(-rates[1] * move)
-    return state._replace(
-        shared=shared, moments=moments, posterior=posterior, speeds=state.speeds.at[index].set(speed),
-        moments_own=jax.tree.map(lambda m, a: m.at[index].set(a), state.moments_own, after),
-        losses=state.losses.at[index].set(losses),
-    )  # fmt: skip
+    (_, losses), gradients = jax.value_and_grad(cost, (0, 1), has_aux=True)(state.shared, mine)
+    return moved(state, index, gradients, weights, targets.shape[1], losses, rates, steps)
 
 
 def _means(

@@ -49,8 +49,6 @@ LINEAR_PRICE_RANGE = (0.25, 1.2)
 that is not very near.
 """
 SLACK_BITS = 0.6
-SPARE_BITS = 0.0
-"""What an index has more than its block takes on average."""
 PRICE_ROUNDS = 30
 LEAST_GAP = 0.05
 EARLY_BLOCKS, EARLY_WEIGHT = 8, 3.0
@@ -332,7 +330,7 @@ class _Fit:
                 for each in (gain, taken)
             )
             first = _best(of_block - np.minimum(own, self.prior.bits))
-            usual = own[: max(first, 1)].mean() + SPARE_BITS
+            usual = own[: max(first, 1)].mean()
             self.bits[row] = int(np.clip(math.ceil(usual), min(LEAST_INDEX_BITS, self.prior.bits), self.prior.bits))
             worth.append(of_block)
         counts = _counts(worth, self.bits, self.wish.bits)
@@ -443,23 +441,32 @@ def _advance(
     def step(state: State, _: None) -> tuple[State, None]:
         noise = jax.random.normal(jax.random.fold_in(key, state.step), state.mean.shape)
         gradient = jax.grad(cost)((state.mean, state.narrow), noise, state.done, state.prices)
-        free = 1 - state.done
-        speed = free * faster(state.speed, gradient[0] * math.log(2), jnp.exp(state.narrow))
-        move, moments = adam(gradient[1] * free, state.moments, state.step, DECAYS)
-        return state._replace(
-            mean=state.mean + jnp.sqrt(rate) * speed, narrow=state.narrow - rate * PEAK_DEVIATION * move * free,
-            speed=speed, moments=moments, step=state.step + 1,
-        ), None  # fmt: skip
+        return descended(state, gradient, rate), None
 
     state, _ = jax.lax.scan(step, state, None, length=STEPS_AT_ONCE)
     each = divergence(state.mean, jnp.exp(state.narrow), jnp.ones(())) * (1 - state.done)
     rows = jnp.arange(each.shape[0])[:, None]
     taken = jnp.zeros_like(state.prices).at[rows, problem.block].add(each)
-    bits = bits[:, None]
+    limits = PRICE_RANGE if len(layout.grids) > 1 else LINEAR_PRICE_RANGE
+    return state._replace(prices=next_prices(state.prices, taken, bits[:, None], limits))
+
+
+def descended(state: State, gradient: tuple[Array, Array], rate: Array) -> State:
+    """A step of the latents that are not coded yet; `gradient` in bits, by means and logarithms of deviations."""
+    free = 1 - state.done
+    speed = free * faster(state.speed, gradient[0] * math.log(2), jnp.exp(state.narrow))
+    move, moments = adam(gradient[1] * free, state.moments, state.step, DECAYS)
+    return state._replace(
+        mean=state.mean + jnp.sqrt(rate) * speed, narrow=state.narrow - rate * PEAK_DEVIATION * move * free,
+        speed=speed, moments=moments, step=state.step + 1,
+    )  # fmt: skip
+
+
+def next_prices(prices: Array, taken: Array, bits: Array, limits: tuple[float, float]) -> Array:
+    """Prices of a bit at which blocks come nearer to the `bits` that they are to take; those of 0 keep theirs."""
     too_much = jnp.clip(jnp.sqrt(taken / jnp.maximum(bits, 1.0)), *PRICE_STEPS)
     factor = jnp.where((taken > bits) | (taken < bits - SLACK_BITS), too_much, 1.0)
-    adapted = jnp.clip(state.prices * factor, *(PRICE_RANGE if len(layout.grids) > 1 else LINEAR_PRICE_RANGE))
-    return state._replace(prices=jnp.where(bits > 0, adapted, state.prices))
+    return jnp.where(bits > 0, jnp.clip(prices * factor, *limits), prices)
 
 
 def faster(speed: Array, gradient: Array, deviation: Array) -> Array:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -84,6 +84,7 @@ STATISTICS_SHARE = 0.05
 """Rounds at the end in which the network no longer changes."""
 
 Tree = Any
+StateT = TypeVar("StateT", bound="Any")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -434,22 +435,32 @@ def _step(
         costs = (errors + weights * bits) / weights**LAMBDA_POWER
         return costs.sum(), jnp.stack([errors, bits], 1)
 
-    (_, losses), (by_shared, by_own) = jax.value_and_grad(cost, (0, 1), has_aux=True)(state.shared, mine)
+    (_, losses), gradients = jax.value_and_grad(cost, (0, 1), has_aux=True)(state.shared, mine)
+    return moved(state, index, gradients, weights, targets.shape[1], losses, rates, steps)
+
+
+def moved(
+    state: StateT, index: Array, gradients: Tree, weights: Array, n_points: int, losses: Array, rates: Array,
+    steps: Array,
+) -> StateT:  # fmt: skip
+    """The state after a step of the shared arrays and of the posteriors of the items at `index`. `gradients` are by
+    both, of the sum of costs over lambda to `LAMBDA_POWER`; `weights`: lambda of each; `n_points` of each; `rates` of
+    shared arrays and of deviations; `steps`: the number of the step, and of the round.
+    """
+    by_shared, by_own = gradients
     move, moments = adam(by_shared, state.moments, steps[0], DECAYS)
     shared = jax.tree.map(lambda p, m: p - rates[0] * relative_size(p) * m, state.shared, move)
-    nats = by_own[0] * (weights ** (LAMBDA_POWER - 1) * targets.shape[1] * math.log(2))[:, None]
-    speed = faster(state.speeds[index], nats, jnp.exp(mine[1]))
+    nats = by_own[0] * (weights ** (LAMBDA_POWER - 1) * n_points * math.log(2))[:, None]
+    speed = faster(state.speeds[index], nats, jnp.exp(state.posterior[1][index]))
     picked = jax.tree.map(lambda m: m[index], state.moments_own)
     move, after = adam(by_own[1], picked, steps[1], DECAYS)
-    posterior = (
-        state.posterior[0].at[index].add(speed),
-        state.posterior[1].at[index].add(-rates[1] * move),
-    )
-    moments_own = jax.tree.map(lambda m, a: m.at[index].set(a), state.moments_own, after)
-    return State(
-        shared, moments, state.spreads, posterior, state.speeds.at[index].set(speed), moments_own,
-        state.losses.at[index].set(losses),
+    found: StateT = state._replace(
+        shared=shared, moments=moments, speeds=state.speeds.at[index].set(speed),
+        posterior=(state.posterior[0].at[index].add(speed), state.posterior[1].at[index].add(-rates[1] * move)),
+        moments_own=jax.tree.map(lambda m, a: m.at[index].set(a), state.moments_own, after),
+        losses=state.losses.at[index].set(losses),
     )  # fmt: skip
+    return found
 
 
 def relative_size(array: Array) -> Array:
