@@ -10,14 +10,17 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterator
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Protocol
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
-from .base import Axes, Config, Grid, Representation
+from .base import Axes, Grid, Representation
+from .learned import LearnedConfig
+
+Real = type[np.float32] | type[np.float64]
 
 MAX_PATCHES = 1 << 14
 DECODING_BYTES = 4000
@@ -25,37 +28,17 @@ DECODING_BYTES = 4000
 
 
 @dataclasses.dataclass(frozen=True)
-class CombinerConfig(Config):
-    """`prior`: the first 28 bits of the SHA-256 of the prior's file."""
-
-    prior: int
+class CombinerConfig(LearnedConfig):
+    """Latents that are samples of Gaussian posteriors (COMBINER, RECOMBINER)."""
 
     number: ClassVar[int] = 27
-
-    def build(self, grid: Grid, key: PRNGKeyArray) -> Patches:
-        raise TypeError("latents of a learned network are made by inrzip.posterior_fit")
-
-    @classmethod
-    def solve(cls, grid: Grid, n_parameters: int, **settings: int) -> Self:
-        raise TypeError("the size of the learned network is that of its prior")
-
-    @classmethod
-    def settable(cls) -> tuple[str, ...]:
-        return ()
-
-    def check(self, grid: Grid) -> None:
-        if self.prior >> 28:
-            raise ValueError(f"a prior named {self.prior}")
-
-    def n_parameters(self, grid: Grid) -> int:
-        return 0  # those that a file has are the prior's
 
 
 class CodedPatches(Protocol):
     """The patches of a signal."""
 
-    def values(self, numbers: list[int]) -> Float[np.ndarray, "patches *patch channels"]:
-        """Of the patches of these numbers, in normalised units."""
+    def values(self, numbers: list[int], real: Real = np.float32) -> Float[np.ndarray, "patches *patch channels"]:
+        """Of the patches of these numbers, in normalised units; computed in numbers of type `real`."""
 
 
 class Patches(Representation):
@@ -77,12 +60,20 @@ class Patches(Representation):
             values = _interpolated(values, axis - first, i)
         return values
 
-    def _samples(self, spans: list[tuple[int, int]]) -> Float[np.ndarray, "*grid channels"]:
+    def precise(self) -> Float[np.ndarray, "*grid channels"]:
+        """As `Representation.precise`: NumPy's double precision, a row of patches at once."""
+        first, *others = self.grid.shape
+        rows = self.patch[0]
+        whole = [(0, n) for n in others]
+        parts = [self._samples([(i, min(i + rows, first)), *whole], np.float64) for i in range(0, first, rows)]
+        return np.concatenate(parts)
+
+    def _samples(self, spans: list[tuple[int, int]], real: Real = np.float32) -> Float[np.ndarray, "*grid channels"]:
         """Of whole numbers from .. to along each axis."""
         counts = patch_counts(self.grid.shape, self.patch)
         touched = [range(a // p, -(-b // p)) for (a, b), p in zip(spans, self.patch, strict=True)]
         numbers = [int(np.ravel_multi_index(at, counts)) for at in itertools.product(*touched)]
-        parts = self.coded.values(numbers)
+        parts = self.coded.values(numbers, real)
         shape = [len(r) for r in touched]
         axes = len(shape)
         joined = parts.reshape(*shape, *self.patch, -1)

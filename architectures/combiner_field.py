@@ -79,7 +79,7 @@ def evaluate(layout: Layout, shared: Shared, counts: Shape, latents: Any, xp: Mo
     items, n = latents.shape[0], math.prod(counts)
     parts = network.split(layout, latents)
     grids = [_joined(part, counts, shape) for part, shape in zip(parts, layout.grid_shapes(), strict=False)]
-    fixed = network.fixed_encodings(layout)
+    fixed = network.fixed_encodings(layout).astype(latents.dtype)
     x = xp.broadcast_to(xp.asarray(fixed), (items * n, *fixed.shape))
     learned = network.encodings(layout, shared, grids, xp)
     if learned is not None:

@@ -247,7 +247,7 @@ def analyse(layout: Layout, values: np.ndarray) -> list[np.ndarray]:
 
 
 def fixed_encodings(layout: Layout) -> np.ndarray:
-    """Sines and cosines of the position in a patch, (samples, 2 waves axes), float32."""
+    """Sines and cosines of the position in a patch, (samples, 2 waves axes)."""
     position = (2 * np.arange(layout.side) + 1) / layout.side - 1
     columns = []
     for axis in range(layout.axes):
@@ -255,16 +255,18 @@ def fixed_encodings(layout: Layout) -> np.ndarray:
         for octave in range(layout.waves):
             columns += [np.sin(math.pi * 2**octave * x / 2), np.cos(math.pi * 2**octave * x / 2)]
     if not columns:
-        return np.zeros((layout.side**layout.axes, 0), np.float32)
-    return np.stack(columns, -1).reshape(-1, len(columns)).astype(np.float32)
+        return np.zeros((layout.side**layout.axes, 0))
+    return np.stack(columns, -1).reshape(-1, len(columns))
 
 
 def evaluate(layout: Layout, shared: Shared, latents: Any, xp: ModuleType) -> Any:
-    """Values of patches, (patches, samples, channels), of latents (patches, n_latents). `xp`: NumPy or JAX's."""
+    """Values of patches, (patches, samples, channels), of latents (patches, n_latents), computed in their type of
+    number. `xp`: NumPy or JAX's.
+    """
     parts, n = split(layout, latents), latents.shape[0]
     grids = [part.reshape(n, *shape) for part, shape in zip(parts, layout.grid_shapes(), strict=False)]
     learned = encodings(layout, shared, grids, xp)
-    fixed = fixed_encodings(layout)
+    fixed = fixed_encodings(layout).astype(latents.dtype)
     x = xp.broadcast_to(xp.asarray(fixed), (n, *fixed.shape))
     if learned is not None:
         learned = learned.reshape(n, -1, learned.shape[-1])

@@ -150,12 +150,14 @@ def is_shape(node: object) -> bool:
 def positions(layout: Layout) -> Float[np.ndarray, "samples axes"]:
     """Of the samples of a patch, in half turns of the slowest wave: (i + 1/2) pi / side."""
     axis = (np.arange(layout.side) + 0.5) * (math.pi / layout.side)
-    return np.stack(np.meshgrid(*[axis] * layout.axes, indexing="ij"), -1).reshape(-1, layout.axes).astype(np.float32)
+    return np.stack(np.meshgrid(*[axis] * layout.axes, indexing="ij"), -1).reshape(-1, layout.axes)
 
 
 def evaluate(layout: Layout, shared: Shared, latents: Any, xp: ModuleType) -> Any:
-    """Values of patches, (patches, samples, channels), of latents (patches, n_latents). `xp`: NumPy or JAX's."""
-    angles = positions(layout) @ shared.waves + shared.phases
+    """Values of patches, (patches, samples, channels), of latents (patches, n_latents), computed in their type of
+    number. `xp`: NumPy or JAX's.
+    """
+    angles = positions(layout).astype(latents.dtype) @ shared.waves + shared.phases
     return (_gated if layout.gated else _shifted)(layout, shared, latents, angles, xp) + MIDDLE
 
 

@@ -18,8 +18,7 @@ from jaxtyping import Shaped
 
 from inrzip.architectures.base import Config, Grid, Representation
 from inrzip.architectures.bits import Bits
-from inrzip.architectures.combiner import CombinerConfig
-from inrzip.architectures.modulated import ModulatedConfig
+from inrzip.architectures.learned import LearnedConfig
 from inrzip.architectures.nirvana import NirvanaConfig
 from inrzip.architectures.pfnr import PfnrConfig
 
@@ -137,7 +136,7 @@ def compress(
     chosen = choose_recipe(recipe, signal.spec, lossless)
     lossless = lossless or chosen.architecture.exact
     request = plan_lossless(request, signal.spec) if lossless else request
-    if prior is not None and not issubclass(chosen.architecture, (CombinerConfig, ModulatedConfig)):
+    if prior is not None and not issubclass(chosen.architecture, LearnedConfig):
         raise InrzipError(f"recipe {chosen.name} takes no prior; use --recipe combiner, vc-inr or coin++")
     numbers = parse_settings(settings or {})
     check_settings(numbers, chosen)

@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from inrzip.architectures import combiner_field as fields
 from inrzip.architectures.base import Grid
-from inrzip.architectures.combiner import MAX_PATCHES, Patches, patch_counts
+from inrzip.architectures.combiner import MAX_PATCHES, Patches, Real, patch_counts
 from inrzip.architectures.combiner_field import MARGIN, Field
 from inrzip.codecs import relative_entropy
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
@@ -154,17 +154,17 @@ class FieldDecoder:
     def __init__(self, prior: FieldPrior, field: Field, latents: Float[ndarray, "patches latents"], channels: int):
         self._prior, self._counts, self._channels = prior, field.counts, channels
         self._latents = latents.reshape(*field.counts, -1)
-        self._kept: dict[tuple[int, ...], Float[ndarray, "*tile samples channels"]] = {}
+        self._kept: dict[tuple[tuple[int, ...], Real], Float[ndarray, "*tile samples channels"]] = {}
 
-    def values(self, numbers: list[int]) -> Float[np.ndarray, "patches *patch channels"]:
+    def values(self, numbers: list[int], real: Real = np.float32) -> Float[np.ndarray, "patches *patch channels"]:
         """See `CodedPatches`."""
         places = np.stack(np.unravel_index(numbers, self._counts), -1)
-        tiles = [tuple(map(int, place // TILE)) for place in places]
+        tiles = [(tuple(map(int, place // TILE)), real) for place in places]
         self._kept = {tile: values for tile, values in self._kept.items() if tile in set(tiles)}
         parts = []
         for place, tile in zip(places, tiles, strict=True):
             if tile not in self._kept:
-                self._kept[tile] = self._tile(tile)
+                self._kept[tile] = self._tile(*tile)
             parts.append(self._kept[tile][tuple(place % TILE)])
         layout = self._prior.layout
         found = np.stack(parts)
@@ -172,12 +172,12 @@ class FieldDecoder:
             found = found.mean(-1, keepdims=True)
         return found.reshape(len(numbers), *layout.patch, self._channels)
 
-    def _tile(self, tile: tuple[int, ...]) -> Float[ndarray, "*tile samples channels"]:
+    def _tile(self, tile: tuple[int, ...], real: Real) -> Float[ndarray, "*tile samples channels"]:
         spans = [(i * TILE, min((i + 1) * TILE, n)) for i, n in zip(tile, self._counts, strict=True)]
         wide = [(max(a - MARGIN, 0), min(b + MARGIN, n)) for (a, b), n in zip(spans, self._counts, strict=True)]
         counts = tuple(b - a for a, b in wide)
         latents = self._latents[tuple(slice(*span) for span in wide)].reshape(1, math.prod(counts), -1)
-        values = fields.evaluate(self._prior.layout, self._prior.shared, counts, latents, np)
+        values = fields.evaluate(self._prior.layout, self._prior.shared, counts, latents.astype(real), np)
         inner = tuple(slice(a - first, b - first) for (a, b), (first, _) in zip(spans, wide, strict=True))
         found: Float[ndarray, "*tile samples channels"] = values.reshape(*counts, *values.shape[2:])[inner]
         return found

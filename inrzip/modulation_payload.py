@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from inrzip.architectures import modulated_network as network
 from inrzip.architectures.base import Grid
-from inrzip.architectures.combiner import MAX_PATCHES, Patches, patch_counts, planes_of
+from inrzip.architectures.combiner import MAX_PATCHES, Patches, Real, patch_counts, planes_of
 from inrzip.architectures.modulated import ModulatedConfig
 from inrzip.codecs.adaptive import TensorModel
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
@@ -116,11 +116,11 @@ class Decoder:
     channels: int
     n_planes: int
 
-    def values(self, numbers: list[int]) -> Float[ndarray, "patches *patch channels"]:
+    def values(self, numbers: list[int], real: Real = np.float32) -> Float[ndarray, "patches *patch channels"]:
         """See `CodedPatches`."""
         n = len(self.integers) // self.n_planes
         wanted = [plane * n + number for plane in range(self.n_planes) for number in numbers]
-        parts = values_of(self.prior, self.step, self.integers[wanted])
+        parts = values_of(self.prior, self.step, self.integers[wanted], real)
         parts = np.concatenate(np.split(parts, self.n_planes), -1)
         if parts.shape[-1] != self.channels:
             parts = parts.mean(-1, keepdims=True)
@@ -128,12 +128,12 @@ class Decoder:
 
 
 def values_of(
-    prior: ModulationPrior, step: int, integers: Int[ndarray, "patches latents"]
+    prior: ModulationPrior, step: int, integers: Int[ndarray, "patches latents"], real: Real = np.float32
 ) -> Float[ndarray, "patches samples channels"]:
     """The values of coded patches."""
-    latents = integers.astype(np.float32) * np.float32(step_size(step))
+    latents = integers.astype(real) * np.asarray(step_size(step), real)
     parts = [
         network.evaluate(prior.layout, prior.shared, latents[i : i + PATCHES_AT_ONCE], np)
         for i in range(0, len(latents), PATCHES_AT_ONCE)
     ]
-    return np.asarray(np.concatenate(parts), np.float32)
+    return np.asarray(np.concatenate(parts), real)

@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from inrzip.architectures import combiner_network as network
 from inrzip.architectures.base import Grid
-from inrzip.architectures.combiner import MAX_PATCHES, CombinerConfig, Patches, patch_counts, planes_of
+from inrzip.architectures.combiner import MAX_PATCHES, CombinerConfig, Patches, Real, patch_counts, planes_of
 from inrzip.codecs import relative_entropy
 from inrzip.codecs.relative_entropy import pack, unpack
 from inrzip.priors import latent_prior
@@ -112,26 +112,28 @@ class Decoder:
 
     def __init__(self, prior: LatentPrior, coded: Sequence[Coded], channels: int, n_planes: int):
         self._prior, self._coded, self._channels, self._n_planes = prior, coded, channels, n_planes
-        self._kept: dict[int, Float[np.ndarray, "samples channels"]] = {}
+        self._kept: dict[tuple[int, Real], Float[np.ndarray, "samples channels"]] = {}
 
-    def values(self, numbers: list[int]) -> Float[np.ndarray, "patches *patch channels"]:
+    def values(self, numbers: list[int], real: Real = np.float32) -> Float[np.ndarray, "patches *patch channels"]:
         """See `CodedPatches`."""
         n = len(self._coded) // self._n_planes
-        wanted = [plane * n + number for plane in range(self._n_planes) for number in numbers]
-        missing = [number for number in wanted if number not in self._kept]
+        wanted = [(plane * n + number, real) for plane in range(self._n_planes) for number in numbers]
+        missing = [key for key in wanted if key not in self._kept]
         if missing:
-            found = decode_patches(self._prior, [self._coded[number] for number in missing])
+            found = decode_patches(self._prior, [self._coded[number] for number, _ in missing], real)
             self._kept = {k: self._kept[k] for k in wanted if k in self._kept} | dict(zip(missing, found, strict=True))
-        parts = np.stack([self._kept[number] for number in wanted])
+        parts = np.stack([self._kept[key] for key in wanted])
         parts = np.concatenate(np.split(parts, self._n_planes), -1)
         if parts.shape[-1] != self._channels:
             parts = parts.mean(-1, keepdims=True)
         return parts.reshape(len(numbers), *self._prior.layout.patch, self._channels)
 
 
-def decode_patches(prior: LatentPrior, coded: Sequence[Coded]) -> Float[ndarray, "patches samples channels"]:
+def decode_patches(
+    prior: LatentPrior, coded: Sequence[Coded], real: Real = np.float32
+) -> Float[ndarray, "patches samples channels"]:
     """The values of coded patches."""
-    latents = np.stack([latents_of(prior, patch) for patch in coded])
+    latents = np.stack([latents_of(prior, patch) for patch in coded]).astype(real)
     values: Float[ndarray, "patches samples channels"] = network.evaluate(prior.layout, prior.shared, latents, np)
     return values
 

@@ -24,7 +24,7 @@ from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.hash_grid import HashConfig
 from inrzip.architectures.hinerv import HinervConfig
 from inrzip.architectures.hnerv import HnervConfig
-from inrzip.architectures.modulated import CoinppConfig, ModulatedConfig, VcinrConfig
+from inrzip.architectures.modulated import CoinppConfig, VcinrConfig
 from inrzip.architectures.motion import MotionConfig
 from inrzip.architectures.mvc import MvcConfig
 from inrzip.architectures.nerv import NervConfig
@@ -201,8 +201,6 @@ def default_recipe(spec: Spec, lossless: bool = False) -> str:
     """The name of the recipe for a signal when the user names none; `lossless`: every bit is wanted back."""
     if lossless and spec.kind in RECIPES[LOSSLESS].kinds and spec.high - spec.low < 1 << LOSSLESS_BITS:
         return LOSSLESS
-    if lossless and spec.kind == Kind.PROTEIN:
-        return "siren"
     return {Kind.IMAGE: "grid", Kind.VIDEO: "motion", Kind.PROTEIN: "combiner"}.get(spec.kind, "siren")
 
 
@@ -213,8 +211,6 @@ def choose_recipe(name: str | None, spec: Spec, lossless: bool = False) -> Recip
     if chosen not in RECIPES:
         raise InrzipError(f"recipe {chosen!r} does not exist; there are {', '.join(RECIPES)}")
     recipe = RECIPES[chosen]
-    if lossless and issubclass(recipe.architecture, (CombinerConfig, ModulatedConfig)):
-        raise InrzipError(f"recipe {chosen!r} cannot give every bit back; use another --recipe")
     if kind not in recipe.kinds:
         fitting = ", ".join(r.name for r in RECIPES.values() if kind in r.kinds)
         raise InrzipError(f"recipe {chosen!r} is not for signals of kind {kind.name.lower()}; use one of {fitting}")

@@ -174,7 +174,8 @@ def _compress(opts: argparse.Namespace) -> int:
 def _can_be_together(opts: argparse.Namespace) -> bool:
     """Whether nothing is asked for that is each signal's own: a size or quality to reach, for example."""
     wishes = (opts.target_size, opts.target_bpp, opts.target_psnr, opts.time, opts.codec, opts.kind)
-    return all(wish is None for wish in wishes) and not opts.settings and streams.STREAM not in opts.inputs
+    unlike = opts.settings or opts.lossless or streams.STREAM in opts.inputs
+    return all(wish is None for wish in wishes) and not unlike
 
 
 def _compress_together(opts: argparse.Namespace, names: Sequence[str], destination: Path | None) -> int:

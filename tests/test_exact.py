@@ -113,10 +113,6 @@ def test_inexact_networks_have_coarse_units(monkeypatch: pytest.MonkeyPatch) -> 
     np.testing.assert_array_equal(exact.decode_part(part, given_network(shaken), SirenConfig, spec), samples)
 
 
-WITH_PRIORS = ("combiner", "vc-inr", "coin++")
-"""Recipes whose networks have no values in double precision yet."""
-
-
 @pytest.mark.parametrize(
     ("shape", "sample_type", "noise"),
     [((17, 15, 3), "u1", 0.02), ((45, 46, 2), "u2", 0.01), ((200, 2), "i2", 0.01), ((3, 6, 5, 1), "i3", 0.001)],
@@ -273,7 +269,7 @@ def check_lossless(kind: str, recipe: str | None) -> None:
         *[
             slow("image", name)
             for name, recipe in RECIPES.items()
-            if Kind.IMAGE in recipe.kinds[:1] and name not in ("siren", "bits", *WITH_PRIORS)
+            if Kind.IMAGE in recipe.kinds[:1] and name not in ("siren", "bits")
         ],
         *[
             slow("video", name)
@@ -286,10 +282,28 @@ def test_every_recipe(kind: str, recipe: str, quick: None) -> None:
     check_lossless(kind, recipe)
 
 
-@pytest.mark.parametrize("recipe", WITH_PRIORS)
-def test_recipes_that_cannot(recipe: str) -> None:
-    with pytest.raises(InrzipError, match="cannot give every bit back"):
-        inrzip.fit(samples_of("image"), recipe, lossless=True)
+@pytest.mark.parametrize(
+    ("recipe", "shape"),
+    [
+        ("combiner", (33, 35, 3)),
+        ("vc-inr", (18, 15, 3)),
+        ("coin++", (40, 15, 1)),
+        slow("combiner", (90, 40, 3)),
+        slow("combiner", (1500, 2)),
+    ],
+)
+def test_learned_priors(recipe: str, shape: tuple[int, ...]) -> None:
+    """Several patches, planes and kinds; the network computes in double precision throughout."""
+    samples = np.rint(tone(*shape) * 20000).astype(np.int16) if len(shape) == 2 else picture(*shape)
+    found = inrzip.fit(samples, recipe, effort=1, lossless=True, kind="audio" if len(shape) == 2 else "image")
+    with inrzip.Reader(found.data) as reader:
+        np.testing.assert_array_equal(np.asarray(reader).reshape(shape), samples)
+        network = reader.segment(0)
+    precise, single = network.precise(), network.render(network.grid.axes())
+    assert precise.dtype == np.float64 and not network.in_single()
+    assert 0 < np.abs(precise - single).max() < 1e-5
+    values = precise[..., 0].ravel()
+    assert (values.astype(np.float32) != values).mean() > 0.9
 
 
 def test_the_command_line(

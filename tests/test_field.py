@@ -138,6 +138,8 @@ def test_tiles(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inrzip.field_payload.TILE", 2)
     again = decode_network(payload, CombinerConfig.number, grid).render(grid.axes())
     assert np.abs(once - again).max() < 1e-5 and np.std(once) > 0.01
+    precise = decode_network(payload, CombinerConfig.number, grid).precise()
+    assert precise.dtype == np.float64 and 0 < np.abs(once - precise).max() < 1e-5
 
 
 def test_sizes_and_a_file_cut_short(tmp_path: Path) -> None:
