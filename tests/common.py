@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import time
 import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
@@ -300,3 +301,32 @@ def uniform_tensors(integers: Any, steps: Any) -> list[Any]:
 def step_indices(tensors: Any) -> list[int]:
     """The step index of each of these quantised tensors."""
     return [tensor.levels.step_index for tensor in tensors]
+
+
+def check_fitted_together(
+    folder: Path, capsys: pytest.CaptureFixture[str], pictures: list[ndarray], recipe: str, prior: str
+) -> None:
+    """Members are files; each decodes alone; what is told of them is what the file holds. Lossless ones are that."""
+    import imageio.v3 as iio
+
+    import inrzip
+    from inrzip import cli
+
+    paths = []
+    for i, picture in enumerate(pictures):
+        paths.append(str(folder / f"p{i}.png"))
+        iio.imwrite(paths[-1], picture)
+    whole, exact = folder / "all.inrz", folder / "exact.inrz"
+    how = ["--recipe", recipe, "--prior", prior, "--json"]
+    assert cli.main(["compress", *paths, "-o", str(whole), *how]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["bytes"] == whole.stat().st_size
+    with inrzip.open_all(whole) as members:
+        assert members.names == [f"p{i}" for i in range(len(pictures))]
+        for member, picture, facts in zip(members, pictures, told["members"], strict=True):
+            error = np.mean((member[...].astype(float) - picture) ** 2)
+            assert abs(-10 * np.log10(error / 255**2) - facts["quality"]["psnr_db"]) < 0.01
+    assert cli.main(["compress", *paths[:2], "-o", str(exact), *how, "--lossless"]) == 0
+    with inrzip.open_all(exact) as members:
+        for member, picture in zip(members, pictures[:2], strict=True):
+            np.testing.assert_array_equal(member[...], picture)

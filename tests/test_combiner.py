@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -283,20 +282,7 @@ def test_damaged_payloads(home: Path) -> None:
 
 
 def test_a_collection_fitted_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Members are files; each decodes alone; what is told of them is what the file holds."""
-    paths = []
-    for i, picture in enumerate(pictures(3, 10, 8)):
-        paths.append(str(tmp_path / f"p{i}.png"))
-        iio.imwrite(paths[-1], picture)
-    how = ["--recipe", "combiner", "--prior", "tiny", "--json"]
-    assert cli.main(["compress", *paths, "-o", str(tmp_path / "all.inrz"), *how]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["bytes"] == (tmp_path / "all.inrz").stat().st_size
-    with inrzip.open_all(tmp_path / "all.inrz") as members:
-        assert members.names == ["p0", "p1", "p2"]
-        for member, path, facts in zip(members, paths, told["members"], strict=True):
-            error = np.mean((member[...].astype(float) - iio.imread(path)) ** 2)
-            assert abs(-10 * np.log10(error / 255**2) - facts["quality"]["psnr_db"]) < 0.01
+    check_fitted_together(tmp_path, capsys, pictures(3, 10, 8), "combiner", "tiny")
 
 
 def test_patches_of_any_size() -> None:
