@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import sys
 from pathlib import Path
 
 import equinox as eqx
@@ -45,6 +46,10 @@ DECAYS = (0.9, 0.999)
 PAPER = {8: "790 ± 109", 16: "3450 ± 877"}
 """Steps, by the bits of a sample: DIV2K and Kodak, TESTIMAGES and MIT-5k."""
 PAPER_TERNARY = "80,000 (128x128, 16 bits)"
+POINTS_AT_ONCE = 1 << 14
+"""So that a step's values fit into caches, and memory, whatever the size of the crop."""
+WATCHED, WATCHED_STEPS = 1 << 20, 10
+"""Fits of so many bits say how far they are, after so many steps each."""
 FILES: tuple[tuple[str, str, dict[str, int]], ...] = (
     ("bits", "bits", {}),
     ("bits, all by a network", "bits", {"keep": 1}),
@@ -89,19 +94,25 @@ def fit(
     kind = {"ternary": 1} if ternary else {}
     config = BitsConfig.solve(grid, 0, span=(1 << bits) - 1, width=width, depth=depth, **kind)
     axes = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in planes.shape[:-1]), indexing="ij")
-    inputs = jnp.asarray(np.stack(axes, -1).reshape(-1, planes.ndim - 1))
-    targets = jnp.asarray(planes.reshape(-1, planes.shape[-1]), jnp.float32)
+    inputs = _parts(np.stack(axes, -1).reshape(-1, planes.ndim - 1))
+    targets = _parts(planes.reshape(-1, planes.shape[-1]).astype(np.float32))
+    counted = _parts(np.ones((planes.size // planes.shape[-1], 1), np.float32))
     module = config.build(grid, jax.random.key(0))
     arrays, static = eqx.partition(module, eqx.is_inexact_array)
 
-    def loss(arrays: Bits) -> tuple[Float[Array, ""], Int[Array, ""]]:
+    def loss(arrays: Bits, part: tuple[Array, Array, Array]) -> tuple[Float[Array, ""], Int[Array, ""]]:
+        inputs, targets, counted = part
         logits = eqx.combine(arrays, static).logits(inputs)
-        wrong = jnp.sum((logits > 0) != (targets > 0.5))
-        return jnp.mean(jax.nn.softplus(logits) - targets * logits), wrong
+        wrong = jnp.sum(((logits > 0) != (targets > 0.5)) & (counted > 0))
+        return jnp.sum((jax.nn.softplus(logits) - targets * logits) * counted) / planes.size, wrong
 
     @jax.jit
     def step(arrays: Bits, moments: Moments, number: Int[Array, ""]) -> tuple[Bits, Moments, Int[Array, ""]]:
-        gradient, wrong = jax.grad(loss, has_aux=True)(arrays)
+        def with_part(sums: tuple[Bits, Array], part: tuple[Array, Array, Array]) -> tuple[tuple[Bits, Array], None]:
+            return jax.tree.map(jnp.add, sums, jax.grad(loss, has_aux=True)(arrays, part)), None
+
+        nothing = (jax.tree.map(jnp.zeros_like, arrays), jnp.int32(0))
+        (gradient, wrong), _ = jax.lax.scan(with_part, nothing, (inputs, targets, counted))
         change, moments = adam(gradient, moments, number, DECAYS)
         return jax.tree.map(lambda a, c: a - rate * c, arrays, change), moments, wrong
 
@@ -121,6 +132,8 @@ def fit(
     for number in range(most + 1):
         moved, moments, wrong = step(arrays, moments, jnp.int32(number))
         fewest = min(fewest, int(wrong))
+        if planes.size > WATCHED and number % WATCHED_STEPS == 0:
+            print(f"step {number}: {int(wrong):,} bits are wrong", file=sys.stderr, flush=True)
         done = not int(wrong) and is_exact(arrays)
         assert done or int(wrong) or ternary, "bits are wrong that the fit took for right"
         if done:
@@ -128,6 +141,13 @@ def fit(
         arrays = moved
     network = settled(arrays)
     return Fit(rate, number if done else None, fewest, _weight_bytes(network))
+
+
+def _parts(rows: Float[ndarray, "points values"]) -> Float[Array, "parts points values"]:
+    """In parts of equal size, which a step sees one after the other; the last one is filled with zeros."""
+    n = max(-(-len(rows) // POINTS_AT_ONCE), 1)
+    size = -(-len(rows) // n)
+    return jnp.asarray(np.pad(rows, [(0, n * size - len(rows)), (0, 0)]).reshape(n, size, -1))
 
 
 def _weight_bytes(network: Bits) -> int:

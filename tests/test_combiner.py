@@ -22,6 +22,7 @@ from inrzip.network import decode_network
 from inrzip.posterior_payload import Coded, decode_patches, encode_payload
 from inrzip.priors import latent_prior
 from tests import page_combiner
+from tests.common import check_fitted_together
 
 TINY = Layout(2, 3, 8, 2, (12, 9), (5, 4), 1, 4, (2, 0))
 

@@ -24,7 +24,7 @@ from inrzip.network import decode_network
 from inrzip.priors import latent_prior, modulation_prior
 from inrzip.priors.integer_tables import Family
 from tests import page_combiner, page_modulated
-from tests.common import check_hostile_config
+from tests.common import check_fitted_together, check_hostile_config
 from tests.test_combiner import pictures
 
 TINY = {
