@@ -128,10 +128,19 @@ def _interpolated(values: np.ndarray, positions: Float[np.ndarray, " n"], axis: 
 
 
 def planes_of(channels: int, learned: int) -> Iterator[slice]:
-    """The channels that are coded together, with a network of `learned` channels. Raises ValueError."""
-    if channels == learned or channels == 1:
-        yield slice(0, channels)
-    elif learned == 1:
-        yield from (slice(i, i + 1) for i in range(channels))
-    else:
-        raise ValueError(f"its prior is for signals of {learned} channels, or of one, not of {channels}")
+    """The channels that are coded together, with a network of `learned` channels: so many at once, and those that are
+    left one by one, as greys.
+    """
+    first = 0
+    while first < channels:
+        n = learned if channels - first >= learned else 1
+        yield slice(first, first + n)
+        first += n
+
+
+def of_planes(parts: Float[np.ndarray, "planes *values learned"], channels: int) -> Float[np.ndarray, "*values c"]:
+    """The channels of a signal from what a network made of each of its planes."""
+    learned = parts.shape[-1]
+    planes = zip(parts, planes_of(channels, learned), strict=True)
+    whole = [part if plane.stop - plane.start == learned else part.mean(-1, keepdims=True) for part, plane in planes]
+    return np.concatenate(whole, -1)

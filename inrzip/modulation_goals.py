@@ -9,12 +9,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from inrzip.architectures.combiner import planes_of
 from inrzip.architectures.modulated import MAX_STEP, ModulatedConfig
 from inrzip.priors import modulation_prior
 from inrzip.priors.modulation_prior import STEPS_PER_OCTAVE, UNIT_STEP, ModulationPrior
 
-from .errors import InrzipError, TargetMissed
+from .errors import TargetMissed
 from .job import Job
 from .modulation_fit import LAMBDA_OF_STEP, encode_patches
 from .modulation_payload import encode_payload
@@ -57,10 +56,6 @@ def plan_for(recipe: Recipe, spec: Spec, name: str | None, quality: float, effor
     assert issubclass(architecture, ModulatedConfig)
     kind = "audio" if spec.kind == Kind.AUDIO else "image"
     found, prior = modulation_prior.named(name, kind, recipe.name, architecture.gated)
-    try:
-        list(planes_of(spec.channels, prior.layout.channels))
-    except ValueError as error:
-        raise InrzipError(f"{error}; use another --recipe") from error
     return Plan(architecture(found, step_at(quality, prior.layout.channels)), prior, STEPS[effort - 1])
 
 

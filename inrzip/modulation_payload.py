@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from inrzip.architectures import modulated_network as network
 from inrzip.architectures.base import Grid
-from inrzip.architectures.combiner import MAX_PATCHES, Patches, Real, patch_counts, planes_of
+from inrzip.architectures.combiner import MAX_PATCHES, Patches, Real, of_planes, patch_counts, planes_of
 from inrzip.architectures.modulated import ModulatedConfig
 from inrzip.codecs.adaptive import TensorModel
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
@@ -65,10 +65,7 @@ def decode_payload(
         raise CorruptFile("its prior is for another recipe")
     if len(grid.shape) != layout.axes:
         raise CorruptFile(f"its prior is for signals of {layout.axes} axes, not of {len(grid.shape)}")
-    try:
-        n_planes = len(list(planes_of(grid.channels, layout.channels)))
-    except ValueError as error:
-        raise CorruptFile(str(error)) from error
+    n_planes = len(list(planes_of(grid.channels, layout.channels)))
     n = n_planes * int(np.prod(patch_counts(grid.shape, layout.patch), dtype=object))
     if n > MAX_PATCHES:
         raise CorruptFile(f"{n} patches, more than {MAX_PATCHES}")
@@ -121,10 +118,8 @@ class Decoder:
         n = len(self.integers) // self.n_planes
         wanted = [plane * n + number for plane in range(self.n_planes) for number in numbers]
         parts = values_of(self.prior, self.step, self.integers[wanted], real)
-        parts = np.concatenate(np.split(parts, self.n_planes), -1)
-        if parts.shape[-1] != self.channels:
-            parts = parts.mean(-1, keepdims=True)
-        return parts.reshape(len(numbers), *self.prior.layout.patch, self.channels)
+        joined = of_planes(np.stack(np.split(parts, self.n_planes)), self.channels)
+        return joined.reshape(len(numbers), *self.prior.layout.patch, self.channels)
 
 
 def values_of(

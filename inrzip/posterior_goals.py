@@ -42,7 +42,8 @@ DB_PER_DECADE = -7.0
 
 
 LARGE = 128 * 128
-"""Images of more pixels have, unless another is named, the prior of large ones."""
+"""Images of more pixels have, unless another is named, the prior of large ones, if they have so many channels."""
+CHANNELS_OF_LARGE = (1, 3)
 SIZE_SEARCHES = 5
 PILOT_SHARE = 0.4
 """Of the steps, in which it is tried what a lambda takes."""
@@ -78,18 +79,15 @@ def weight_at(prior: Prior, quality: float) -> float:
 
 def is_large(spec: Spec) -> bool:
     """Whether a signal has the prior of large ones."""
-    return spec.kind == Kind.IMAGE and math.prod(spec.shape) > LARGE
+    return spec.kind == Kind.IMAGE and math.prod(spec.shape) > LARGE and spec.channels in CHANNELS_OF_LARGE
 
 
 def prior_for(spec: Spec, name: str | None) -> tuple[int, Prior]:
     """The prior of that name, or the package's, and its name in files. Raises InrzipError where it does not fit."""
     found, prior = latent_prior.named(name, PRIOR_KINDS.get(spec.kind, "image"), is_large(spec))
-    try:
-        list(planes_of(spec.channels, prior.layout.channels))
-        if isinstance(prior, FieldPrior) and spec.channels not in (1, prior.layout.channels):
-            raise ValueError(f"its prior is for signals of {prior.layout.channels} channels, not of {spec.channels}")
-    except ValueError as error:
-        raise InrzipError(f"{error}; use another --recipe") from error
+    learned = prior.layout.channels
+    if isinstance(prior, FieldPrior) and spec.channels not in (1, learned):
+        raise InrzipError(f"its prior is for signals of {learned} channels, not of {spec.channels}; use another one")
     return found, prior
 
 
@@ -117,7 +115,7 @@ def patches_of(
     values = spec.normalise(samples).reshape(*samples.shape[: len(spec.shape)], spec.channels).astype(np.float32)
     targets, inside = [], []
     for plane in planes_of(spec.channels, channels):
-        own, there = cut(np.repeat(values[..., plane], channels if spec.channels == 1 else 1, -1), prior.layout.patch)
+        own, there = cut(np.repeat(values[..., plane], channels // (plane.stop - plane.start), -1), prior.layout.patch)
         targets.append(own)
         inside.append(there)
     found = np.concatenate(targets)

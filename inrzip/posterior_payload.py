@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from inrzip.architectures import combiner_network as network
 from inrzip.architectures.base import Grid
-from inrzip.architectures.combiner import MAX_PATCHES, CombinerConfig, Patches, Real, patch_counts, planes_of
+from inrzip.architectures.combiner import MAX_PATCHES, CombinerConfig, Patches, Real, of_planes, patch_counts, planes_of
 from inrzip.codecs import relative_entropy
 from inrzip.codecs.relative_entropy import pack, unpack
 from inrzip.priors import latent_prior
@@ -62,10 +62,7 @@ def decode_payload(config: CombinerConfig, cursor: wire.Cursor, grid: Grid, part
     layout = prior.layout
     if len(grid.shape) != layout.axes:
         raise CorruptFile(f"its prior is for signals of {layout.axes} axes, not of {len(grid.shape)}")
-    try:
-        n_planes = len(list(planes_of(grid.channels, layout.channels)))
-    except ValueError as error:
-        raise CorruptFile(str(error)) from error
+    n_planes = len(list(planes_of(grid.channels, layout.channels)))
     n = n_planes * int(np.prod(patch_counts(grid.shape, layout.patch), dtype=object))
     if n > MAX_PATCHES or n > max(1, cursor.remaining):
         raise CorruptFile(f"{n} patches in {cursor.remaining} bytes cannot be")
@@ -123,10 +120,8 @@ class Decoder:
             found = decode_patches(self._prior, [self._coded[number] for number, _ in missing], real)
             self._kept = {k: self._kept[k] for k in wanted if k in self._kept} | dict(zip(missing, found, strict=True))
         parts = np.stack([self._kept[key] for key in wanted])
-        parts = np.concatenate(np.split(parts, self._n_planes), -1)
-        if parts.shape[-1] != self._channels:
-            parts = parts.mean(-1, keepdims=True)
-        return parts.reshape(len(numbers), *self._prior.layout.patch, self._channels)
+        joined = of_planes(np.stack(np.split(parts, self._n_planes)), self._channels)
+        return joined.reshape(len(numbers), *self._prior.layout.patch, self._channels)
 
 
 def decode_patches(
