@@ -225,7 +225,8 @@ class _Coding:
         film.job.tell("fitting", done, f"motion of frame {step.frame + 1}/{len(film.frames)}")
         haste = max(film.haste, HURRIED) if film.hurried else film.haste
         seen = [motion_fit.brightness(frame) for frame in (film.frames[step.frame], *references)]
-        begin = motion_fit.guess(seen[0], seen[1]) if len(references) == 1 else None
+        guessed = len(references) == 1 or haste == 1
+        begin = motion_fit.guess(seen[0], seen[1:], base) if guessed else None
         return motion_fit.fit(seen[0], seen[1:], base, MOTION_PRICE * price, begin, haste)
 
     def _coded(self, stage: Stage, rest: Frame, steps: Layer) -> _Picture:

@@ -36,8 +36,8 @@ BITS_PER_OCTAVE = 1.5
 """What a number costs, about, for each doubling of 1 + twice its magnitude."""
 SHARPNESS = 3.0
 """How suddenly that begins at zero."""
-FLOW_PIXELS = 150_000
-"""Larger frames are halved before their flow is guessed."""
+FLOW_PIXELS = 50_000
+"""Larger frames are halved before their flow is guessed: three times quicker, and fits end as well."""
 FLOW_ATTACHMENT = 15.0
 LEAST_SIDE = 16
 """Smaller frames begin without one."""
@@ -53,9 +53,26 @@ def brightness(frame: Float[ndarray, "rows columns channels"]) -> Plane:
     return mixed
 
 
-def guess(target: Plane, reference: Plane) -> list[Float[ndarray, "planes rows columns"]]:
-    """A pyramid to begin with, from optical flow (Zach, Pock and Bischof, "A duality based approach for realtime TV-L1
-    optical flow", 2007).
+def guess(target: Plane, references: Sequence[Plane], base: Field) -> list[Float[ndarray, "planes rows columns"]]:
+    """A pyramid to begin with, to be added to `base`: from the optical flow to each reference, and an even mix.
+    Displacements of more than some pixels are found by this alone.
+    """
+    flow = np.concatenate([_flow(target, reference) for reference in references]) - base[: 2 * len(references)] / (
+        FRACTIONS // PER_PIXEL
+    )
+    pyramid = []
+    for spacing in SPACINGS:
+        rows, columns = (spreading(n, spacing) for n in target.shape)
+        nodes = np.linalg.pinv(rows) @ flow @ np.linalg.pinv(columns).T
+        flow = flow - rows @ nodes @ columns.T
+        mix = np.zeros((len(base) % 2, *nodes.shape[1:]))
+        pyramid.append(np.concatenate([nodes, mix]).astype(np.float32))
+    return pyramid
+
+
+def _flow(target: Plane, reference: Plane) -> Float[ndarray, "2 rows columns"]:
+    """Optical flow (Zach, Pock and Bischof, "A duality based approach for realtime TV-L1 optical flow", 2007), in the
+    unit of coded displacements.
     """
     halvings, shape = 0, target.shape
     while target.size > FLOW_PIXELS:
@@ -64,14 +81,7 @@ def guess(target: Plane, reference: Plane) -> list[Float[ndarray, "planes rows c
     if min(target.shape) >= LEAST_SIDE:
         flow = optical_flow_tvl1(target, reference, attachment=FLOW_ATTACHMENT)  # type: ignore[no-untyped-call]
     flow = np.stack([np.repeat(np.repeat(f, 2**halvings, 0), 2**halvings, 1) for f in flow])
-    flow = flow[:, : shape[0], : shape[1]] * (2**halvings * PER_PIXEL)
-    pyramid = []
-    for spacing in SPACINGS:
-        rows, columns = (spreading(n, spacing) for n in shape)
-        nodes = np.linalg.pinv(rows) @ flow @ np.linalg.pinv(columns).T
-        flow = flow - rows @ nodes @ columns.T
-        pyramid.append(nodes.astype(np.float32))
-    return pyramid
+    return np.asarray(flow[:, : shape[0], : shape[1]] * (2**halvings * PER_PIXEL))
 
 
 def _halved(plane: Plane) -> Plane:
