@@ -6,18 +6,23 @@ candidate alone. Latents are coded in blocks, so that the search stays within 2^
 
 Candidates are `bell` numbers of `inrzip.architectures.counted_random`, whole numbers that are nearly normal, times a
 scale that is a whole number of at most 14 bits and a power of two: no float is rounded before the network is evaluated.
+
+A block that no candidate suits is split: the last index says so, and an index for each half follows, which is of the
+block's candidates again; one latent that is split has candidates that are four times as wide.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
 from inrzip.architectures.counted_random import BELL_SCALE, bell, words
+from inrzip.errors import CorruptFile
 
 FIRST_SEED = 0x52454300
 """Block i of a level has the candidates of this seed plus i."""
@@ -29,6 +34,9 @@ FARTHEST = 510 / BELL_SCALE
 """Deviations at which candidates end."""
 MAX_MEMBERS = 128
 """Latents of a block, at most: each candidate has so many words of its own."""
+WIDER = 2 * SCALES_PER_OCTAVE
+"""What is added to the scale of a latent that is split: four times."""
+MOST_WIDENED = 8
 CACHED_BLOCKS = 2
 NUMBERS_AT_ONCE = 1 << 15
 """What is made in one go: so few that they stay in the cache."""
@@ -60,9 +68,55 @@ def latents(numbers: Int[ndarray, "*n"], scales: Int[ndarray, "..."]) -> Float[n
     return found
 
 
-def decoded(block: int, index: int, scales: Int[ndarray, " size"]) -> Float[ndarray, " size"]:
-    """The latents of one block that were coded as `index`."""
-    return latents(candidates(block, index, 1, len(scales))[0], scales)
+class Part(NamedTuple):
+    """The latents `first` to `last` (not included) of a block, `widened` so many times."""
+
+    first: int
+    last: int
+    widened: int
+
+    def halves(self) -> list[Part]:
+        """What it is split into."""
+        if self.last - self.first == 1:
+            return [self._replace(widened=self.widened + 1)]
+        middle = (self.first + self.last + 1) // 2
+        return [self._replace(last=middle), self._replace(first=middle)]
+
+
+def split_index(bits: int) -> int:
+    """What says, among indices of so many bits, that a block is split."""
+    return (1 << bits) - 1
+
+
+def take_block(source: Iterator[int], size: int, bits: int) -> tuple[int, ...]:
+    """The indices of a block of `size` latents, each of so many bits; none if the source ends before they do."""
+    taken, left = [], [Part(0, size, 0)]
+    while left:
+        part, index = left.pop(), next(source, None)
+        if index is None:
+            return ()
+        taken.append(index)
+        if index == split_index(bits):
+            left += reversed(part.halves())
+    return tuple(taken)
+
+
+def decoded(block: int, indices: Sequence[int], bits: int | None, scales: Int[ndarray, " size"]) -> Float[ndarray, "s"]:
+    """The latents of one block that was coded as these indices, each of so many bits; without `bits`, of an older file
+    or a block that cannot be split. Raises CorruptFile if it is wider than any.
+    """
+    found, numbers = np.zeros(len(scales), np.float32), iter(indices)
+    left = [Part(0, len(scales), 0)]
+    while left:
+        part, index = left.pop(), next(numbers)
+        if bits is not None and index == split_index(bits):
+            left += reversed(part.halves())
+            continue
+        if part.widened > MOST_WIDENED:
+            raise CorruptFile("a latent is wider than any; get the file again")
+        own = scales[part.first : part.last].astype(np.int64) + part.widened * WIDER
+        found[part.first : part.last] = latents(candidates(block, index, 1, part.last)[0, part.first :], own)
+    return found
 
 
 @functools.lru_cache(maxsize=CACHED_BLOCKS)
@@ -86,26 +140,39 @@ def choose(
     rng: np.random.Generator | None = None,
     most: int = 0,
     index_bits: Sequence[int] | None = None,
+    first: int = 0,
 ) -> Int[ndarray, " items"]:
-    """For each item the index of a candidate of the block; `mean` and `deviation` of its posterior are in standard
-    deviations of the prior.
+    """For each item the index of a candidate of the block; `mean` and `deviation` of its posterior, of all latents or
+    of those from `first` on, are in standard deviations of the prior. The last index is never chosen.
 
-    Without `rng` it is the candidate nearest to the mean in deviations of the posterior: the one with which the signal
-    is likely to come out best. With it, an index is drawn by ordered random coding (Theis and Yosri, 2022): among
-    enough candidates the latents are distributed as the posterior is, and small indices are likelier than large ones.
+    Without `rng` it is the candidate at which the posterior is densest for what the prior is: the one with which the
+    signal is likely to come out best, as all indices cost the same. With it, an index is drawn by ordered random coding
+    (Theis and Yosri, 2022): among enough candidates the latents are distributed as the posterior is, and small indices
+    are likelier than large ones.
 
     `index_bits`: of each item, where its index is one of the first few only.
     `most`: latents of the largest block of that number that is asked for; candidates are then made once for all.
     """
-    size = mean.shape[1]
-    precision = 1 / np.square(deviation)
-    by_square = -precision / 2 + (0 if rng is None else 0.5)
+    size = first + mean.shape[1]
+    by_square, by_unit = densities(mean, deviation, 0.0 if rng is None else -np.inf)
     squares, plain = units(block, bits, max(size, most))
-    scores = by_square.astype(np.float32) @ squares[:size] + (precision * mean).astype(np.float32) @ plain[:size]
+    squares, plain = squares[first:size], plain[first:size]
+    scores = by_square @ squares + by_unit @ plain
     if rng is not None:
         scores = scores + ordered_gumbels(rng, scores.shape[1]).astype(np.float32)
     limits = [bits] * len(scores) if index_bits is None else index_bits
-    return np.array([np.argmax(row[: 1 << limit]) for row, limit in zip(scores, limits, strict=True)], np.int64)
+    return np.array([np.argmax(row[: split_index(limit)]) for row, limit in zip(scores, limits, strict=True)], np.int64)
+
+
+def densities(
+    mean: Float[ndarray, "*n"], deviation: Float[ndarray, "*n"], least_gap: float = 0.0
+) -> tuple[Float[ndarray, "*n"], Float[ndarray, "*n"]]:
+    """What a latent's square and the latent itself, in deviations of the prior, are multiplied by in the logarithm of
+    the posterior's density over the prior's. `least_gap`: of their precisions.
+    """
+    precision = 1 / np.square(deviation)
+    by_square = -np.maximum(precision - 1, least_gap) / 2
+    return by_square.astype(np.float32), (precision * mean).astype(np.float32)
 
 
 def ordered_gumbels(rng: np.random.Generator, count: int) -> Float[ndarray, " count"]:
@@ -120,13 +187,31 @@ def pack(indices: Sequence[int], bits: Sequence[int]) -> bytes:
     return int(text.ljust(8 * length, "0") or "0", 2).to_bytes(length, "big")
 
 
+class Unpacked:
+    """Reads what `pack` wrote."""
+
+    def __init__(self, data: bytes):
+        self.left = 8 * len(data)
+        self._text = f"{int.from_bytes(data, 'big'):0{self.left}b}" if data else ""
+
+    def take(self, bits: int) -> int | None:
+        """The next index, of so many bits; None if there are not as many."""
+        if bits > self.left:
+            return None
+        at = len(self._text) - self.left
+        self.left -= bits
+        return int(self._text[at : at + bits], 2)
+
+    def indices(self, bits: int) -> Iterator[int]:
+        """As long as there are enough."""
+        return iter(lambda: self.take(bits), None)
+
+
 def unpack(data: bytes, bits: Iterable[int]) -> Iterator[int]:
     """Indices of so many bits each, as long as there are enough."""
-    total, left = int.from_bytes(data, "big"), 8 * len(data)
-    text = f"{total:0{left}b}" if left else ""
-    at = 0
+    source = Unpacked(data)
     for n in bits:
-        if at + n > left:
+        index = source.take(n)
+        if index is None:
             return
-        yield int(text[at : at + n], 2)
-        at += n
+        yield index

@@ -283,7 +283,7 @@ class FieldFit:
         )
 
     def _code_blocks(self, blocks: list[tuple[int, Int[ndarray, " members"]]]) -> list[int]:
-        """The nearest candidates, in deviations of the posteriors."""
+        """The candidates that suit the posteriors best."""
         if not blocks:
             return []
         mean, deviation = self._posterior()
@@ -297,9 +297,8 @@ class FieldFit:
             size = max(len(members) for _, members in part)
             by_square, by_unit = np.zeros((2, len(part), size), np.float32)
             for row, (_, members) in enumerate(part):
-                precision = 1 / np.square(deviation[members])
-                by_square[row, : len(members)] = -precision / 2
-                by_unit[row, : len(members)] = precision * mean[members]
+                here = slice(0, len(members))
+                by_square[row, here], by_unit[row, here] = relative_entropy.densities(mean[members], deviation[members])
             scores = by_square @ squares[:size] + by_unit @ units[:size]
             for row, (bits, members) in enumerate(part):
                 index = int(np.argmax(scores[row, : 1 << bits]))

@@ -24,10 +24,11 @@ from .limits import (
 from .signal import SAMPLE_TYPES, Kind, MetaValue, Spec
 
 MAGIC = b"\x8dIZ"
-VERSION = 5
-VERSIONS = (1, 2, 3, 4, 5)
+VERSION = 6
+VERSIONS = (1, 2, 3, 4, 5, 6)
 """What this package reads; it writes the last. They differ in the weight stream (see `inrzip.codecs.weights`), in large
-pictures of latent grids (`inrzip.grid_payload`), and in what the header may say.
+pictures of latent grids (`inrzip.grid_payload`), in blocks of latents (`inrzip.posterior_payload`), and in what the
+header may say.
 """
 LOSSLESS_FROM = 5
 """Format version that had lossless files first."""

@@ -103,7 +103,7 @@ def decode_network(
         return _decode_picture(config, cursor, grid, max_memory, version, partial)
     if isinstance(config, CombinerConfig):
         _check_memory(grid.n_points * DECODING_BYTES, max_memory)
-        return decode_payload(config, cursor, grid, partial)
+        return decode_payload(config, cursor, grid, partial, version)
     if isinstance(config, ModulatedConfig):
         return modulation_payload.decode_payload(config, cursor, grid, lambda n: _check_memory(n, max_memory))
     if isinstance(config, MotionConfig):

@@ -4,8 +4,9 @@ After COMBINER (Guo et al., NeurIPS 2023, section 3) and RECOMBINER (He et al., 
 posterior, which is fitted to squared error plus lambda times the bits from the prior; then a block of latents is coded,
 stays as it came out, and the others make up for it in some more steps, and so on. All patches are fitted side by side.
 
-Own choices: a block's candidate is the one nearest to the mean, not a sample; how many blocks a patch has follows from
-what they are worth to it at lambda; and each patch takes the class of priors that suits it best.
+Own choices: a block's candidate is the one at which the posterior is densest for what the prior is, not a sample; a
+block that no candidate suits is split; how many blocks a patch has follows from what they are worth to it at lambda;
+and each patch takes the class of priors that suits it best.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpy import ndarray
 
 from inrzip.architectures import combiner_network as network
 from inrzip.architectures.combiner_network import Layout, Shared
+from inrzip.architectures.counted_random import BELL_SCALE
 from inrzip.codecs import relative_entropy
+from inrzip.codecs.relative_entropy import Part
 from inrzip.priors.latent_prior import LatentPrior
 
 from .descent import Moments, adam, adam_start
@@ -176,19 +180,17 @@ def _encode_some(prior: LatentPrior, targets: ndarray, inside: ndarray, wish: Wi
     effort = np.where(np.arange(last) < EARLY_BLOCKS, EARLY_WEIGHT, 1.0)
     effort *= max(wish.steps * (1 - done), 1) / max(effort.sum(), 1)
     due = 0.0
-    indices: list[list[int]] = [[] for _ in counts]
+    blocks: list[list[tuple[int, ...]]] = [[] for _ in counts]
     for block in range(last):
-        for patch, index in fit.code(block, counts):
-            indices[patch].append(index)
+        for patch, indices in fit.code(block, counts):
+            blocks[patch].append(indices)
         due += effort[block]
         rate = CODING_RATE * 10 ** (-(block + 1) / last)
         if due >= STEPS_AT_ONCE and not hurried and block + 1 < last:
             fit.advance(int(due), rate, rate, adapt=True)
             due -= STEPS_AT_ONCE * (int(due) // STEPS_AT_ONCE)
         hurried = watch(done + (1 - done) * (block + 1) / last, f"block {block + 1} of {last}")
-    return [
-        Coded(level, own, prior.bits - bits) for level, own, bits in zip(fit.levels, indices, fit.bits, strict=True)
-    ]
+    return [Coded(level, own, prior.bits - bits) for level, own, bits in zip(fit.levels, blocks, fit.bits, strict=True)]
 
 
 class _Fit:
@@ -204,6 +206,7 @@ class _Fit:
         self._shared: Shared = jax.tree.map(jnp.asarray, prior.shared)
         self.levels = levels
         self.bits = [prior.bits] * self._n
+        self._room = math.inf  # bits that are left for blocks that are split
         self._most = max(len(sizes) for sizes in prior.sizes)
         narrow = np.array([prior.narrowing[level] for level in self._all_levels()]) / relative_entropy.SCALES_PER_OCTAVE
         zeros = jnp.zeros(narrow.shape)
@@ -259,44 +262,58 @@ class _Fit:
         gap = np.maximum(1 / deviation**2 - 1, LEAST_GAP)
         curvature = gap / self._spread**2  # twice that of the squared error, in nats of the price
         best = mean * self._spread * (1 + 1 / gap)  # where the squared error alone would have it
-        self._take_cheapest(classes, best, curvature)
+        found = []
+        for level in classes:
+            spread, coded = self._level(level)
+            square = 1 / (1 / spread**2 + curvature)
+            centre = best * curvature * square
+            with_it = curvature / 2 * ((centre - best) ** 2 + square) + _nats(centre, square, spread)
+            cost = np.where(coded, with_it, curvature / 2 * best**2).sum(1)
+            found.append((cost, centre / spread, np.sqrt(square) / spread))
+        self._take_cheapest(classes, *map(np.stack, zip(*found, strict=True)))
 
     def begin_as_linear(self, classes: Sequence[int]) -> None:
-        """Begins where the fit would end, were the network linear and its latents without influence on each other: near
-        enough with one stage, which is a transform above all. Gives each patch the class that it costs least with.
+        """Begins where the fit would end, were the network linear: near enough with one stage, which is a transform
+        above all. Gives each patch the class that it costs least with. Latents of layers begin at 0: the network is far
+        from linear in these, and the grid's can do without them.
         """
         layout = self.prior.layout
         slopes, at_zero = linear_part(self.prior)
-        whole, energy = np.square(slopes).sum((1, 2)), self._inside @ np.square(slopes).sum(-1).T
-        fitted = (self._targets - at_zero).reshape(self._size, -1) @ slopes.reshape(len(slopes), -1).T
-        best = fitted / np.maximum(whole, LEAST_ENERGY)  # also of what fills the patch beyond the signal
-        self._take_cheapest(
-            classes, best, 2 * math.log(2) * energy / (layout.channels * self.wish.weight) + LEAST_ENERGY
-        )
-
-    def _take_cheapest(self, classes: Sequence[int], best: ndarray, curvature: ndarray) -> None:
-        """`best`: latents, (patches, latents), as the squared error would have them; `curvature`: twice what a squared
-        unit away from there costs, in nats.
-        """
-        costs, posteriors = [], []
-        linear = len(self.prior.layout.grids) == 1
+        energy = self._inside @ np.square(slopes).sum(-1).T
+        slopes, n_grid = slopes.reshape(len(slopes), -1), sum(layout.latent_counts()[: len(layout.grids)])
+        targets = (self._targets - at_zero).reshape(self._size, -1)  # also what fills the patch beyond the signal
+        price = 2 * math.log(2) / (layout.channels * self.wish.weight)  # of a squared error, twice, in nats
+        curvature = price * energy + LEAST_ENERGY
+        products, wanted = price * slopes @ slopes.T, price * targets @ slopes.T
+        found = []
         for level in classes:
-            spread = self.prior.spread(level)[None].astype(np.float64)
+            spread, coded = self._level(level)
+            free = np.flatnonzero(coded[:n_grid])
+            centre = np.zeros((self._size, len(spread)))
+            system = products[np.ix_(free, free)] + np.diag(1 / spread[free] ** 2)
+            centre[:, free] = scipy.linalg.solve(system, wanted[:, free].T, assume_a="pos").T
             square = 1 / (1 / spread**2 + curvature)
-            centre = best * curvature * square
-            nats = ((centre**2 + square) / spread**2 - 1 - np.log(square / spread**2)) / 2
-            coded = np.zeros(self.prior.layout.n_latents, bool)
-            coded[self.prior.order[level]] = True
-            with_it = curvature / 2 * ((centre - best) ** 2 + square) + nats
-            cost = np.where(coded, with_it, curvature / 2 * best**2).sum(1)
-            costs.append(cost + self._crowded(level, nats, curvature / 2 * best**2) if linear else cost)
-            posteriors.append((centre / spread, np.log(np.sqrt(square) / spread)))
+            nats = _nats(centre, square, spread)
+            missed = price / 2 * np.square(targets - centre @ slopes).sum(1)
+            cost = missed + np.where(coded, curvature / 2 * square + nats, 0).sum(1)
+            cost += self._crowded(level, nats, curvature / 2 * centre**2)
+            found.append((cost, centre / spread, np.sqrt(square) / spread))
+        self._take_cheapest(classes, *map(np.stack, zip(*found, strict=True)))
+
+    def _level(self, level: int) -> tuple[ndarray, ndarray]:
+        """How widely latents of a level are spread, and which are coded."""
+        coded = np.zeros(self.prior.layout.n_latents, bool)
+        coded[self.prior.order[level]] = True
+        return self.prior.spread(level).astype(np.float64), coded
+
+    def _take_cheapest(self, classes: Sequence[int], costs: ndarray, means: ndarray, deviations: ndarray) -> None:
+        """Of all classes: what each patch costs, and its posterior, in deviations of the prior."""
         choice = np.argmin(costs, 0)
         rows = np.arange(self._size)
-        mean, narrow = (np.stack([p[i] for p in posteriors])[choice, rows] for i in range(2))
-        zeros = jnp.zeros(mean.shape)
+        zeros = jnp.zeros(means.shape[1:])
         self._state = self._state._replace(
-            mean=jnp.asarray(mean, jnp.float32), narrow=jnp.asarray(narrow, jnp.float32), done=zeros,
+            mean=jnp.asarray(means[choice, rows], jnp.float32),
+            narrow=jnp.asarray(np.log(deviations[choice, rows]), jnp.float32), done=zeros,
             speed=zeros, moments=adam_start(zeros), step=jnp.int32(0),
         )  # fmt: skip
         self._set_levels([classes[i] for i in choice[: self._n]])
@@ -334,6 +351,8 @@ class _Fit:
             self.bits[row] = int(np.clip(math.ceil(usual), min(LEAST_INDEX_BITS, self.prior.bits), self.prior.bits))
             worth.append(of_block)
         counts = _counts(worth, self.bits, self.wish.bits)
+        if self.wish.bits is not None:
+            self._room = self.wish.bits - sum(map(operator.mul, counts, self.bits))
         every = np.array([*counts, *[counts[-1]] * (self._size - self._n)])
         self._never((self._block == self._most) | (self._block >= every[:, None]))
         return counts
@@ -341,9 +360,10 @@ class _Fit:
     def _bits_of_all(self) -> list[int]:
         return [*self.bits, *[self.bits[-1]] * (self._size - self._n)]
 
-    def code(self, block: int, counts: Sequence[int]) -> list[tuple[int, int]]:
-        """Codes one block of all patches that have it: pairs of patch and index."""
+    def code(self, block: int, counts: Sequence[int]) -> list[tuple[int, tuple[int, ...]]]:
+        """Codes one block of all patches that have it: pairs of patch and indices."""
         mean, deviation = self._posterior()
+        prices = np.asarray(self._state.prices)
         new_mean, done = np.asarray(self._state.mean).copy(), np.asarray(self._state.done).copy()
         found = []
         most = max(int(self.prior.sizes[level][block]) for i, level in enumerate(self.levels) if counts[i] > block)
@@ -355,12 +375,17 @@ class _Fit:
             at = np.ix_(np.array(rows), members)
             own = [self.bits[row] for row in rows]
             chosen = relative_entropy.choose(block, self.prior.bits, mean[at], deviation[at], most=most, index_bits=own)
+            scales = self.prior.scales[level][members]
             for row, index in zip(rows, chosen, strict=True):
-                scales = self.prior.scales[level][members]
-                new_mean[row, members] = (
-                    relative_entropy.decoded(block, int(index), scales) / self._spread[row, members]
-                )
-                found.append((row, int(index)))
+                search = _Search(
+                    block, mean[row, members], deviation[row, members], float(prices[row, block]),
+                    self.prior.bits, self.bits[row], most,
+                )  # fmt: skip
+                indices, _ = search.best(Part(0, len(members), 0), self._room, int(index))
+                self._room -= (len(indices) - 1) * self.bits[row]
+                values = relative_entropy.decoded(block, indices, self.bits[row], scales)
+                new_mean[row, members] = values / self._spread[row, members]
+                found.append((row, tuple(indices)))
             done[at] = 1
         self._state = self._state._replace(mean=jnp.asarray(new_mean), done=jnp.asarray(done))
         return found
@@ -371,6 +396,47 @@ class _Fit:
         return -10 * math.log10(max(float(error[: self._n].mean()), 1e-12))
 
 
+@dataclasses.dataclass(frozen=True)
+class _Search:
+    """For the indices of a block of a patch. `mean` and `deviation`: of its latents, in deviations of the prior;
+    `price`: of a bit; `bits`: of the prior's indices, of which the first 2^`own` are used; `most`: as in `choose`.
+    """
+
+    block: int
+    mean: Float[ndarray, " members"]
+    deviation: Float[ndarray, " members"]
+    price: float
+    bits: int
+    own: int
+    most: int
+
+    def best(self, part: Part, room: float, index: int | None = None) -> tuple[list[int], float]:
+        """The indices of a part of it, split where that is worth more bits, and what is lost by them, in bits. `room`:
+        bits that may be spent on splitting; `index`: the best one of a part that is not split.
+        """
+        here, wide = slice(part.first, part.last), 4.0**part.widened
+        mean, deviation = self.mean[here], self.deviation[here]
+        if index is None:
+            scaled = mean[None] / wide, deviation[None] / wide
+            [index] = relative_entropy.choose(
+                self.block, self.bits, *scaled, most=self.most, index_bits=[self.own], first=part.first
+            )
+        unit = relative_entropy.candidates(self.block, int(index), 1, part.last)[0, part.first :] / BELL_SCALE
+        gap = np.maximum(1 / deviation**2 - 1, LEAST_GAP)
+        wanted = mean * (1 + 1 / gap)  # where the squared error alone would have it
+        lost = self.price * float((gap * (unit * wide - wanted) ** 2).sum()) / (2 * math.log(2))
+        halves = part.halves()
+        least = len(halves) * self.own
+        if lost <= least or room < least or part.widened == relative_entropy.MOST_WIDENED:
+            return [int(index)], lost
+        indices, rest = [relative_entropy.split_index(self.own)], 0.0
+        for half in halves:
+            found, left = self.best(half, (room - least) / len(halves))
+            indices, rest = indices + found, rest + left
+        extra = (len(indices) - 1) * self.own
+        return (indices, rest) if lost - rest > extra else ([int(index)], lost)
+
+
 def linear_part(
     prior: LatentPrior,
 ) -> tuple[Float[ndarray, "latents samples channels"], Float[ndarray, "samples channels"]]:
@@ -379,6 +445,12 @@ def linear_part(
     inputs = np.concatenate([np.zeros((1, prior.layout.n_latents)), step * np.eye(prior.layout.n_latents)])
     values = network.evaluate(prior.layout, prior.shared, inputs.astype(np.float32), np)
     return (values[1:] - values[0]) / step, values[0]
+
+
+def _nats(centre: ndarray, square: ndarray, spread: ndarray) -> ndarray:
+    """What Gaussians take under priors of that spread around 0."""
+    found: ndarray = ((centre**2 + square) / spread**2 - 1 - np.log(square / spread**2)) / 2
+    return found
 
 
 def _best(worth: ndarray) -> int:

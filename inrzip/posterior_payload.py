@@ -14,7 +14,7 @@ from inrzip.architectures import combiner_network as network
 from inrzip.architectures.base import Grid
 from inrzip.architectures.combiner import MAX_PATCHES, CombinerConfig, Patches, Real, of_planes, patch_counts, planes_of
 from inrzip.codecs import relative_entropy
-from inrzip.codecs.relative_entropy import pack, unpack
+from inrzip.codecs.relative_entropy import Unpacked, pack, take_block
 from inrzip.priors import latent_prior
 from inrzip.priors.field_prior import FieldPrior
 from inrzip.priors.latent_prior import LatentPrior
@@ -22,19 +22,24 @@ from inrzip.priors.latent_prior import LatentPrior
 from . import wire
 from .errors import CorruptFile
 from .field_payload import decode_field
+from .header import VERSION
 
+SPLIT_FROM = 6
+"""Format version that had blocks that are split first."""
+BITS_OF_BYTE = 8
 LEAST_INDEX_BITS = 8
 """More than pad a file's last byte: so nobody takes what pads for an index."""
 
 
 class Coded(NamedTuple):
-    """A coded patch: the level, an index for each of its blocks, and how many bits an index has less than the prior's
-    full ones.
+    """A coded patch: the level, the indices of each of its blocks (more than one if it is split), and how many bits an
+    index has less than the prior's full ones. `whole`: no block can be split, as in older files.
     """
 
     level: int
-    indices: list[int]
+    blocks: list[tuple[int, ...]]
     saved: int = 0
+    whole: bool = False
 
 
 def encode_payload(name: int, prior: LatentPrior, coded: Sequence[Coded]) -> bytes:
@@ -45,14 +50,16 @@ def encode_payload(name: int, prior: LatentPrior, coded: Sequence[Coded]) -> byt
     """
     head = wire.varint(name)
     levels = [wire.varint(patch.level + patch.saved * len(prior.weights)) for patch in coded]
-    counts = [b""] if len(coded) == 1 else [wire.varint(len(patch.indices)) for patch in coded]
+    counts = [b""] if len(coded) == 1 else [wire.varint(len(patch.blocks)) for patch in coded]
     head += b"".join(itertools.chain(*zip(levels, counts, strict=True)))
-    own = [[(index, prior.bits - patch.saved) for index in patch.indices] for patch in coded]
-    pairs = [pair for each in itertools.zip_longest(*own) for pair in each if pair is not None]
+    own = [[[(index, prior.bits - patch.saved) for index in block] for block in patch.blocks] for patch in coded]
+    pairs = [pair for each in itertools.zip_longest(*own, fillvalue=()) for block in each for pair in block]
     return head + pack([index for index, _ in pairs], [bits for _, bits in pairs])
 
 
-def decode_payload(config: CombinerConfig, cursor: wire.Cursor, grid: Grid, partial: bool = False) -> Patches:
+def decode_payload(
+    config: CombinerConfig, cursor: wire.Cursor, grid: Grid, partial: bool = False, version: int = VERSION
+) -> Patches:
     """The signal of a payload of which `config` was read. With `partial` blocks may be missing. Raises CorruptFile, and
     InrzipError if its prior is not there.
     """
@@ -66,7 +73,10 @@ def decode_payload(config: CombinerConfig, cursor: wire.Cursor, grid: Grid, part
     n = n_planes * int(np.prod(patch_counts(grid.shape, layout.patch), dtype=object))
     if n > MAX_PATCHES or n > max(1, cursor.remaining):
         raise CorruptFile(f"{n} patches in {cursor.remaining} bytes cannot be")
-    coded = _decode_one(prior, cursor, partial) if n == 1 else _decode_several(prior, cursor, n, partial)
+    whole = version < SPLIT_FROM
+    coded = (
+        [_decode_one(prior, cursor, partial, whole)] if n == 1 else _decode_several(prior, cursor, n, partial, whole)
+    )
     return Patches(grid, layout.patch, Decoder(prior, coded, grid.channels, n_planes))
 
 
@@ -78,29 +88,43 @@ def _level(prior: LatentPrior, cursor: wire.Cursor) -> tuple[int, int]:
     return level, saved
 
 
-def _decode_one(prior: LatentPrior, cursor: wire.Cursor, partial: bool) -> list[Coded]:
+def _take_block(prior: LatentPrior, coded: Coded, source: Unpacked) -> bool:
+    """Reads the next block of a patch. False if the source ends before it."""
+    bits = prior.bits - coded.saved
+    if coded.whole:
+        index = source.take(bits)
+        block: tuple[int, ...] = () if index is None else (index,)
+    else:
+        size = int(prior.sizes[coded.level][len(coded.blocks)])
+        block = take_block(source.indices(bits), size, bits)
+    coded.blocks.extend([block] if block else [])
+    return bool(block)
+
+
+def _decode_one(prior: LatentPrior, cursor: wire.Cursor, partial: bool, whole: bool) -> Coded:
     level, saved = _level(prior, cursor)
-    bits, most = prior.bits - saved, len(prior.sizes[level])
+    coded, most = Coded(level, [], saved, whole), len(prior.sizes[level])
     data = cursor.take(cursor.remaining)
-    count = 8 * len(data) // bits
-    if not partial and (count > most or -(-count * bits // 8) != len(data)):
+    source = Unpacked(data)
+    there = True
+    while there and len(coded.blocks) < most and source.left >= prior.bits - saved:
+        there = _take_block(prior, coded, source)
+    if not partial and (not there or source.left >= BITS_OF_BYTE):
         raise CorruptFile(f"{len(data)} bytes are no blocks of its level")
-    return [Coded(level, list(unpack(data, [bits] * min(count, most))), saved)]
+    return coded
 
 
-def _decode_several(prior: LatentPrior, cursor: wire.Cursor, n: int, partial: bool) -> list[Coded]:
+def _decode_several(prior: LatentPrior, cursor: wire.Cursor, n: int, partial: bool, whole: bool) -> list[Coded]:
     heads = [(*_level(prior, cursor), cursor.varint()) for _ in range(n)]
     if any(count > len(prior.sizes[level]) for level, _, count in heads):
         raise CorruptFile("a patch has more blocks than its level")
     last = max(count for *_, count in heads)
-    turns = [i for block in range(last) for i, (*_, count) in enumerate(heads) if block < count]
-    bits = [prior.bits - heads[i][1] for i in turns]
     data = cursor.take(cursor.remaining)
-    if not partial and -(-sum(bits) // 8) != len(data):
+    source, coded = Unpacked(data), [Coded(level, [], saved, whole) for level, saved, _ in heads]
+    turns = [i for block in range(last) for i, (*_, count) in enumerate(heads) if block < count]
+    there = all(_take_block(prior, coded[i], source) for i in turns)  # ends with the first that is not there
+    if not partial and (not there or source.left >= BITS_OF_BYTE):
         raise CorruptFile(f"{len(turns)} blocks in {len(data)} bytes cannot be")
-    coded = [Coded(level, [], saved) for level, saved, _ in heads]
-    for i, index in zip(turns, unpack(data, bits), strict=False):
-        coded[i].indices.append(index)
     return coded
 
 
@@ -136,6 +160,7 @@ def decode_patches(
 def latents_of(prior: LatentPrior, coded: Coded) -> Float[ndarray, " latents"]:
     """The latents of a coded patch: those of blocks that are not there are 0."""
     values = np.zeros(prior.layout.n_latents, np.float32)
-    for block, (members, index) in enumerate(zip(prior.blocks(coded.level), coded.indices, strict=False)):
-        values[members] = relative_entropy.decoded(block, index, prior.scales[coded.level][members])
+    bits = None if coded.whole else prior.bits - coded.saved
+    for number, (members, block) in enumerate(zip(prior.blocks(coded.level), coded.blocks, strict=False)):
+        values[members] = relative_entropy.decoded(number, block, bits, prior.scales[coded.level][members])
     return values

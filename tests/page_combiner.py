@@ -16,6 +16,10 @@ from tests.page_stream import Stream
 NUMBER = 27
 
 
+Parts = list[tuple[int, int, int, int]]
+"""Of a block: see `_read_parts`."""
+
+
 def prior_name(data: bytes) -> int:
     """The 28 bits that files name a prior by."""
     return int.from_bytes(hashlib.sha256(data).digest()[:4], "big") >> 4
@@ -51,23 +55,39 @@ def decode_image(payload: bytes, prior: bytes, shape: tuple[int, int], channels:
         count, at = varint(payload, at) if n > 1 else (8 * (len(payload) - at) // own, at)
         heads.append((number % n_levels, own, count))
     stream = "".join(f"{byte:08b}" for byte in payload[at:])
-    chosen: list[list[int]] = [[] for _ in heads]
-    position = 0
-    for block in range(max(count for _, _, count in heads)):
-        for indices, (_, own, count) in zip(chosen, heads, strict=True):
-            if block < count:
-                indices.append(int(stream[position : position + own], 2))
-                position += own
+    chosen: list[list[Parts]] = [[] for _ in heads]
+    members, counts = p["members"].astype(int), p["blocks"].astype(int)
+    sizes = np.split(members, np.cumsum(counts)[:-1])
+    last = max(count for _, _, count in heads)
+    for block in range(last):
+        for parts, (level, own, count) in zip(chosen, heads, strict=True):
+            if block < min(count, len(sizes[level])) and len(stream) >= own:
+                found, stream = _read_parts(stream, own, 0, int(sizes[level][block]), 0)
+                parts.append(found)
+    assert len(stream) < 8
     image = np.zeros((rows * side, columns * side, learned))
-    for number, ((level, _, _), indices) in enumerate(zip(heads, chosen, strict=True)):
+    for number, ((level, _, _), parts) in enumerate(zip(heads, chosen, strict=True)):
         i, j = divmod(number, columns)
-        patch = _values(p, _latents(p, level, indices)[None], (1, 1))
+        patch = _values(p, _latents(p, level, parts)[None], (1, 1))
         image[i * side : (i + 1) * side, j * side : (j + 1) * side] = patch
     image = image[: shape[0], : shape[1]]
     return image if channels == learned else image.mean(-1, keepdims=True)
 
 
-def _latents(p: dict[str, np.ndarray], level: int, indices: list[int]) -> np.ndarray:
+def _read_parts(stream: str, bits: int, first: int, last: int, wider: int) -> tuple[Parts, str]:
+    """Of each part of a block: index, first member, the one after the last, what is added to scales."""
+    index, stream = int(stream[:bits], 2), stream[bits:]
+    if index < 2**bits - 1:
+        return [(index, first, last, wider)], stream
+    if last - first == 1:
+        return _read_parts(stream, bits, first, last, wider + 16)
+    middle = first + -(-(last - first) // 2)
+    one, stream = _read_parts(stream, bits, first, middle, wider)
+    other, stream = _read_parts(stream, bits, middle, last, wider)
+    return one + other, stream
+
+
+def _latents(p: dict[str, np.ndarray], level: int, blocks: list[Parts]) -> np.ndarray:
     values = np.zeros(p["scales"].shape[1])
     counts = p["blocks"].astype(int)
     members = p["members"].astype(int)
@@ -75,13 +95,14 @@ def _latents(p: dict[str, np.ndarray], level: int, indices: list[int]) -> np.nda
     order = np.split(p["order"].astype(int), np.cumsum([s.sum() for s in sizes])[:-1])
     mantissas = (7095, 7737, 8437, 9200, 10033, 10941, 11932, 13011)
     first = 0
-    for block, index in enumerate(indices):
-        size = int(sizes[level][block])
-        for j, latent in enumerate(order[level][first : first + size]):
-            scale = int(p["scales"][level, latent])
-            number = bell(word(0x52454300 + block, index * 128 + j))
-            values[latent] = number * mantissas[scale % 8] * 2.0 ** (scale // 8 - 20)
-        first += size
+    for block, parts in enumerate(blocks):
+        for index, start, stop, wider in parts:
+            for j in range(start, stop):
+                latent = order[level][first + j]
+                scale = int(p["scales"][level, latent]) + wider
+                number = bell(word(0x52454300 + block, index * 128 + j))
+                values[latent] = number * mantissas[scale % 8] * 2.0 ** (scale // 8 - 20)
+        first += int(sizes[level][block])
     return values
 
 

@@ -397,7 +397,7 @@ def test_hostile_headers(data: bytes, message: str | None) -> None:
         (b"\xff\xd8\xff\xe0 a JPEG file", "is not an .inrz file"),
         (b"\xff", "is not an .inrz file"),
         (b"\x8dI", "cut short: only 2 bytes"),
-        (b"\x8dIZ\x60" + bytes(20), "newer inrzip (format 6; this one reads 5); update inrzip"),
+        (b"\x8dIZ\x70" + bytes(20), "newer inrzip (format 7; this one reads 6); update inrzip"),
         (b"\x8dIZ\x00" + bytes(20), "format version 0"),
         (plain_file() + b"\n", "1 bytes follow its end"),
         (plain_file()[:-1], "damaged or cut short"),
