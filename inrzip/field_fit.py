@@ -34,6 +34,7 @@ from .posterior_fit import (
     SMALLEST_DEVIATION,
     State,
     Watch,
+    conjugate_gradients,
     descended,
     divergence,
     next_prices,
@@ -338,15 +339,7 @@ def _nearer(layout: Layout, field: Field, shared: Shared, problem: Problem, stat
 
     rest = -2 * backward(values)[0] - unit * state.mean
 
-    def step(_: int, now: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-        found, rest, way, square = now
-        product = curved(way)
-        length = square / jnp.maximum((way * product).sum(), TINY)
-        rest = rest - length * product
-        after = (rest**2).sum()
-        return found + length * way, rest, rest + after / jnp.maximum(square, TINY) * way, after
-
-    found: Array = jax.lax.fori_loop(0, FIRST_STEPS, step, (nothing, rest, rest, (rest**2).sum()))[0]
+    found = conjugate_gradients(curved, rest, FIRST_STEPS)
     return state.mean + unit * found
 
 

@@ -61,6 +61,8 @@ BATCHES = (1, 8, 32)
 """Patches that are fitted side by side: few numbers, so that few programs are compiled."""
 SMALLEST_DEVIATION = 1e-4
 LEAST_ENERGY = 1e-12
+NEARER_STEPS = 12
+TINY = 1e-30
 LINEAR_STEP = 0.05
 MOST_MISSING = 20.0
 
@@ -162,6 +164,7 @@ def _fitted(prior: LatentPrior, targets: ndarray, inside: ndarray, wish: Wish, w
     if len(prior.layout.grids) == 1:
         fit.begin_as_linear(classes)
     else:
+        fit.come_nearer()
         fit.advance(n_class, 1.0, 1.0, adapt=False)
         if len(classes) > 1:
             fit.choose_classes(classes)
@@ -252,6 +255,11 @@ class _Fit:
                 jnp.asarray(self._bits_of_all() if adapt else [0] * self._size, jnp.float32), jax.random.key(0),
             )  # fmt: skip
 
+    def come_nearer(self) -> None:
+        """Takes means to where they would be best if the network were linear where it is."""
+        mean = _nearer(self.prior.layout, self._shared, self._problem, self._state)
+        self._state = self._state._replace(mean=mean, speed=jnp.zeros_like(mean))
+
     def _posterior(self) -> tuple[ndarray, ndarray]:
         mean, narrow = np.asarray(self._state.mean, np.float64), np.asarray(self._state.narrow, np.float64)
         return mean, np.maximum(np.exp(narrow), SMALLEST_DEVIATION)
@@ -332,7 +340,7 @@ class _Fit:
     def count_blocks(self) -> list[int]:
         """How many blocks of each patch are worth their bits; latents of the others stay 0 from now on.
 
-        Indices of a patch have as many bits as its blocks take on average, and no more than the prior's.
+        Indices of a patch have as many bits as its fullest block takes, and no more than the prior's.
         """
         mean, deviation = self._posterior()
         gap = np.maximum(1 - deviation**2, LEAST_GAP)
@@ -347,8 +355,8 @@ class _Fit:
                 for each in (gain, taken)
             )
             first = _best(of_block - np.minimum(own, self.prior.bits))
-            usual = own[: max(first, 1)].mean()
-            self.bits[row] = int(np.clip(math.ceil(usual), min(LEAST_INDEX_BITS, self.prior.bits), self.prior.bits))
+            fullest = own[: max(first, 1)].max()
+            self.bits[row] = int(np.clip(math.ceil(fullest), min(LEAST_INDEX_BITS, self.prior.bits), self.prior.bits))
             worth.append(of_block)
         counts = _counts(worth, self.bits, self.wish.bits)
         if self.wish.bits is not None:
@@ -495,6 +503,35 @@ def _error(layout: Layout, shared: Shared, problem: Problem, state: State) -> Ar
     return _errors(layout, shared, problem, state.mean * problem.spread)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _nearer(layout: Layout, shared: Shared, problem: Problem, state: State) -> Array:
+    """Means that would be best under the prior if the network were linear where it is: by conjugate gradients, each
+    latent in deviations of its posterior. Steps of a fit are of such deviations, too, and would take long.
+    """
+    n_grids = sum(layout.latent_counts()[: len(layout.grids)])  # what weights do is far from linear: they stay
+    unit = jnp.exp(state.narrow) * (1 - state.done) * (jnp.arange(layout.n_latents) < n_grids)
+    factor = jnp.sqrt(math.log(2) / (layout.channels * problem.inside.sum(1) * problem.price))
+    weights = problem.inside[..., None] * factor[:, None, None]
+
+    def errors(changes: Array) -> Array:
+        """The network's values, such that the sum of their squares is the cost in nats."""
+        latents = (state.mean + unit * changes) * problem.spread
+        weighted: Array = (network.evaluate(layout, shared, latents, jnp) - problem.targets) * weights
+        return weighted
+
+    nothing = jnp.zeros_like(unit)
+    values, backward = jax.vjp(errors, nothing)
+    forward = jax.linear_transpose(lambda change: backward(change)[0], values)
+
+    def curved(changes: Array) -> Array:
+        product: Array = 2 * backward(forward(changes)[0])[0] + unit**2 * changes
+        return product
+
+    rest = -2 * backward(values)[0] - unit * state.mean
+    steps = conjugate_gradients(curved, rest, NEARER_STEPS)
+    return state.mean + unit * steps
+
+
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=3)
 def _advance(
     layout: Layout, shared: Shared, problem: Problem, state: State, rate: Array, bits: Array, key: PRNGKeyArray
@@ -551,3 +588,19 @@ def divergence(mean: Array, deviation: Array, spread: Array) -> Array:
     """Bits from a prior around 0 to Gaussian posteriors, for each latent."""
     ratio = deviation / spread
     return ((mean / spread) ** 2 + ratio**2 - 1 - 2 * jnp.log(ratio)) / (2 * math.log(2))
+
+
+def conjugate_gradients(curved: Callable[[Array], Array], rest: Array, steps: int) -> Array:
+    """What `curved`, a positive linear map of each row, nearly makes `rest` of, after some steps."""
+
+    def step(_: int, now: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        found, rest, way, square = now
+        product = curved(way)
+        length = square / jnp.maximum((way * product).sum(-1, keepdims=True), TINY)
+        rest = rest - length * product
+        after = (rest**2).sum(-1, keepdims=True)
+        return found + length * way, rest, rest + after / jnp.maximum(square, TINY) * way, after
+
+    start = (jnp.zeros_like(rest), rest, rest, (rest**2).sum(-1, keepdims=True))
+    found: Array = jax.lax.fori_loop(0, steps, step, start)[0]
+    return found
