@@ -21,6 +21,7 @@ from .base import Axes, Grid, Representation
 from .learned import LearnedConfig
 
 Real = type[np.float32] | type[np.float64]
+"""Of the numbers that a decoder computes in: double precision is for lossless files."""
 
 MAX_PATCHES = 1 << 14
 DECODING_BYTES = 4000

@@ -10,7 +10,7 @@ from jaxtyping import PRNGKeyArray
 from .base import Config, Grid, Representation
 
 NAME_BITS = 28
-"""Of a prior's name in a file: so that it takes four bytes."""
+"""Of a prior's name in a file, the first of its SHA-256: a varint of four bytes holds them."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,7 +34,7 @@ from .posterior_fit import (
     SMALLEST_DEVIATION,
     State,
     Watch,
-    conjugate_gradients,
+    best_changes,
     descended,
     divergence,
     next_prices,
@@ -329,18 +329,7 @@ def _nearer(layout: Layout, field: Field, shared: Shared, problem: Problem, stat
         weighted: Array = (values - problem.targets) * problem.inside[..., None] * factor
         return weighted
 
-    nothing = jnp.zeros_like(unit)
-    values, backward = jax.vjp(errors, nothing)
-    forward = jax.linear_transpose(lambda change: backward(change)[0], values)
-
-    def curved(changes: Array) -> Array:
-        product: Array = 2 * backward(forward(changes)[0])[0] + unit**2 * changes
-        return product
-
-    rest = -2 * backward(values)[0] - unit * state.mean
-
-    found = conjugate_gradients(curved, rest, FIRST_STEPS)
-    return state.mean + unit * found
+    return state.mean + unit * best_changes(errors, state.mean, unit, FIRST_STEPS)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=4)

@@ -519,17 +519,7 @@ def _nearer(layout: Layout, shared: Shared, problem: Problem, state: State) -> A
         weighted: Array = (network.evaluate(layout, shared, latents, jnp) - problem.targets) * weights
         return weighted
 
-    nothing = jnp.zeros_like(unit)
-    values, backward = jax.vjp(errors, nothing)
-    forward = jax.linear_transpose(lambda change: backward(change)[0], values)
-
-    def curved(changes: Array) -> Array:
-        product: Array = 2 * backward(forward(changes)[0])[0] + unit**2 * changes
-        return product
-
-    rest = -2 * backward(values)[0] - unit * state.mean
-    steps = conjugate_gradients(curved, rest, NEARER_STEPS)
-    return state.mean + unit * steps
+    return state.mean + unit * best_changes(errors, state.mean, unit, NEARER_STEPS)
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=3)
@@ -590,8 +580,16 @@ def divergence(mean: Array, deviation: Array, spread: Array) -> Array:
     return ((mean / spread) ** 2 + ratio**2 - 1 - 2 * jnp.log(ratio)) / (2 * math.log(2))
 
 
-def conjugate_gradients(curved: Callable[[Array], Array], rest: Array, steps: int) -> Array:
-    """What `curved`, a positive linear map of each row, nearly makes `rest` of, after some steps."""
+def best_changes(errors: Callable[[Array], Array], mean: Array, unit: Array, steps: int) -> Array:
+    """Which changes, in `unit`, make the cost least, nearly: the sum of squared `errors`, as if these were linear, and
+    half that of `mean` squared; by so many steps of conjugate gradients. All of the last axis is one problem.
+    """
+    values, backward = jax.vjp(errors, jnp.zeros_like(unit))
+    forward = jax.linear_transpose(lambda change: backward(change)[0], values)
+
+    def curved(changes: Array) -> Array:
+        product: Array = 2 * backward(forward(changes)[0])[0] + unit**2 * changes
+        return product
 
     def step(_: int, now: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         found, rest, way, square = now
@@ -601,6 +599,7 @@ def conjugate_gradients(curved: Callable[[Array], Array], rest: Array, steps: in
         after = (rest**2).sum(-1, keepdims=True)
         return found + length * way, rest, rest + after / jnp.maximum(square, TINY) * way, after
 
+    rest = -2 * backward(values)[0] - unit * mean
     start = (jnp.zeros_like(rest), rest, rest, (rest**2).sum(-1, keepdims=True))
     found: Array = jax.lax.fori_loop(0, steps, step, start)[0]
     return found

@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from inrzip.architectures.combiner_network import Layout, Shared, shapes
+from inrzip.architectures.learned import NAME_BITS
 from inrzip.codecs.relative_entropy import MAX_MEMBERS, SCALES_PER_OCTAVE, scale_values
 from inrzip.errors import CorruptFile, InrzipError
 
@@ -40,8 +41,6 @@ MODULATED = {
 """Those of modulations (`inrzip.priors.modulation_prior`), by recipe and kind."""
 LARGE = {"image": "photographs" + SUFFIX}
 """Those for signals of many patches."""
-ID_BITS = 28
-"""Of a prior's name in a file: the first bits of the SHA-256 of its bytes. A varint of four bytes holds them."""
 MAX_LEVELS = 64
 MAX_BITS = 20
 MAX_FILE_BYTES = 64 << 20
@@ -191,7 +190,7 @@ def _assembled(arrays: dict[str, ndarray]) -> LatentPrior | FieldPrior:
 
 def identity(data: bytes) -> int:
     """The name of a prior of these bytes."""
-    return int.from_bytes(hashlib.sha256(data).digest()[:4], "big") >> (32 - ID_BITS)
+    return int.from_bytes(hashlib.sha256(data).digest()[:4], "big") >> (32 - NAME_BITS)
 
 
 def user_folder() -> Path:
