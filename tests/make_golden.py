@@ -181,6 +181,7 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         "image_lossless_siren": (alpha, {"quality": 60, "recipe": "siren", "lossless": True}),
         "image_context": (image, {"recipe": "context"}),
         "image_combiner": (image, {"quality": 50, "recipe": "combiner"}),
+        "image_split_combiner": (noise, {"quality": 40, "recipe": "combiner"}),
         "image_vc-inr": (image, {"quality": 50, "recipe": "vc-inr"}),
         "image_coin++": (image, {"quality": 50, "recipe": "coin++"}),
         "image_bits": (alpha, {"quality": 60, "recipe": "bits"}),
