@@ -1,5 +1,5 @@
 """Directions of descent: Adam, and SOAP, which is Adam in the axes that each matrix's own gradients single out
-(Vyas et al., "SOAP: improving and stabilizing Shampoo using Adam", 2024).
+(Vyas et al., "SOAP: improving and stabilizing Shampoo using Adam", 2024); and conjugate gradients.
 
 Small networks that are fitted to one signal gain much from it: a fit of latent grids is where Adam would be after about
 twice the steps (docs/design.md).
@@ -7,6 +7,7 @@ twice the steps (docs/design.md).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,8 @@ from jaxtyping import Array, Float, Int, PyTree
 from numpy import ndarray
 
 EPSILON = 1e-12
+TINY = 1e-30
+"""What squares that may be 0 are taken to be at least, where something is divided by them."""
 _NOTHING = np.zeros((), np.float32)
 
 Step = Float[Array, ""] | Int[Array, ""] | int
@@ -149,3 +152,28 @@ def _identity(array: Array, axis: int) -> ndarray:
         return _NOTHING
     n = array.shape[axis]
     return np.broadcast_to(np.eye(n, dtype=np.float32), (*array.shape[:-2], n, n)).copy()
+
+
+def best_changes(errors: Callable[[Array], Array], mean: Array, unit: Array, steps: int) -> Array:
+    """Which changes, in `unit`, make the cost least, nearly: the sum of squared `errors`, as if these were linear, and
+    half that of `mean` squared; by so many steps of conjugate gradients. All of the last axis is one problem.
+    """
+    values, backward = jax.vjp(errors, jnp.zeros_like(unit))
+    forward = jax.linear_transpose(lambda change: backward(change)[0], values)
+
+    def curved(changes: Array) -> Array:
+        product: Array = 2 * backward(forward(changes)[0])[0] + unit**2 * changes
+        return product
+
+    def step(_: int, now: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        found, rest, way, square = now
+        product = curved(way)
+        length = square / jnp.maximum((way * product).sum(-1, keepdims=True), TINY)
+        rest = rest - length * product
+        after = (rest**2).sum(-1, keepdims=True)
+        return found + length * way, rest, rest + after / jnp.maximum(square, TINY) * way, after
+
+    rest = -2 * backward(values)[0] - unit * mean
+    start = (jnp.zeros_like(rest), rest, rest, (rest**2).sum(-1, keepdims=True))
+    found: Array = jax.lax.fori_loop(0, steps, step, start)[0]
+    return found

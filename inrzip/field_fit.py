@@ -24,17 +24,16 @@ from inrzip.architectures.combiner_network import Layout, Shared
 from inrzip.codecs import relative_entropy
 from inrzip.priors.field_prior import MAX_FILL, MAX_MEMBERS, UNITS_PER_BIT, FieldPrior
 
-from .descent import adam_start
+from .descent import TINY, adam_start, best_changes
 from .field_payload import CodedField, decoded
+from .index_search import LEAST_GAP
 from .posterior_fit import (
     CODING_RATE,
-    LEAST_GAP,
     PRICE_RANGE,
     PRICE_ROUNDS,
     SMALLEST_DEVIATION,
     State,
     Watch,
-    best_changes,
     descended,
     divergence,
     next_prices,
@@ -52,7 +51,6 @@ FIRST_PART = 0.25
 """Of the bits that latents take, those of the most important ones."""
 FIRST_ROUNDS, FIRST_STEPS = 2, 12
 """At the beginning: so often the network is taken for linear, with so many steps of conjugate gradients."""
-TINY = 1e-30
 USUAL_PATCHES = 64
 """Of what priors are learned from."""
 SCORES_AT_ONCE = 1 << 22

@@ -27,12 +27,12 @@ from numpy import ndarray
 
 from inrzip.architectures import combiner_network as network
 from inrzip.architectures.combiner_network import Layout, Shared
-from inrzip.architectures.counted_random import BELL_SCALE
 from inrzip.codecs import relative_entropy
 from inrzip.codecs.relative_entropy import Part
 from inrzip.priors.latent_prior import LatentPrior
 
-from .descent import Moments, adam, adam_start
+from .descent import Moments, adam, adam_start, best_changes
+from .index_search import LEAST_GAP, Search
 from .posterior_payload import LEAST_INDEX_BITS, Coded
 
 STEPS_AT_ONCE = 5
@@ -54,7 +54,6 @@ that is not very near.
 """
 SLACK_BITS = 0.6
 PRICE_ROUNDS = 30
-LEAST_GAP = 0.05
 EARLY_BLOCKS, EARLY_WEIGHT = 8, 3.0
 """The first blocks are followed by more steps than later ones."""
 BATCHES = (1, 8, 32)
@@ -62,7 +61,6 @@ BATCHES = (1, 8, 32)
 SMALLEST_DEVIATION = 1e-4
 LEAST_ENERGY = 1e-12
 NEARER_STEPS = 12
-TINY = 1e-30
 LINEAR_STEP = 0.05
 MOST_MISSING = 20.0
 
@@ -385,7 +383,7 @@ class _Fit:
             chosen = relative_entropy.choose(block, self.prior.bits, mean[at], deviation[at], most=most, index_bits=own)
             scales = self.prior.scales[level][members]
             for row, index in zip(rows, chosen, strict=True):
-                search = _Search(
+                search = Search(
                     block, mean[row, members], deviation[row, members], float(prices[row, block]),
                     self.prior.bits, self.bits[row], most,
                 )  # fmt: skip
@@ -402,47 +400,6 @@ class _Fit:
         """PSNR of the means of the posteriors: a remark for the progress display."""
         error = _error(self.prior.layout, self._shared, self._problem, self._state)
         return -10 * math.log10(max(float(error[: self._n].mean()), 1e-12))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Search:
-    """For the indices of a block of a patch. `mean` and `deviation`: of its latents, in deviations of the prior;
-    `price`: of a bit; `bits`: of the prior's indices, of which the first 2^`own` are used; `most`: as in `choose`.
-    """
-
-    block: int
-    mean: Float[ndarray, " members"]
-    deviation: Float[ndarray, " members"]
-    price: float
-    bits: int
-    own: int
-    most: int
-
-    def best(self, part: Part, room: float, index: int | None = None) -> tuple[list[int], float]:
-        """The indices of a part of it, split where that is worth more bits, and what is lost by them, in bits. `room`:
-        bits that may be spent on splitting; `index`: the best one of a part that is not split.
-        """
-        here, wide = slice(part.first, part.last), 4.0**part.widened
-        mean, deviation = self.mean[here], self.deviation[here]
-        if index is None:
-            scaled = mean[None] / wide, deviation[None] / wide
-            [index] = relative_entropy.choose(
-                self.block, self.bits, *scaled, most=self.most, index_bits=[self.own], first=part.first
-            )
-        unit = relative_entropy.candidates(self.block, int(index), 1, part.last)[0, part.first :] / BELL_SCALE
-        gap = np.maximum(1 / deviation**2 - 1, LEAST_GAP)
-        wanted = mean * (1 + 1 / gap)  # where the squared error alone would have it
-        lost = self.price * float((gap * (unit * wide - wanted) ** 2).sum()) / (2 * math.log(2))
-        halves = part.halves()
-        least = len(halves) * self.own
-        if lost <= least or room < least or part.widened == relative_entropy.MOST_WIDENED:
-            return [int(index)], lost
-        indices, rest = [relative_entropy.split_index(self.own)], 0.0
-        for half in halves:
-            found, left = self.best(half, (room - least) / len(halves))
-            indices, rest = indices + found, rest + left
-        extra = (len(indices) - 1) * self.own
-        return (indices, rest) if lost - rest > extra else ([int(index)], lost)
 
 
 def linear_part(
@@ -578,28 +535,3 @@ def divergence(mean: Array, deviation: Array, spread: Array) -> Array:
     """Bits from a prior around 0 to Gaussian posteriors, for each latent."""
     ratio = deviation / spread
     return ((mean / spread) ** 2 + ratio**2 - 1 - 2 * jnp.log(ratio)) / (2 * math.log(2))
-
-
-def best_changes(errors: Callable[[Array], Array], mean: Array, unit: Array, steps: int) -> Array:
-    """Which changes, in `unit`, make the cost least, nearly: the sum of squared `errors`, as if these were linear, and
-    half that of `mean` squared; by so many steps of conjugate gradients. All of the last axis is one problem.
-    """
-    values, backward = jax.vjp(errors, jnp.zeros_like(unit))
-    forward = jax.linear_transpose(lambda change: backward(change)[0], values)
-
-    def curved(changes: Array) -> Array:
-        product: Array = 2 * backward(forward(changes)[0])[0] + unit**2 * changes
-        return product
-
-    def step(_: int, now: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-        found, rest, way, square = now
-        product = curved(way)
-        length = square / jnp.maximum((way * product).sum(-1, keepdims=True), TINY)
-        rest = rest - length * product
-        after = (rest**2).sum(-1, keepdims=True)
-        return found + length * way, rest, rest + after / jnp.maximum(square, TINY) * way, after
-
-    rest = -2 * backward(values)[0] - unit * mean
-    start = (jnp.zeros_like(rest), rest, rest, (rest**2).sum(-1, keepdims=True))
-    found: Array = jax.lax.fori_loop(0, steps, step, start)[0]
-    return found

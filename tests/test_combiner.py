@@ -18,8 +18,8 @@ from inrzip.architectures.combiner import CombinerConfig, Patches, cut, patch_co
 from inrzip.architectures.combiner_network import Layout
 from inrzip.codecs import relative_entropy as rec
 from inrzip.errors import CorruptFile, InrzipError
+from inrzip.index_search import Search
 from inrzip.network import decode_network
-from inrzip.posterior_fit import _Search
 from inrzip.posterior_payload import LEAST_INDEX_BITS, Coded, decode_patches, encode_payload
 from inrzip.priors import latent_prior
 from tests import page_combiner
@@ -262,13 +262,13 @@ def test_a_latent_wider_than_any(home: Path) -> None:
 def test_far_latents_are_reached() -> None:
     """Where no candidate is near, a block is split, if there is room for it."""
     mean, deviation = np.array([0.3, 40.0, -0.5, 0.2]), np.full(4, 0.2)
-    search = _Search(0, mean, deviation, 1.0, 12, 12, 4)
+    search = Search(0, mean, deviation, 1.0, 12, 12, 4)
     indices, lost = search.best(rec.Part(0, 4, 0), np.inf)
     units, wanted = rec.decoded(0, indices, 12, np.zeros(4, np.int8)), mean * 25 / 24
     assert len(indices) > 3 and np.abs(units - wanted).max() < 0.3
     alone, more = search.best(rec.Part(0, 4, 0), 20)
     assert len(alone) == 1 and more > lost + 100
-    assert len(_Search(0, mean / 100, deviation, 1.0, 12, 12, 4).best(rec.Part(0, 4, 0), np.inf)[0]) == 1
+    assert len(Search(0, mean / 100, deviation, 1.0, 12, 12, 4).best(rec.Part(0, 4, 0), np.inf)[0]) == 1
 
 
 def test_sizes_and_qualities(tmp_path: Path) -> None:
