@@ -53,7 +53,7 @@ def saved(folder: Path, data: bytes, name: str = "file.inrz") -> Path:
 # ---- hostile files ----
 
 
-@pytest.mark.parametrize(("write", "count"), [(False, 60), (True, 30)])
+@pytest.mark.parametrize(("write", "count"), [(False, 120), (True, 40)])
 def test_mutants_are_decoded_or_refused(files: list[bytes], write: bool, count: int) -> None:
     decode = fuzz_networks.full_decoder(16 * MIB, write)
     for data in files:
