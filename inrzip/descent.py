@@ -156,7 +156,10 @@ def _identity(array: Array, axis: int) -> ndarray:
 
 def best_changes(errors: Callable[[Array], Array], mean: Array, unit: Array, steps: int) -> Array:
     """Which changes, in `unit`, make the cost least, nearly: the sum of squared `errors`, as if these were linear, and
-    half that of `mean` squared; by so many steps of conjugate gradients. All of the last axis is one problem.
+    half that of `mean` squared; by so many steps of conjugate gradients (Hestenes and Stiefel, 1952).
+
+    `mean`, `unit` and what is returned are (latents) or (patches, latents); each row is a problem of its own, so
+    `errors(changes)`, of any shape, must not mix rows.
     """
     values, backward = jax.vjp(errors, jnp.zeros_like(unit))
     forward = jax.linear_transpose(lambda change: backward(change)[0], values)
