@@ -93,7 +93,7 @@ class Config(abc.ABC):
         """Raises ValueError if a field is out of its range: `Config`s are read from files that may be hostile."""
 
     def learning_rate(self, peak: float, n_steps: int) -> float:
-        """Adam's largest learning rate for this network and a fit of `n_steps`, where its recipe says `peak`."""
+        """The largest learning rate for this network and a fit of `n_steps`, where its recipe says `peak`."""
         return peak
 
     def structure(self, grid: Grid) -> Representation:

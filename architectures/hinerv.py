@@ -43,12 +43,6 @@ LOCAL_SHARE = 0.1
 """At most these parts of the parameters go to the features at the lowest resolution, and to local ones."""
 FLOOR = 24
 """Fewest channels of a stage. With 12 the last stages are thin: 0.6 dB less for 30,000 parameters (docs/video.md)."""
-RATE_TIMES_CHANNELS = 1.0
-"""A learning rate is at most this over the channels: more than other networks of frames bear, and no less in long fits,
-as what goes into each layer is normalised. Measured on 132 frames of 640x1280, 306 channels, 7,128 steps: 24.1 dB with
-0.0004, which `steady_rate` allows, 26.2 with 0.001, 29.5 with 0.003; on 24 of 90x160, 59 channels, 720 steps: 21.8 dB
-with 0.0025, 22.5 with 0.005, 23.2 with 0.01.
-"""
 FEATURE_SCALE = 0.1
 """The largest feature at the beginning."""
 
@@ -109,9 +103,6 @@ class HinervConfig(FrameConfig):
             raise ValueError(f"HiNeRV of {self.depth} blocks, {self.expansion} times as wide inside")
         if not self.strides:
             raise ValueError("HiNeRV without a stage")
-
-    def learning_rate(self, peak: float, n_steps: int) -> float:
-        return min(peak, RATE_TIMES_CHANNELS / self.channels)
 
     def widths(self) -> tuple[int, ...]:
         """Channels of each stage."""

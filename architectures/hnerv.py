@@ -41,6 +41,11 @@ MIXED_POSITIONS = 1_000
 """Positions up to which the encoder has a ConvNeXt block."""
 REDUCTION_UNIT = 10
 MAX_KERNEL = 7
+EMBEDDING_SCALE = 0.1
+"""What the encoder makes is multiplied with this: else embeddings run ahead of the decoder, which then learns little.
+Measured on 12 frames of 108x132, 12,000 parameters, 360 steps: 20.1 to 24.5 dB without (four seeds), 25.0 to 25.3 with
+it (three).
+"""
 EMBEDDING_CHANNELS = 16
 EMBEDDING_SHARE = 0.3
 """At most this part of the parameters goes to embeddings."""
@@ -227,7 +232,7 @@ class Encoder(eqx.Module):
         for i, (down, mixer, stride) in enumerate(zip(self.downs, self.mixers, self.strides, strict=True)):
             x = down(normalise(x) if i else x, stride)
             x = x if mixer is None else mixer(x)
-        return x
+        return EMBEDDING_SCALE * x
 
     def embed(
         self, samples: Shaped[np.ndarray, "frames height width channels"], low: float, high: float

@@ -125,7 +125,7 @@ class Ternary(PointRepresentation):
         for weights in hidden:
             sums = _through(weights, rounded(weights)) @ x
             sums = sums - jnp.mean(sums, 0)
-            scaled = sums / jnp.maximum(jnp.max(jnp.abs(sums), 0), 1 / TOP)
+            scaled = sums / jnp.maximum(_largest(jnp.abs(sums)), 1 / TOP)
             bent = jax.nn.gelu(REACH * _through(scaled, jnp.floor(TOP * scaled) / TOP), approximate=False) / REACH
             x = _through(bent, jnp.round(TOP * bent) / TOP)
         return (LOGIT_GAIN / math.sqrt(x.shape[0]) * (_through(last, rounded(last)) @ x)).T + 0.5
@@ -174,6 +174,13 @@ def rounded(weights: Float[Array, "out in"]) -> Float[Array, "out in"]:
     """-1, 0 or 1: what is nearest in units of the mean magnitude (BitNet b1.58). Such weights stay as they are."""
     unit = jnp.maximum(jnp.mean(jnp.abs(weights)), LEAST_MEAN)
     return jnp.round(jnp.clip(weights / unit, -1, 1))
+
+
+def _largest(values: Float[Array, "units points"]) -> Float[Array, " points"]:
+    """The maxima by points. The gradient of `jnp.max` looks for values that equal them, and is not a number where a
+    compiler made a value twice with other last bits.
+    """
+    return jnp.take_along_axis(values, jnp.argmax(values, 0)[None], 0)[0]
 
 
 def _through(values: Array, used: Array) -> Array:

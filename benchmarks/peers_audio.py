@@ -80,7 +80,7 @@ def _resampled(sound: Float[ndarray, "n c"], rate: int, new_rate: int) -> Float[
 def _encode(encoder: Encoder, item: Item, kilobits: float) -> bytes:
     import av
 
-    av.logging.set_level(av.logging.PANIC)
+    av.logging.set_level(None)  # with any other level, threads that FFmpeg ends may wait for Python for ever
     channels, rate = item.spec.channels, round(item.rate)
     if channels not in (1, 2):
         raise CannotCode(f"{channels} channels: takes mono and stereo")

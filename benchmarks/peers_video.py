@@ -93,7 +93,7 @@ def _encode(encoder: Encoder, item: Item, crf: float) -> bytes:
     os.environ.setdefault("SVT_LOG", "1")  # errors only
     import av
 
-    av.logging.set_level(av.logging.PANIC)
+    av.logging.set_level(None)  # with any other level, threads that FFmpeg ends may wait for Python for ever
     frames = _rgb(item)
     if min(frames.shape[1:3]) < encoder.least_side:
         raise CannotCode(f"frames of {frames.shape[2]}x{frames.shape[1]}: takes sides from {encoder.least_side} on")

@@ -19,6 +19,8 @@ from numpy import ndarray
 EPSILON = 1e-12
 TINY = 1e-30
 """What squares that may be 0 are taken to be at least, where something is divided by them."""
+LONGEST = 256
+"""Axes of more numbers are left as they are: eigenvectors take time that grows with the cube."""
 _NOTHING = np.zeros((), np.float32)
 
 Step = Float[Array, ""] | Int[Array, ""] | int
@@ -32,8 +34,8 @@ class Moments(NamedTuple):
 
 
 class Axes(NamedTuple):
-    """For each matrix: the running mean of its gradients' products by rows (or by columns), and its eigenvectors.
-    Arrays of fewer axes have none.
+    """For each matrix: the running mean of its gradients' products by rows (or columns), and its eigenvectors. Single
+    numbers stand where there are none: for arrays of fewer axes, and along axes of more than `LONGEST`.
     """
 
     products: PyTree[Array]
@@ -78,43 +80,38 @@ def soap(gradient: PyTree[Array], state: Soap, step: Step, decays: tuple[float, 
     """As `adam`. The last two axes of an array are a matrix's, those before them count matrices. From time to time the
     state must be `turned`. Arrays are JAX's or NumPy's: small networks take no longer in NumPy, and no compiling.
     """
-    by_rows = jax.tree.map(lambda g: g @ _transposed(g) if g.ndim > 1 else _NOTHING, gradient)
-    by_columns = jax.tree.map(lambda g: _transposed(g) @ g if g.ndim > 1 else _NOTHING, gradient)
-    products = _mean((state.rows.products, state.columns.products), (by_rows, by_columns), decays[1])
     vectors = state.rows.vectors, state.columns.vectors
-
-    def into(array: Array, rows: Array, columns: Array) -> Array:
-        return _transposed(rows) @ array @ columns if array.ndim > 1 else array
-
-    def back(array: Array, rows: Array, columns: Array) -> Array:
-        return rows @ array @ _transposed(columns) if array.ndim > 1 else array
-
+    by_rows = jax.tree.map(lambda g, v: g @ _transposed(g) if v.ndim else _NOTHING, gradient, vectors[0])
+    by_columns = jax.tree.map(lambda g, v: _transposed(g) @ g if v.ndim else _NOTHING, gradient, vectors[1])
+    products = _mean((state.rows.products, state.columns.products), (by_rows, by_columns), decays[1])
     first = _mean(state.moments.first, gradient, decays[0])
-    second = _squares(state.moments.second, jax.tree.map(into, gradient, *vectors), decays[1])
-    move = _normalised(jax.tree.map(into, first, *vectors), second, step, decays)
+    second = _squares(state.moments.second, jax.tree.map(_into, gradient, *vectors), decays[1])
+    move = _normalised(jax.tree.map(_into, first, *vectors), second, step, decays)
     axes = (Axes(p, v) for p, v in zip(products, vectors, strict=True))
-    return jax.tree.map(back, move, *vectors), Soap(Moments(first, second), *axes)
+    return jax.tree.map(_back, move, *vectors), Soap(Moments(first, second), *axes)
 
 
 def turned(state: Soap) -> Soap:
     """The state with axes found anew, and the mean squares as they are along these (else the steps after a turn are
     wild). It runs in NumPy, outside compiled programs: inside, XLA shares the matrices out to threads that can wait for
-    each other for ever (jaxlib 0.10).
+    each other for ever (jaxlib 0.10). Where gradients were not finite, axes stay.
     """
 
-    def new(products: Array) -> ndarray:
-        return np.linalg.eigh(np.asarray(products))[1] if products.ndim > 1 else _NOTHING
+    def new(products: Array, vectors: Array) -> ndarray:
+        known = products.ndim > 0 and bool(np.isfinite(products).all())
+        return np.linalg.eigh(np.asarray(products))[1] if known else np.asarray(vectors)
 
     def moved(squares: Array, old: tuple[Array, Array], now: tuple[Array, Array]) -> ndarray:
-        if squares.ndim < 2:
-            return np.asarray(squares)
         rows, columns = (
-            (np.swapaxes(np.asarray(n), -1, -2) @ np.asarray(o)) ** 2 for n, o in zip(now, old, strict=True)
+            (_transposed(np.asarray(o)) @ np.asarray(n)) ** 2 if n.ndim else _NOTHING
+            for o, n in zip(old, now, strict=True)
         )
-        turned: ndarray = rows @ np.asarray(squares) @ np.swapaxes(columns, -1, -2)
-        return turned
+        result: ndarray = _into(np.asarray(squares), rows, columns)
+        return result
 
-    rows, columns = (axes._replace(vectors=jax.tree.map(new, axes.products)) for axes in (state.rows, state.columns))
+    rows, columns = (
+        axes._replace(vectors=jax.tree.map(new, axes.products, axes.vectors)) for axes in (state.rows, state.columns)
+    )
     squares = jax.tree.map(
         lambda s, *v: moved(s, v[:2], v[2:]),
         state.moments.second,
@@ -124,6 +121,18 @@ def turned(state: Soap) -> Soap:
         columns.vectors,
     )
     return Soap(state.moments._replace(second=squares), rows, columns)
+
+
+def _into(array: Any, rows: Any, columns: Any) -> Any:
+    """An array along axes."""
+    array = _transposed(rows) @ array if rows.ndim else array
+    return array @ columns if columns.ndim else array
+
+
+def _back(array: Any, rows: Any, columns: Any) -> Any:
+    """What was turned `_into` axes, as it was."""
+    array = rows @ array if rows.ndim else array
+    return array @ _transposed(columns) if columns.ndim else array
 
 
 def _mean(mean: Any, new: Any, decay: float) -> Any:
@@ -143,12 +152,12 @@ def _root(values: Any) -> Any:
     return np.sqrt(values) if isinstance(values, np.ndarray | np.generic) else jnp.sqrt(values)
 
 
-def _transposed(matrices: Array) -> Array:
+def _transposed(matrices: Any) -> Any:
     return matrices.swapaxes(-1, -2)
 
 
 def _identity(array: Array, axis: int) -> ndarray:
-    if array.ndim < 2:
+    if array.ndim < 2 or array.shape[axis] > LONGEST:
         return _NOTHING
     n = array.shape[axis]
     return np.broadcast_to(np.eye(n, dtype=np.float32), (*array.shape[:-2], n, n)).copy()

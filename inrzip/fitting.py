@@ -17,14 +17,19 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from inrzip.architectures.base import Trainable
 
+from .descent import Soap, soap, soap_start, turned
 from .examples import POINTS_PER_BLOCK, Examples
 
 WARM_UP = 0.1
+DECAYS = (0.9, 0.99)
+SOON, SELDOM = 5, 80
+"""The axes of SOAP are found anew after so many steps at first, and in the end."""
+SETTLING = 10
+"""Between them, after about the steps that there were, over this."""
 SECONDS_BETWEEN_REPORTS = 1.0
 SPIKE = 10.0
 """A loss this many times the best one means that the fit has gone astray: it goes back, and on at half the learning
@@ -55,7 +60,7 @@ class FitState(eqx.Module):
     """Where a fit stands. All leaves are arrays, so that it can be saved."""
 
     parameters: PyTree[Array]
-    moments: PyTree[Array]
+    moments: Soap
     step: Int[Array, ""]
     best: PyTree[Array]
     best_loss: Float[Array, ""]
@@ -67,7 +72,7 @@ class FitState(eqx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """`n_steps` of Adam (whole epochs of them, if there is one), the learning rate warming up to `peak` and falling to
+    """`n_steps` of SOAP (whole epochs of them, if there is one), the learning rate warming up to `peak` and falling to
     zero as a cosine. `loss` is what the fit begins with, if that is known: it then ends with no worse.
     """
 
@@ -79,9 +84,14 @@ class Schedule:
 def start(module: eqx.Module, loss: float = math.inf) -> FitState:
     """The state before the first step; `loss` is that of `module`, if it is known."""
     parameters = eqx.filter(module, eqx.is_inexact_array)
-    moments = optax.scale_by_adam().init(parameters)
+    moments = soap_start(_matrices(parameters))
     zero, one, best = jnp.float32(0), jnp.float32(1), jnp.float32(loss)
     return FitState(parameters, moments, jnp.int32(0), parameters, best, zero, jnp.int32(0), one, jnp.int32(0))
+
+
+def _matrices(arrays: PyTree[Array]) -> PyTree[Array]:
+    """Arrays of more axes as matrices, with the last axis as columns: of a convolution, its outputs."""
+    return jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]) if a.ndim > 2 else a, arrays)
 
 
 def _loss(arrays: PyTree[Array], static: PyTree[Any], inputs: Array, targets: Array) -> Float[Array, ""]:
@@ -142,9 +152,9 @@ def _one_step(
     n_steps, peak, key = clock
     inputs, targets = examples.batch(jax.random.fold_in(key, state.step), state.step)
     loss, gradient = _loss_and_gradient(eqx.combine(state.parameters, static), inputs, targets)
-    updates, moments = optax.scale_by_adam().update(gradient, state.moments)
+    moves, moments = soap(_matrices(gradient), state.moments, state.step, DECAYS)
     rate = learning_rate(state.step + 1, n_steps, peak) * state.pace
-    moved = jax.tree.map(lambda w, u: w - rate * u, state.parameters, updates)
+    moved = jax.tree.map(lambda w, m: w - rate * m.reshape(w.shape), state.parameters, moves)
     recent, n_recent = state.recent + loss, state.n_recent + 1
     best = state.best, state.best_loss
     return FitState(moved, moments, state.step + 1, *best, recent, n_recent, state.pace, state.n_worse), loss
@@ -224,10 +234,13 @@ def fit(
     interval, settled = _judged_after(n_steps, epoch), deadline is None
     longest, pace = 1, None
     while int(state.step) < n_steps:
-        count = min(longest, n_steps - int(state.step), interval - int(state.step) % interval)
+        step, turn = int(state.step), _turned_after(int(state.step))
+        count = min(longest, n_steps - step, interval - step % interval, turn - step % turn)
         begun = time.monotonic()
         clock = (jnp.int32(n_steps), jnp.float32(schedule.peak), key)
         state, loss = _advance(state, static, examples, clock, count)
+        if int(state.step) % turn == 0:
+            state = dataclasses.replace(state, moments=turned(state.moments))
         seconds = time.monotonic() - begun
         if int(state.step) % interval == 0:
             state = _judge(state)
@@ -257,6 +270,14 @@ def _judged_after(n_steps: int, epoch: int) -> int:
     return max(_whole(min(max(LEAST_JUDGED, n_steps // JUDGEMENTS), MOST_JUDGED), epoch), epoch)
 
 
+def _turned_after(step: int) -> int:
+    """Steps between two turns of the axes, around this step. They double, and at multiples of themselves: so turns are
+    at the same steps however a fit is cut into calls.
+    """
+    n_doublings = max((step // (SOON * SETTLING)).bit_length() - 1, 0)
+    return min(SOON << n_doublings, SELDOM)
+
+
 def _whole(n_steps: int, epoch: int) -> int:
     """The multiple of `epoch` at or below `n_steps`."""
     return n_steps // epoch * epoch
@@ -264,6 +285,6 @@ def _whole(n_steps: int, epoch: int) -> int:
 
 def _recover(state: FitState) -> FitState:
     """After a divergence: back to the best parameters, with fresh moments, and on at half the learning rate."""
-    moments = jax.tree.map(jnp.zeros_like, state.moments)
+    moments = soap_start(_matrices(state.parameters))
     fresh = state.best, state.best_loss, jnp.float32(0), jnp.int32(0)
     return FitState(state.best, moments, state.step, *fresh, state.pace / 2, jnp.int32(0))

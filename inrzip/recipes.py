@@ -82,7 +82,7 @@ EVERY_KIND = (Kind.IMAGE, Kind.VIDEO, Kind.AUDIO, Kind.SHAPE, Kind.VOLUME, Kind.
 class Recipe:
     """An architecture and the numbers that fit it well.
 
-    - `peak`: Adam's largest learning rate in the first fit; the quantisation-aware one starts at `TUNE_PEAK` of it.
+    - `peak`: the largest learning rate in the first fit; the quantisation-aware one starts at `TUNE_PEAK` of it.
     - `batch_size`: points, or frames, of one step.
     - `bits_per_parameter`: what a parameter costs once coded; together with a size in bytes it gives the number of
       parameters.
@@ -176,13 +176,13 @@ RECIPES: Mapping[str, Recipe] = {
             16384,
             5.5,
         ),
-        Recipe("hnerv", HnervConfig, (Kind.VIDEO,), "frames from small learned embeddings (HNeRV)", 6e-3, 1, 4.3),
-        Recipe("boost", BoostConfig, (Kind.VIDEO,), "HNeRV or NeRV told the time (Boosting-NeRV)", 6e-3, 1, 4.3),
-        Recipe("hinerv", HinervConfig, (Kind.VIDEO,), "frames from grids of features (HiNeRV)", 1e-2, 1, 4.3),
-        Recipe("nerv", NervConfig, (Kind.VIDEO,), "frames from their time (NeRV)", 1e-2, 1, 3.5),
-        Recipe("enerv", EnervConfig, (Kind.VIDEO,), "frames from time and place (E-NeRV)", 1e-2, 1, 3.5),
-        Recipe("mvc", MvcConfig, (Kind.VIDEO,), "an E-NeRV for each scene, told the content (MVC)", 1e-2, 1, 4.3),
-        Recipe("nerv++", NervppConfig, (Kind.VIDEO,), "NeRV with blocks that look around (NeRV++)", 1e-2, 1, 3.5),
+        Recipe("hnerv", HnervConfig, (Kind.VIDEO,), "frames from small learned embeddings (HNeRV)", 1.5e-2, 1, 4.3),
+        Recipe("boost", BoostConfig, (Kind.VIDEO,), "HNeRV or NeRV told the time (Boosting-NeRV)", 1.5e-2, 1, 4.3),
+        Recipe("hinerv", HinervConfig, (Kind.VIDEO,), "frames from grids of features (HiNeRV)", 1.5e-2, 1, 4.3),
+        Recipe("nerv", NervConfig, (Kind.VIDEO,), "frames from their time (NeRV)", 2e-2, 1, 3.5),
+        Recipe("enerv", EnervConfig, (Kind.VIDEO,), "frames from time and place (E-NeRV)", 2e-2, 1, 3.5),
+        Recipe("mvc", MvcConfig, (Kind.VIDEO,), "an E-NeRV for each scene, told the content (MVC)", 2e-2, 1, 4.3),
+        Recipe("nerv++", NervppConfig, (Kind.VIDEO,), "NeRV with blocks that look around (NeRV++)", 2e-2, 1, 3.5),
         Recipe(
             "nirvana",
             NirvanaConfig,
@@ -192,7 +192,7 @@ RECIPES: Mapping[str, Recipe] = {
             64,
             3.5,
         ),
-        Recipe("pfnr", PfnrConfig, (Kind.VIDEO,), "videos in sequence, in one network (PFNR)", 1e-2, 1, 3.5),
+        Recipe("pfnr", PfnrConfig, (Kind.VIDEO,), "videos in sequence, in one network (PFNR)", 2e-2, 1, 3.5),
     )
 }
 

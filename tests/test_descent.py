@@ -73,3 +73,30 @@ def test_a_step_of_soap_is_one_of_adam_along_its_axes() -> None:
         second = 0.99 * np.asarray(state.moments.second[name]) + 0.01 * along(last[name]) ** 2
         wanted = along(first) / (1 - 0.9 ** (step + 1)) / np.sqrt(second / (1 - 0.99 ** (step + 1)))
         np.testing.assert_allclose(along(np.asarray(move[name])), wanted, rtol=1e-3, atol=1e-5)
+
+
+def test_long_axes_stay_as_they_are() -> None:
+    """The short side of a tall matrix turns as that of any other; along the long one nothing is kept."""
+    rng = np.random.default_rng(5)
+    tall = [rng.normal(size=(descent.LONGEST + 1, 3)).astype(np.float32) for _ in range(3)]
+    state = descent.soap_start(tall[0])
+    for step, gradient in enumerate(tall):
+        _, state = descent.soap(gradient, state, jnp.int32(step), DECAYS)
+    state = descent.turned(state)
+    assert np.ndim(state.rows.products) == np.ndim(state.rows.vectors) == 0
+    turn, last, step = np.asarray(state.columns.vectors), tall[0], len(tall)
+    assert turn.shape == (3, 3) and not np.allclose(turn, np.eye(3))
+    move, _ = descent.soap(last, state, jnp.int32(step), DECAYS)
+    first = 0.9 * np.asarray(state.moments.first) + 0.1 * last
+    second = 0.99 * np.asarray(state.moments.second) + 0.01 * (last @ turn) ** 2
+    wanted = first @ turn / (1 - 0.9 ** (step + 1)) / np.sqrt(second / (1 - 0.99 ** (step + 1)))
+    np.testing.assert_allclose(np.asarray(move), wanted @ turn.T, rtol=1e-3, atol=1e-5)
+
+
+def test_axes_stay_where_gradients_are_not_finite() -> None:
+    """A fit that diverges must come to where it is noticed, not end in an error of the eigenvectors."""
+    state = descent.soap_start(np.zeros((3, 2), np.float32))
+    _, state = descent.soap(np.full((3, 2), np.nan, np.float32), state, 0, DECAYS)
+    turned = descent.turned(state)
+    np.testing.assert_array_equal(turned.rows.vectors, np.eye(3))
+    np.testing.assert_array_equal(turned.columns.vectors, np.eye(2))

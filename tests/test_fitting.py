@@ -17,7 +17,7 @@ from inrzip.architectures.siren import SirenConfig
 from inrzip.checkpoint import Checkpoint
 from inrzip.constraints import Constrained, Rounded, round_through
 from inrzip.examples import Frames, GridPoints, ScatteredPoints
-from inrzip.fitting import MOST_JUDGED, Schedule, fit, learning_rate, start
+from inrzip.fitting import MOST_JUDGED, SELDOM, SOON, Schedule, _turned_after, fit, learning_rate, start
 from inrzip.job import LEAST_STEPS, Job
 from tests.common import picture, slow
 
@@ -43,6 +43,15 @@ def test_learns():
     module = new_module()
     fitted = fit(module, EXAMPLES, Schedule(400, 5e-3))
     assert error_of(fitted) < 0.2 * error_of(module)
+
+
+def test_axes_turn_at_the_same_steps_however_calls_are_cut():
+    """Where the interval changes, a turn is due by the old one and by the new one."""
+    intervals = [_turned_after(step) for step in range(3000)]
+    assert intervals[0] == SOON and intervals[-1] == SELDOM
+    for step in range(1, len(intervals)):
+        if intervals[step] != intervals[step - 1]:
+            assert step % intervals[step] == step % intervals[step - 1] == 0
 
 
 def test_no_step_at_all():
@@ -308,7 +317,7 @@ def test_frame_networks_learn(architecture):
         return training.finish(frames, 0.0, 255.0)
 
     training = module.training_module(jax.random.key(1))
-    fitted = fit(training, examples, Schedule(60, 5e-3))
+    fitted = fit(training, examples, Schedule(60, 1e-2))
     assert error(finished(fitted)) < 0.7 * error(finished(training))
     state = start(training)
     assert all(hasattr(leaf, "shape") for leaf in jax.tree.leaves(state))
