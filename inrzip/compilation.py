@@ -12,6 +12,10 @@ LEAST_SECONDS = 0.1
 """Programs that compile faster than this are not kept."""
 
 
+MOST_MAPPINGS = 30_000
+"""Linux gives a process 65,530 memory mappings, of which the programs of one fit take up to two thousand."""
+_MAPPINGS = Path("/proc/self/maps")
+
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc, malloc.h
 _NEVER = 2**31 - 1
 
@@ -21,9 +25,20 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "inrzip" / "compiled"
 
 
-@functools.cache
 def prepare() -> None:
-    """Applies the settings, once. Nothing depends on them but speed."""
+    """To be called before each signal. Applies the settings, once (nothing depends on them but speed), and forgets
+    compiled programs where there are very many: else a run over dozens of videos ends because no more can be made.
+    """
+    _set_up()
+    with contextlib.suppress(OSError), _MAPPINGS.open("rb") as mappings:
+        if sum(1 for _ in mappings) > MOST_MAPPINGS:
+            import jax
+
+            jax.clear_caches()  # type: ignore[no-untyped-call]
+
+
+@functools.cache
+def _set_up() -> None:
     _keep_memory()
     _use_cache()
 
