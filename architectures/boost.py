@@ -29,7 +29,7 @@ TIME_WIDTH = 8
 MAX_KERNEL = 3
 AFFINE_SCALE = 0.1
 """Scales and shifts begin with this part of what dense layers begin with, and residual blocks with nothing. Measured on
-12 frames of 108x132, 12,000 parameters, 360 steps: 24.3 dB without, 25.1 with both (means of seeds).
+12 frames of 108x132, 12,000 parameters, 360 steps at 0.0075: 24.3 dB without (four seeds), 25.1 with both (three).
 """
 
 
@@ -105,8 +105,8 @@ class Stage(eqx.Module):
         keys = jax.random.split(key, 5)
         self.up = Conv(n_in, n_out * stride * stride, min(kernel, MAX_KERNEL), keys[0])
         self.affine = [TimeAffine(time, n_out, k) for k in keys[1:3]]
-        convs = (Conv(n_out, n_out, MAX_KERNEL, k) for k in keys[3:])
-        self.convs = [next(convs), jax.tree.map(jnp.zeros_like, next(convs))]
+        first, second = (Conv(n_out, n_out, MAX_KERNEL, k) for k in keys[3:])
+        self.convs = [first, jax.tree.map(jnp.zeros_like, second)]
         self.stride = stride
 
     def __call__(self, x: Float[Array, "b h w in"], time: Float[Array, "b time"]) -> Float[Array, "b h2 w2 out"]:

@@ -218,10 +218,12 @@ def test_a_network_fitted_in_several_versions_is_good_in_each() -> None:
 
 
 def test_elements_sensitivities_are_those_of_tensors() -> None:
-    elements = channel_sensitivities(fitted(), examples())
-    for element, tensor, array in zip(elements, sensitivities(fitted(), examples()), values(fitted()), strict=True):
+    """Of other probes, and about as many in all: the few of one call may be off by half."""
+    elements = channel_sensitivities(fitted(), examples(), seed=100)
+    tensors = np.mean([sensitivities(fitted(), examples(), seed) for seed in range(12)], 0)
+    for element, tensor, array in zip(elements, tensors, values(fitted()), strict=True):
         assert element.shape == array.shape
-        assert element.mean() == pytest.approx(tensor, rel=0.7)  # both are means of few random probes
+        assert element.mean() == pytest.approx(tensor, rel=0.3)
 
 
 def test_dead_channels_do_not_matter() -> None:
