@@ -10,8 +10,6 @@ from pathlib import Path
 
 LEAST_SECONDS = 0.1
 """Programs that compile faster than this are not kept."""
-
-
 MOST_MAPPINGS = 30_000
 """Linux gives a process 65,530 memory mappings, of which the programs of one fit take up to two thousand."""
 _MAPPINGS = Path("/proc/self/maps")

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +21,7 @@ from inrzip.architectures.ternary import Ternary, TernaryConfig, rounded
 from inrzip.codecs.levels import UniformSteps
 from inrzip.codecs.weights import QuantisedTensor, encode_tensors
 from inrzip.errors import CorruptFile, InrzipError
+from inrzip.examples import GridPoints
 from inrzip.network import decode_network, encode_network
 from inrzip.ternary_encoder import UNIT_STEP
 from tests import page_exact, page_ternary
@@ -55,6 +57,16 @@ def test_what_is_fitted_is_what_is_evaluated() -> None:
     assert (told != (final.precise() > 0.5)).mean() < 0.002
     for mine, again in zip(final.layers, map(rounded, final.layers), strict=True):
         np.testing.assert_array_equal(mine, again)
+
+
+def test_gradients_are_numbers_however_they_are_compiled() -> None:
+    """With the compiler's settings of the tests, a maximum that is made twice differs in its last bits."""
+    pixels, grid = picture(11, 9, 3), Grid((11, 9), 3)
+    module = BitsConfig.solve_for(grid, 2000, pixels, 0, 255, ternary=1, width=12).build(grid, jax.random.key(0))
+    planes = bit_planes(pixels, 0, 255)
+    inputs, targets = GridPoints(planes, 0, 1, planes.size).items(np.arange(math.prod(planes.shape[:-1])))
+    gradient = eqx.filter_jit(eqx.filter_grad(lambda m: m.training_loss(inputs, targets)))(module)
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(gradient))
 
 
 def test_tables_are_the_same_everywhere() -> None:
