@@ -153,12 +153,18 @@ def _delta_cells(rate: Delta | None, gain: Delta | None) -> list[str]:
     return [*cells, "&ndash;" if gain is None else f"{gain.value:+.2f} dB"]
 
 
+def interval_words(rate: Delta) -> str:
+    """What a BD-rate averages over."""
+    low, high = rate.overlap
+    return f"at {low:.1f} dB" if low == high else f"{low:.1f} to {high:.1f} dB ({100 * rate.share:.0f} %)"
+
+
 def _points_used(found: Comparison) -> str:
     """How sound the deltas are, in words."""
     if found.rate is None:
         return _text(found.problem)
-    rate, (low, high) = found.rate, found.rate.overlap
-    words = f"{rate.n_codec} and {rate.n_anchor} points, {low:.1f} to {high:.1f} dB ({100 * rate.share:.0f} %)"
+    rate = found.rate
+    words = f"{rate.n_codec} and {rate.n_anchor} points, {interval_words(rate)}"
     words += f", {rate.n_dropped} left out" if rate.n_dropped else ""
     return words + ("; <b>little in common: take no number from the BD-rate</b>" if rate.share < SOUND_SHARE else "")
 

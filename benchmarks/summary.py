@@ -9,7 +9,7 @@ import numpy as np
 from . import plots
 from .bd import SOUND_SHARE, Delta
 from .curves import Comparison, ItemDelta
-from .report import KIND_WORDS, Section
+from .report import KIND_WORDS, Section, interval_words
 
 COLUMNS = ("method", "BD-rate", "BD-PSNR", "mean of items' BD-rates", "points used, dB in common (part of the shorter)")
 
@@ -52,13 +52,16 @@ def _comparison(found: Comparison) -> tuple[str, ...]:
     mean = "–" if found.item_mean is None else f"{found.item_mean:+.1f} % ({found.n_items})"
     if found.rate is None:
         return found.codec, "–", _db(found.psnr), mean, found.problem
-    rate, (low, high) = found.rate, found.rate.overlap
-    words = f"{rate.n_codec} and {rate.n_anchor}, {low:.1f} to {high:.1f} dB ({100 * rate.share:.0f} %)"
+    rate = found.rate
+    words = f"{rate.n_codec} and {rate.n_anchor}, {interval_words(rate)}"
     return found.codec, _percent(rate), _db(found.psnr), mean, words + (", too little" if _weak(rate) else "")
 
 
 def _item(found: ItemDelta) -> tuple[str, ...]:
-    share = "–" if found.rate is None else f"{100 * found.rate.share:.0f} %"
+    share = "–"
+    if found.rate is not None:
+        point = found.rate.overlap[0] == found.rate.overlap[1]
+        share = interval_words(found.rate) if point else f"{100 * found.rate.share:.0f} %"
     return found.item, _percent(found.rate), _db(found.psnr), share
 
 

@@ -70,13 +70,26 @@ def test_known_answers() -> None:
     assert bd.bd_rate(ANCHOR, ANCHOR[::-1]).value == pytest.approx(0)
 
 
+def test_a_codec_of_one_point_is_compared_at_that_point() -> None:
+    xs, ys = [q for _, q in ANCHOR], [math.log(r) for r, _ in ANCHOR]
+    expected = math.exp(own_pchip(xs, ys, 30.7))
+    found = bd.bd_rate(ANCHOR, [(0.9 * expected, 30.7)])
+    assert found.value == pytest.approx(-10) and found.overlap == (30.7, 30.7) and found.share == 1
+    assert (found.n_anchor, found.n_codec) == (5, 1)
+    assert bd.bd_psnr(ANCHOR, [(0.45, 33.0)]).value == pytest.approx(0.4)
+
+
 def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="share no interval of quality"):
         bd.bd_rate(ANCHOR, [(r, q + 20) for r, q in ANCHOR])
     with pytest.raises(ValueError, match="share no interval of rate"):
         bd.bd_psnr(ANCHOR, [(100 * r, q) for r, q in ANCHOR])
     with pytest.raises(ValueError, match="1 usable of 1"):
-        bd.bd_rate(ANCHOR, ANCHOR[:1])
+        bd.bd_rate(ANCHOR[:1], ANCHOR)
+    with pytest.raises(ValueError, match="0 usable of 0"):
+        bd.bd_rate(ANCHOR, [])
+    with pytest.raises(ValueError, match="share no interval of quality"):
+        bd.bd_rate(ANCHOR, [(0.1, 26.9)])
     with pytest.raises(ValueError, match="not positive"):
         bd.bd_rate(ANCHOR, [(0.0, 20.0), *CODEC])
     with pytest.raises(ValueError, match="not finite"):
