@@ -24,8 +24,14 @@ Real = type[np.float32] | type[np.float64]
 """Of the numbers that a decoder computes in: double precision is for lossless files."""
 
 MAX_PATCHES = 1 << 14
-DECODING_BYTES = 4000
-"""Memory that decoding takes for a sample point, about (encodings and what convolutions read)."""
+SIDE_OF_CLIPS = 16
+"""Frames of a patch of a video, and its height and width."""
+DECODING_BYTES, SAMPLE_BYTES = 4000, 64
+"""Memory that decoding takes for a sample point, about: while its patch is evaluated (encodings, and what convolutions
+read), and as long as it is kept.
+"""
+POINTS_AT_ONCE = 1 << 16
+"""Of patches that are evaluated side by side, but one patch at least."""
 
 
 @dataclasses.dataclass(frozen=True)

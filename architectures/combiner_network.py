@@ -31,6 +31,8 @@ MIDDLE = 0.5
 """Of the range of samples: what latents of 0 are near to."""
 
 MAX_FACTOR = 256
+ANALYSED_AT_ONCE = 64
+"""Patches: those of videos take 2 MB each meanwhile."""
 
 Shape = tuple[int, ...]
 
@@ -222,6 +224,11 @@ def analyse(layout: Layout, values: np.ndarray) -> list[np.ndarray]:
     """What the latents of the network of `start` are for patches (patches, samples, channels): of each stage (patches,
     samples, coefficients times channels).
     """
+    some = [values[i : i + ANALYSED_AT_ONCE] for i in range(0, len(values), ANALYSED_AT_ONCE)]
+    return [np.concatenate(parts) for parts in zip(*[_analysed(layout, part) for part in some], strict=True)]
+
+
+def _analysed(layout: Layout, values: np.ndarray) -> list[np.ndarray]:
     axes, factor, n, c = layout.axes, layout.factor, len(layout.grids), layout.channels
     x = ((values - np.float32(MIDDLE)) @ opponents(c).T).reshape(-1, *layout.patch, c)
     shared, found, picture = start(layout, 0), [], None

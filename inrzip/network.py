@@ -16,7 +16,7 @@ from jaxtyping import Float
 from inrzip.architectures import context, motion
 from inrzip.architectures.base import POINT_BLOCKS, Config, Grid, Representation, parameters
 from inrzip.architectures.bits import BitsConfig
-from inrzip.architectures.combiner import DECODING_BYTES, CombinerConfig
+from inrzip.architectures.combiner import CombinerConfig
 from inrzip.architectures.context import ContextConfig, ExactSamples
 from inrzip.architectures.grid import GridConfig, LatentGrid, decoding_memory
 from inrzip.architectures.modulated import ModulatedConfig
@@ -102,8 +102,7 @@ def decode_network(
     if isinstance(config, GridConfig):  # latents are not weights: they have a coder of their own
         return _decode_picture(config, cursor, grid, max_memory, version, partial)
     if isinstance(config, CombinerConfig):
-        _check_memory(grid.n_points * DECODING_BYTES, max_memory)
-        return decode_payload(config, cursor, grid, partial, version)
+        return decode_payload(config, cursor, grid, lambda n: _check_memory(n, max_memory), partial, version)
     if isinstance(config, ModulatedConfig):
         return modulation_payload.decode_payload(config, cursor, grid, lambda n: _check_memory(n, max_memory))
     if isinstance(config, MotionConfig):

@@ -12,7 +12,7 @@ from .errors import InrzipError
 
 T = TypeVar("T")
 KINDS = ("image", "video", "audio", "shape", "volume", "protein")
-LEARNED_KINDS = ("image", "audio", "protein")
+LEARNED_KINDS = ("image", "audio", "protein", "video", "volume")
 MOST_THREADS = 4096
 
 _COMPRESS_EXAMPLES = """\
@@ -304,7 +304,7 @@ def _decompress_parser() -> _Parser:
 def _train_prior_parser() -> _Parser:
     parser = _Parser(
         "train-prior",
-        "FOLDER -o NAME [--kind image|audio|protein] [--recipe NAME] [--large] [--patches N] [--rounds N] [OPTION]...",
+        "FOLDER -o NAME [--kind KIND] [--recipe NAME] [--large] [--patches N] [--rounds N] [OPTION]...",
         "Learn from the media files in a folder what such signals are like, for --recipe combiner, vc-inr and coin++.",
         _TRAIN_PRIOR_EXAMPLES,
     )

@@ -34,8 +34,9 @@ STEPS = (60, 120, 240, 400, 600, 1000, 1600, 2600, 4000)
 """Of a fit, for each effort."""
 QUALITY_DECADE, LAMBDA_OF_FIELDS = 25.0, 1.6e-3
 """Points of --quality for a tenth of lambda; 50 is the middle of those that the prior was learned at."""
-PRIOR_KINDS = {Kind.AUDIO: "audio", Kind.PROTEIN: "protein"}
-"""Of other signals the prior is one of images."""
+PRIOR_KINDS = {
+    Kind.IMAGE: "image", Kind.AUDIO: "audio", Kind.PROTEIN: "protein", Kind.VIDEO: "video", Kind.VOLUME: "volume",
+}  # fmt: skip
 SEARCHES = 6
 WINDOW_DB = 0.25
 DB_PER_DECADE = -7.0
@@ -84,8 +85,10 @@ def is_large(spec: Spec) -> bool:
 
 def prior_for(spec: Spec, name: str | None) -> tuple[int, Prior]:
     """The prior of that name, or the package's, and its name in files. Raises InrzipError where it does not fit."""
-    found, prior = latent_prior.named(name, PRIOR_KINDS.get(spec.kind, "image"), is_large(spec))
-    learned = prior.layout.channels
+    found, prior = latent_prior.named(name, PRIOR_KINDS[spec.kind], is_large(spec))
+    learned, axes = prior.layout.channels, prior.layout.axes
+    if axes != len(spec.shape):
+        raise InrzipError(f"its prior is for signals of {axes} axes, not of {len(spec.shape)}; use another --recipe")
     if isinstance(prior, FieldPrior) and spec.channels not in (1, learned):
         raise InrzipError(f"its prior is for signals of {learned} channels, not of {spec.channels}; use another one")
     return found, prior

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,18 @@ from numpy import ndarray
 
 from inrzip.architectures import combiner_network as network
 from inrzip.architectures.base import Grid
-from inrzip.architectures.combiner import MAX_PATCHES, CombinerConfig, Patches, Real, of_planes, patch_counts, planes_of
+from inrzip.architectures.combiner import (
+    DECODING_BYTES,
+    MAX_PATCHES,
+    POINTS_AT_ONCE,
+    SAMPLE_BYTES,
+    CombinerConfig,
+    Patches,
+    Real,
+    of_planes,
+    patch_counts,
+    planes_of,
+)
 from inrzip.codecs import relative_entropy
 from inrzip.codecs.relative_entropy import Unpacked, pack, take_block
 from inrzip.priors import latent_prior
@@ -58,17 +70,25 @@ def encode_payload(name: int, prior: LatentPrior, coded: Sequence[Coded]) -> byt
 
 
 def decode_payload(
-    config: CombinerConfig, cursor: wire.Cursor, grid: Grid, partial: bool = False, version: int = VERSION
+    config: CombinerConfig,
+    cursor: wire.Cursor,
+    grid: Grid,
+    check_memory: Callable[[int], None],
+    partial: bool = False,
+    version: int = VERSION,
 ) -> Patches:
-    """The signal of a payload of which `config` was read. With `partial` blocks may be missing. Raises CorruptFile, and
-    InrzipError if its prior is not there.
+    """The signal of a payload of which `config` was read. `check_memory` is told how many bytes it will take, and may
+    raise. With `partial` blocks may be missing. Raises CorruptFile, and InrzipError if its prior is not there.
     """
     prior = latent_prior.find(config.prior)
     if isinstance(prior, FieldPrior):
+        check_memory(grid.n_points * DECODING_BYTES)
         return decode_field(prior, cursor, grid, partial)
     layout = prior.layout
     if len(grid.shape) != layout.axes:
         raise CorruptFile(f"its prior is for signals of {layout.axes} axes, not of {len(grid.shape)}")
+    at_once = min(grid.n_points, max(POINTS_AT_ONCE, math.prod(layout.patch)))
+    check_memory(at_once * DECODING_BYTES + grid.n_points * SAMPLE_BYTES)
     n_planes = len(list(planes_of(grid.channels, layout.channels)))
     n = n_planes * int(np.prod(patch_counts(grid.shape, layout.patch), dtype=object))
     if n > MAX_PATCHES or n > max(1, cursor.remaining):
@@ -152,9 +172,12 @@ def decode_patches(
     prior: LatentPrior, coded: Sequence[Coded], real: Real = np.float32
 ) -> Float[ndarray, "patches samples channels"]:
     """The values of coded patches."""
-    latents = np.stack([latents_of(prior, patch) for patch in coded]).astype(real)
-    values: Float[ndarray, "patches samples channels"] = network.evaluate(prior.layout, prior.shared, latents, np)
-    return values
+    size = max(1, POINTS_AT_ONCE // math.prod(prior.layout.patch))
+    values = []
+    for first in range(0, len(coded), size):
+        latents = np.stack([latents_of(prior, patch) for patch in coded[first : first + size]]).astype(real)
+        values.append(network.evaluate(prior.layout, prior.shared, latents, np))
+    return np.concatenate(values)
 
 
 def latents_of(prior: LatentPrior, coded: Coded) -> Float[ndarray, " latents"]:

@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from numpy import ndarray
 
 from inrzip.architectures import combiner_network as combiner
+from inrzip.architectures.combiner import SIDE_OF_CLIPS
 from inrzip.architectures.combiner_network import Layout, Shared
 from inrzip.codecs.relative_entropy import FARTHEST, SCALES_PER_OCTAVE, scale_values
 from inrzip.priors import latent_prior
@@ -37,21 +38,24 @@ from .errors import InrzipError
 from .files import atomic_output, check_writable
 from .posterior_fit import divergence, faster
 from .progress import Progress, ProgressCallback
-from .signal import Kind, Signal
+from .signal import Kind, Signal, Spec
+from .training_clips import clip
 
 LAYOUTS = {
     "image": Layout(2, 3, 32, 2, (12, 9, 9), (24, 20, 12), 4, 16, (32, 32, 16)),
     "audio": Layout(1, 1, 512, 128, (128,), (1,), 4, 8, (8, 8)),
     "protein": Layout(1, 3, 64, 16, (48,), (8,), 4, 16, (16, 16, 8)),
+    "video": Layout(3, 3, SIDE_OF_CLIPS, 2, (24, 21, 21, 21), (24, 20, 14, 8), 4, 16, (32, 32, 16)),
+    "volume": Layout(3, 1, SIDE_OF_CLIPS, 2, (8, 7, 7, 7), (8, 8, 8, 6), 4, 16, (32, 32, 16)),
 }
 """The networks of shipped priors. Of sound and proteins it is a transform that laps over to neighbours, above all."""
-GAINS = {"image": 1.0, "audio": 8.0, "protein": 90.0}
+GAINS = {"image": 1.0, "audio": 8.0, "protein": 90.0, "video": 0.5, "volume": 1.0}
 """Signals are so much larger, around the middle of their range, while they are learned from: then the lambdas below
-suit all kinds. The prior is for signals as they are: the last layer, which needs a map where it is not 1, is made
-smaller.
+suit all kinds (videos take fewer bits a pixel). The prior is for signals as they are: the last layer, which needs a map
+where it is not 1, is made smaller.
 """
 LAMBDAS = tuple(1.6e-2 * 10 ** (-i / 2) for i in range(5))
-CLASSES = {1: 12, 2: 3}
+CLASSES = {1: 12, 2: 3, 3: 6}
 """By axes. Signals are sorted by what happens in them: each class of each lambda is a level."""
 SORTINGS, LEAST_VARIANCE = 6, 1e-9
 BITS = 16
@@ -60,6 +64,8 @@ BLOCK_BITS = 15.6
 LEAST_BITS = 0.06
 """Latents that take less in usual signals of a level are not coded at it."""
 MOST_MEMBERS = 96
+MOST_FRAMES = 64
+"""That are learned from, of a video."""
 NEIGHBOURS = {1: 0.8, 2: 0.5, 3: 0.35}
 """How much of a frequency's spread its neighbours have at least, by how far they are."""
 OTHERS_FACTOR = 1.4
@@ -144,11 +150,12 @@ def train_prior(
     """Learns a prior from the media files in `folder` and its folders, and writes it to `output`: a file `*.inrprior`,
     or a name among the user's priors.
 
-    `kind`: "image", "audio" or "protein". `recipe`: whose prior it is to be, "combiner", "vc-inr" or "coin++".
-    `patches`: pieces of signals that are learned from, drawn at random places and, of images, scales; of proteins,
-    turned at random. `rounds`: how often each is seen. `stop`: is asked after each round; once true, training ends as
-    if it had come to its end. A run that was killed leaves a `.part` file, from which the same call goes on. Raises
-    InrzipError.
+    `kind`: "image", "audio", "protein", "video" or "volume". `recipe`: whose prior it is to be, "combiner", or of
+    images and sound "vc-inr" or "coin++". `patches`: pieces of signals that are learned from, drawn at random places
+    and, of images and videos, scales; of proteins, turned at random. Of pictures among videos it is learned what a
+    camera sees that moves over them. `rounds`: how often each is seen. `stop`: is asked after each round; once true,
+    training ends as if it had come to its end. A run that was killed leaves a `.part` file, from which the same call
+    goes on. Raises InrzipError.
     """
     if recipe != "combiner":
         from . import modulation_training
@@ -243,17 +250,26 @@ def training_patches(
             signal = media.read_signal(path, kind=wanted)
         except InrzipError:
             continue
-        if min(signal.spec.shape) >= layout.side:
+        sides = signal.spec.shape[1:] if _is_still(signal.spec) else signal.spec.shape
+        if min(sides) >= layout.side:
             signals.append(_normalised(signal, layout))
     if not signals:
         raise InrzipError(f"{folder}: holds no {kind} of {layout.side} samples or more along each axis")
-    cut = {"image": _image_patch, "audio": _piece, "protein": _strand}[kind]
+    cut = CUTS[kind]
     return np.stack([cut(signals[i % len(signals)], layout.side, rng) for i in range(count)])
 
 
+def _is_still(spec: Spec) -> bool:
+    return spec.kind == Kind.VIDEO and spec.shape[0] == 1
+
+
 def _normalised(signal: Signal, layout: Pieces) -> Float[ndarray, "*grid channels"]:
-    spec = signal.spec
-    samples = spec.normalise(signal.read(0, spec.shape[0])).reshape(*spec.shape, spec.channels).astype(np.float32)
+    """The samples of a signal; of a long video, frames from its middle."""
+    whole, *others = signal.spec.shape
+    n = min(whole, MOST_FRAMES) if signal.spec.kind == Kind.VIDEO else whole
+    first = (whole - n) // 2
+    spec = dataclasses.replace(signal.spec, shape=(n, *others))
+    samples = spec.normalise(signal.read(first, first + n)).reshape(*spec.shape, spec.channels).astype(np.float32)
     if layout.channels == spec.channels:
         return samples
     if layout.channels == 1:
@@ -279,6 +295,14 @@ def _piece(sound: Float[ndarray, "n c"], side: int, rng: np.random.Generator) ->
     return np.ascontiguousarray(sound[first : first + side], np.float32)
 
 
+def _block(volume: Float[ndarray, "d h w c"], side: int, rng: np.random.Generator) -> Float[ndarray, "p c"]:
+    """A cube, its axes in a random order and direction."""
+    at = [int(rng.integers(n - side + 1)) for n in volume.shape[:3]]
+    cube = volume[tuple(slice(first, first + side) for first in at)].transpose(*rng.permutation(3), 3)
+    cube = np.flip(cube, tuple(axis for axis in range(3) if rng.integers(2)))
+    return np.ascontiguousarray(cube, np.float32).reshape(side**3, -1)
+
+
 def _strand(chain: Float[ndarray, "n 3"], side: int, rng: np.random.Generator) -> Float[ndarray, "side 3"]:
     """Some residues, the whole protein turned at random about the middle, in one order or the other."""
     turn, upper = np.linalg.qr(rng.normal(size=(3, 3)))
@@ -286,6 +310,11 @@ def _strand(chain: Float[ndarray, "n 3"], side: int, rng: np.random.Generator) -
     turn[:, 0] *= np.sign(np.linalg.det(turn))  # no mirror
     piece = (_piece(chain, side, rng) - combiner.MIDDLE) @ turn + combiner.MIDDLE
     return np.ascontiguousarray(piece[::-1] if rng.integers(2) else piece, np.float32)
+
+
+CUTS: Mapping[str, Callable[[Any, int, np.random.Generator], ndarray]] = {
+    "image": _image_patch, "audio": _piece, "protein": _strand, "video": clip, "volume": _block,
+}  # fmt: skip
 
 
 # ---- training ----
@@ -302,8 +331,8 @@ def weights_of(layout: Layout) -> Float[ndarray, " levels"]:
 
 
 def levels_of(layout: Layout, targets: Float[ndarray, "count points channels"]) -> Int[ndarray, " count"]:
-    """The level of each item: lambdas by turns, and as many of each class, the calm first. Of one axis, items then move
-    to the class that they cost least in (Lloyd's iterations).
+    """The level of each item: lambdas by turns, and as many of each class, the calm first. Except of images, items then
+    move to the class that they cost least in (Lloyd's iterations).
     """
     parts, classes = combiner.analyse(layout, targets), classes_of(layout)
     activity = np.log(np.mean(np.square(parts[-1]), (1, 2)) + 1e-8)
@@ -313,7 +342,7 @@ def levels_of(layout: Layout, targets: Float[ndarray, "count points channels"]) 
         mine = np.flatnonzero(quality == i)
         rank = np.argsort(np.argsort(activity[mine]))
         own = rank * classes // len(mine)
-        if layout.axes == 1:
+        if layout.axes != 2:
             for _ in range(SORTINGS):
                 own = _cheapest(layout, [part[mine] for part in parts], own, classes, weight)
         levels[mine] = i * classes + own
@@ -479,11 +508,12 @@ def _spreads(layout: Layout, state: State, levels: Int[ndarray, " items"]) -> Ar
 
 
 def alike(layout: Layout, rows: Any, xp: ModuleType) -> Any:
-    """Statistics of latents, (levels, latents): along one axis all places of a grid are alike, so they share theirs."""
-    if layout.axes != 1:
+    """Statistics of latents, (levels, latents): except in images, all places of a grid are alike, and share theirs."""
+    if layout.axes == 2:
         return rows
     parts, first = [], 0
-    for cells, channels in layout.grid_shapes():
+    for *sides, channels in layout.grid_shapes():
+        cells = math.prod(sides)
         own = rows[:, first : first + cells * channels].reshape(-1, cells, channels).mean(1, keepdims=True)
         parts.append(xp.broadcast_to(own, (len(rows), cells, channels)).reshape(len(rows), -1))
         first += cells * channels

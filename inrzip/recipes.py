@@ -120,7 +120,7 @@ RECIPES: Mapping[str, Recipe] = {
         Recipe(
             "combiner",
             CombinerConfig,
-            (Kind.IMAGE, Kind.AUDIO, Kind.PROTEIN),
+            (Kind.IMAGE, Kind.AUDIO, Kind.PROTEIN, Kind.VIDEO, Kind.VOLUME),
             "small ones by a learned prior: latents of a network (COMBINER, RECOMBINER)",
             1.0,
             1,

@@ -44,7 +44,7 @@ LARGE = {"image": "photographs" + SUFFIX}
 MAX_LEVELS = 64
 MAX_BITS = 20
 MAX_FILE_BYTES = 64 << 20
-KINDS = ("image", "audio", "protein")
+KINDS = ("image", "audio", "protein", "video", "volume")
 MAX_SCALE = 127
 LEAST_FACTOR = 1e-30
 

@@ -87,7 +87,7 @@ def _patch_bytes(config: Any, cursor: Any, grid: Any) -> bytes:
     """The latents of all patches of a signal with a learned prior."""
     from inrzip.posterior_payload import decode_payload, latents_of
 
-    decoder: Any = decode_payload(config, cursor, grid).coded
+    decoder: Any = decode_payload(config, cursor, grid, lambda n: None).coded
     return b"".join(latents_of(decoder._prior, patch).astype("<f4").tobytes() for patch in decoder._coded)
 
 

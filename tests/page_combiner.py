@@ -35,19 +35,19 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-def decode_image(payload: bytes, prior: bytes, shape: tuple[int, int], channels: int) -> np.ndarray:
-    """Values of an image, (height, width, channels)."""
+def decode(payload: bytes, prior: bytes, shape: tuple[int, ...], channels: int) -> np.ndarray:
+    """Values of a signal, (*shape, channels)."""
     with np.load(io.BytesIO(prior)) as stored:
         p = {name: stored[name] for name in stored.files}
     axes, learned, side, _, _, _, bits = map(int, p["sizes"])
-    assert axes == 2
+    assert axes == len(shape)
     name, at = varint(payload, 0)
     assert name == prior_name(prior)
     if "field" in p:
-        return _decode_field(p, payload, at, shape, channels)
+        return _decode_field(p, payload, at, (shape[0], shape[1]), channels)
     n_levels = len(p["weights"])
-    rows, columns = -(-shape[0] // side), -(-shape[1] // side)
-    n = rows * columns
+    counts_of_patches = [-(-size // side) for size in shape]
+    n = int(np.prod(counts_of_patches))
     heads = []
     for _ in range(n):
         number, at = varint(payload, at)
@@ -65,13 +65,12 @@ def decode_image(payload: bytes, prior: bytes, shape: tuple[int, int], channels:
                 found, stream = _read_parts(stream, own, 0, int(sizes[level][block]), 0)
                 parts.append(found)
     assert len(stream) < 8
-    image = np.zeros((rows * side, columns * side, learned))
-    for number, ((level, _, _), parts) in enumerate(zip(heads, chosen, strict=True)):
-        i, j = divmod(number, columns)
-        patch = _values(p, _latents(p, level, parts)[None], (1, 1))
-        image[i * side : (i + 1) * side, j * side : (j + 1) * side] = patch
-    image = image[: shape[0], : shape[1]]
-    return image if channels == learned else image.mean(-1, keepdims=True)
+    values = np.zeros((*[n * side for n in counts_of_patches], learned))
+    for place, (level, _, _), parts in zip(np.ndindex(*counts_of_patches), heads, chosen, strict=True):
+        patch = _values(p, _latents(p, level, parts)[None], (1,) * axes)
+        values[tuple(slice(i * side, (i + 1) * side) for i in place)] = patch
+    values = values[tuple(slice(size) for size in shape)]
+    return values if channels == learned else values.mean(-1, keepdims=True)
 
 
 def _read_parts(stream: str, bits: int, first: int, last: int, wider: int) -> tuple[Parts, str]:
@@ -199,9 +198,9 @@ def _classes(data: bytes, rows: int, columns: int, n: int) -> np.ndarray:
     return found.ravel()
 
 
-def _values(p: dict[str, np.ndarray], latents: np.ndarray, counts: tuple[int, int]) -> np.ndarray:
-    """Of patches beside each other: (height, width, channels) of latents (patches, latents)."""
-    _, learned, side, factor, waves, width, _ = map(int, p["sizes"])
+def _values(p: dict[str, np.ndarray], latents: np.ndarray, counts: tuple[int, ...]) -> np.ndarray:
+    """Of patches beside each other: (*samples, channels) of latents (patches, latents)."""
+    axes, learned, side, factor, waves, width, _ = map(int, p["sizes"])
     grids, features, ranks = (list(map(int, p[name])) for name in ("grids", "features", "ranks"))
     shared, used = p["shared"].astype(np.float64), 0
 
@@ -212,50 +211,57 @@ def _values(p: dict[str, np.ndarray], latents: np.ndarray, counts: tuple[int, in
         return part
 
     def some(*shape: int) -> np.ndarray:
-        """The next latents of each patch, (rows, columns, *shape)."""
+        """The next latents of each patch, (*patches, *shape)."""
         nonlocal used
         size = int(np.prod(shape))
         used += size
         return latents[:, used - size : used].reshape(*counts, *shape)
 
-    before = [0, *features[:-1]]
-    kernels = [take(3, 3, b + g, factor, factor, f) for b, g, f in zip(before, grids, features, strict=True)]
-    biases = [take(factor, factor, f) for f in features]
+    def inside(at: tuple[int, ...], size: int) -> tuple[slice, ...]:
+        return tuple(slice(i * size, (i + 1) * size) for i in at)
+
+    before, taps, places = [0, *features[:-1]], [3] * axes, [factor] * axes
+    kernels = [take(*taps, b + g, *places, f) for b, g, f in zip(before, grids, features, strict=True)]
+    biases = [take(*places, f) for f in features]
     straight = take(features[-1], learned)
-    inputs = [features[-1] + 4 * waves, *[width] * (len(ranks) - 1)]
+    inputs = [features[-1] + 2 * axes * waves, *[width] * (len(ranks) - 1)]
     outputs = [*[width] * (len(ranks) - 1), learned]
     bases = [take(i + 1, o) for i, o in zip(inputs, outputs, strict=True)]
     maps = [take(r, (i + 1) * o) if r else None for r, i, o in zip(ranks, inputs, outputs, strict=True)]
     first = side // factor ** len(grids)
-    x = np.zeros((counts[0] * first, counts[1] * first, 0))
+    x = np.zeros((*[n * first for n in counts], 0))
     for stage, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
-        own, (height, wide) = side // factor ** (len(grids) - stage), x.shape[:2]
-        grid = some(own, own, grids[stage]).transpose(0, 2, 1, 3, 4).reshape(height, wide, -1)
-        padded = np.pad(np.concatenate([x, grid], -1), [(1, 1), (1, 1), (0, 0)])
-        y = np.zeros((height * factor, wide * factor, features[stage]))
-        for i, j in np.ndindex(height, wide):
-            window = padded[i : i + 3, j : j + 3]
-            y[i * factor : (i + 1) * factor, j * factor : (j + 1) * factor] = (
-                np.einsum("abc,abcuvf->uvf", window, kernel) + bias
-            )
+        own, sizes = side // factor ** (len(grids) - stage), x.shape[:-1]
+        grid = np.zeros((*sizes, grids[stage]))
+        parts = some(*[own] * axes, grids[stage])
+        for at in np.ndindex(*counts):
+            grid[inside(at, own)] = parts[at]
+        padded = np.pad(np.concatenate([x, grid], -1), [*[(1, 1)] * axes, (0, 0)])
+        y = np.zeros((*[n * factor for n in sizes], features[stage]))
+        for at in np.ndindex(*sizes):
+            window = padded[tuple(slice(i, i + 3) for i in at)]
+            y[inside(at, factor)] = np.tensordot(window, kernel, axes + 1) + bias
         if stage + 1 < len(grids):
             y[..., learned:] = np.maximum(y[..., learned:], 0.1 * y[..., learned:])
         x = y
     position = (2 * np.arange(side) + 1) / side - 1
     waves_of = [f(np.pi * 2**o * position / 2) for o in range(waves) for f in (np.sin, np.cos)]
-    along = [np.broadcast_to(w[:, None], (side, side)) for w in waves_of]
-    fixed = [*along, *(w.T for w in along)]
+    fixed = [
+        np.broadcast_to(wave.reshape([side if a == axis else 1 for a in range(axes)]), [side] * axes)
+        for axis in range(axes)
+        for wave in waves_of
+    ]
     layers = []
     for base, rank_map in zip(bases, maps, strict=True):
         change = some(base.size) if rank_map is None else some(len(rank_map)) @ rank_map
         layers.append(base + change.reshape(*counts, *base.shape))
-    image = np.zeros((counts[0] * side, counts[1] * side, learned))
-    for i, j in np.ndindex(*counts):
-        there = slice(i * side, (i + 1) * side), slice(j * side, (j + 1) * side)
+    values = np.zeros((*[n * side for n in counts], learned))
+    for at in np.ndindex(*counts):
+        there = inside(at, side)
         h = np.concatenate([x[there], *[np.stack(fixed, -1)] * bool(fixed)], -1)
         for layer, weights in enumerate(layers):
-            h = h @ weights[i, j, :-1] + weights[i, j, -1]
+            h = h @ weights[at][:-1] + weights[at][-1]
             if layer + 1 < len(layers):
                 h = np.sin(h)
-        image[there] = h + x[there] @ straight + 0.5
-    return image
+        values[there] = h + x[there] @ straight + 0.5
+    return values

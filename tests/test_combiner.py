@@ -20,12 +20,17 @@ from inrzip.codecs import relative_entropy as rec
 from inrzip.errors import CorruptFile, InrzipError
 from inrzip.index_search import Search
 from inrzip.network import decode_network
+from inrzip.plan import segment_length
 from inrzip.posterior_payload import LEAST_INDEX_BITS, Coded, decode_patches, encode_payload
 from inrzip.priors import latent_prior
+from inrzip.recipes import RECIPES
+from inrzip.signal import Kind, Spec
+from inrzip.training_clips import clip
 from tests import page_combiner
-from tests.common import check_fitted_together
+from tests.common import check_fitted_together, write_film
 
 TINY = Layout(2, 3, 8, 2, (12, 9), (5, 4), 1, 4, (2, 0))
+CUBES = Layout(3, 3, 4, 2, (24, 21), (6, 4), 1, 4, (2, 2))
 
 
 def pictures(count: int, height: int, width: int) -> list[np.ndarray]:
@@ -136,7 +141,7 @@ def test_blocks_by_what_they_are_worth() -> None:
 # ---- the network and its prior ----
 
 
-@pytest.mark.parametrize("layout", [TINY, Layout(1, 1, 64, 4, (4, 3, 3), (3, 2, 2), 2, 4, (2, 2))])
+@pytest.mark.parametrize("layout", [TINY, Layout(1, 1, 64, 4, (4, 3, 3), (3, 2, 2), 2, 4, (2, 2)), CUBES])
 def test_training_begins_with_a_block_transform(layout: Layout) -> None:
     """The network without its coordinate part gives back what `analyse` was given."""
     layout.check()
@@ -213,7 +218,81 @@ def test_a_picture_there_and_back(tmp_path: Path, home: Path, height: int, width
         payload, values = reader.container.segment(0), reader.segment(0).render(Grid((height, width), 1).axes())
         assert np.array_equal(reader[0:1, -1:], reader[...][0:1, -1:])
     prior = (home / "tiny.inrprior").read_bytes()
-    assert np.abs(page_combiner.decode_image(payload, prior, (height, width), channels) - values).max() < 1e-4
+    assert np.abs(page_combiner.decode(payload, prior, (height, width), channels) - values).max() < 1e-4
+
+
+@pytest.fixture(scope="module")
+def cubes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the priors `clips` and `blocks`, learned from small videos, pictures and volumes."""
+    folder = tmp_path_factory.mktemp("cubes")
+    for name in ("clips", "blocks"):
+        (folder / name).mkdir()
+    for i, picture in enumerate(pictures(4, 24, 24)):
+        iio.imwrite(folder / "clips" / f"{i}.png", picture)
+        np.save(folder / "blocks" / f"{i}.npy", np.stack([np.roll(picture[..., 0], k, 0) for k in range(6)]))
+    write_film(folder / "clips" / "film.mkv", sound=False)
+    with pytest.MonkeyPatch.context() as patch:
+        for kind, name, channels in (("video", "clips", 3), ("volume", "blocks", 1)):
+            layout = dataclasses.replace(CUBES, channels=channels, grids=(8 * channels, 7 * channels))
+            patch.setitem(prior_training.LAYOUTS, kind, layout)
+            how = ["-o", str(folder / f"{name}.inrprior"), "--patches", "120", "--rounds", "4", "--quiet"]
+            assert cli.main(["train-prior", str(folder / name), "--kind", kind, *how]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("shape", [(1, 6, 5), (9, 4, 11)])
+@pytest.mark.parametrize("kind", ["video", "volume"])
+def test_cubes_of_videos_and_volumes(
+    tmp_path: Path, cubes: Path, monkeypatch: pytest.MonkeyPatch, kind: str, shape: tuple[int, int, int]
+) -> None:
+    """There and back, frames alone, and the page's decoder."""
+    monkeypatch.setenv(latent_prior.FOLDER_VARIABLE, str(cubes))
+    source, prior = tmp_path / ("a.mkv" if kind == "video" else "a.npy"), "clips" if kind == "video" else "blocks"
+    if kind == "video":
+        write_film(source, shape[0], (shape[1], shape[2]), sound=False)
+    else:
+        np.save(source, np.stack([np.roll(pictures(1, *shape[1:])[0][..., 0], k, 1) for k in range(shape[0])]))
+    again = tmp_path / f"b{source.suffix}"
+    arguments = ["compress", str(source), "-o", str(tmp_path / "a.inrz"), "--recipe", "combiner", "--prior", prior]
+    assert cli.main([*arguments, "-q", "90", "--quiet"]) == 0
+    assert cli.main(["decompress", str(tmp_path / "a.inrz"), "-o", str(again), "--quiet"]) == 0
+    assert inrzip.read_signal(again).spec.shape == shape
+    with inrzip.Reader(tmp_path / "a.inrz") as reader:
+        channels = reader.spec.channels
+        payload, values = reader.container.segment(0), reader.segment(0).render(Grid(shape, 1).axes())
+        assert np.array_equal(reader[-1:], reader[...][-1:])
+        signal = inrzip.read_signal(source)
+        samples = signal.read(0, shape[0]).astype(float)
+        error = np.mean((reader[...].reshape(samples.shape) - samples) ** 2)
+    assert error < 0.5 * np.var(samples) + 30
+    paged = page_combiner.decode(payload, (cubes / f"{prior}.inrprior").read_bytes(), shape, channels)
+    assert np.abs(paged - values).max() < 1e-4
+
+
+def test_what_a_camera_sees() -> None:
+    """Of a picture: some clips stand still, others move; none shows what the picture does not have."""
+    rng = np.random.default_rng(0)
+    picture = rng.uniform(0.2, 0.7, (40, 60, 3)).astype(np.float32)
+    clips = [clip(picture[None], 16, rng).reshape(16, 16, 16, 3) for _ in range(40)]
+    assert all(found.min() > 0.19 and found.max() < 0.71 for found in clips)
+    still = [bool((found == found[:1]).all()) for found in clips]
+    assert 0 < sum(still) < len(still)
+    narrow = clip(picture[None, :16, :16], 16, rng)
+    assert narrow.shape == (4096, 3) and np.isfinite(narrow).all()
+
+
+def test_segments_of_cubes() -> None:
+    """Whole cubes, and few enough of them."""
+    spec = Spec(Kind.VIDEO, (2000, 288, 352), 3, "u1", 0, 255, {})
+    length = segment_length(spec, RECIPES["combiner"])
+    assert length < 200 and len(range(0, 2000, length)) * 18 * 22 * -(-length // 16) < 2000 * 18 * 22 / 16 * 1.1
+
+
+def test_a_prior_of_other_axes(tmp_path: Path, cubes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "line.npy", np.arange(100, dtype=np.uint8))
+    arguments = ["compress", str(tmp_path / "line.npy"), "--kind", "volume", "--recipe", "combiner"]
+    assert cli.main([*arguments, "--prior", str(cubes / "blocks.inrprior")]) == 1
+    assert "signals of 3 axes, not of 1" in capsys.readouterr().err
 
 
 def random_block(rng: np.random.Generator, size: int, bits: int, depth: int = 0) -> tuple[int, ...]:
@@ -243,7 +322,7 @@ def test_blocks_that_are_split(home: Path, shape: tuple[int, int]) -> None:
     wanted = decode_patches(prior, coded)
     first = network.render(grid.axes())[:8, :8]
     assert np.abs(first - wanted[0].reshape(*prior.layout.patch, 3)[: first.shape[0], : first.shape[1]]).max() < 1e-5
-    paged = page_combiner.decode_image(payload, (home / "tiny.inrprior").read_bytes(), shape, 3)
+    paged = page_combiner.decode(payload, (home / "tiny.inrprior").read_bytes(), shape, 3)
     assert np.abs(paged - network.render(grid.axes())).max() < 1e-3 * np.abs(paged).max()
     for end in range(len(payload) - 1, len(payload) // 2, -3):
         decode_network(payload[:end], CombinerConfig.number, grid, partial=True).render(grid.axes())

@@ -125,7 +125,7 @@ def test_a_picture_there_and_back(tmp_path: Path, home: Path, height: int, width
     assert again.shape == picture.shape
     assert np.mean((again.astype(float) - picture) ** 2) < 0.4 * np.mean((picture - 128.0) ** 2) + 60
     prior = (home / "wide.inrprior").read_bytes()
-    assert np.abs(page_combiner.decode_image(payload, prior, (height, width), channels) - values).max() < 1e-4
+    assert np.abs(page_combiner.decode(payload, prior, (height, width), channels) - values).max() < 1e-4
 
 
 def test_tiles(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
