@@ -24,8 +24,9 @@ Real = type[np.float32] | type[np.float64]
 """Of the numbers that a decoder computes in: double precision is for lossless files."""
 
 MAX_PATCHES = 1 << 14
-SIDE_OF_CLIPS = 16
-"""Frames of a patch of a video, and its height and width."""
+MOST_AXES, COLOURS, FLOAT_BYTES = 3, 3, 4
+SIDE_OF_CUBES = 16
+"""Frames of a patch of a video, or slices of a volume, and its height and width."""
 DECODING_BYTES, SAMPLE_BYTES = 4000, 64
 """Memory that decoding takes for a sample point, about: while its patch is evaluated (encodings, and what convolutions
 read), and as long as it is kept.
@@ -54,6 +55,12 @@ class Patches(Representation):
     grid: Grid = eqx.field(static=True)
     patch: tuple[int, ...] = eqx.field(static=True)
     coded: CodedPatches = eqx.field(static=True)
+
+    def held_bytes(self) -> int:
+        """Of the patches that were looked at last: of a video or a volume a layer, which are read layer by layer."""
+        counts = patch_counts(self.grid.shape, self.patch)
+        kept = counts[1:] if len(counts) == MOST_AXES else counts
+        return math.prod(kept) * math.prod(self.patch) * max(self.grid.channels, COLOURS) * FLOAT_BYTES
 
     def predict(self, inputs: Float[Array, "points dims"]) -> Float[Array, "points channels"]:
         positions = np.asarray(inputs)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from inrzip.architectures.base import Grid
-from inrzip.architectures.combiner import MAX_PATCHES, SIDE_OF_CLIPS, CombinerConfig
+from inrzip.architectures.combiner import MAX_PATCHES, SIDE_OF_CUBES, CombinerConfig, planes_of
 from inrzip.architectures.context import SEGMENT_SAMPLES, ContextConfig
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.grid_kernels import library
@@ -24,8 +24,10 @@ from .signal import Kind, Spec
 
 SEGMENT_BYTES = 400 << 20
 """Samples of one segment, as float-free raw data: what fitting holds in memory, besides a fixed amount."""
-PATCHES_SEGMENT_BYTES = 50 << 20
-"""The same where signals are cut into patches, which are held as floats, twice."""
+CUBES_SEGMENT_BYTES, FLOAT_BYTES = 200 << 20, 4
+"""The same where signals are cut into cubes, which are held as floats."""
+CHANNELS_OF_CUBES = {Kind.VIDEO: 3, Kind.VOLUME: 1}
+"""That priors of them have."""
 AUDIO_SEGMENT_SECONDS = 1.0
 LATENT_SEGMENT = 1 << 17
 """Samples of a segment of sound with a learned prior: patches are decoded one by one, so segments may be long."""
@@ -136,7 +138,7 @@ def segment_length(spec: Spec, recipe: Recipe, settings: Mapping[str, int] | Non
     if spec.kind in (Kind.SHAPE, Kind.IMAGE, Kind.PROTEIN) or recipe.architecture is PfnrConfig:
         return n
     if recipe.architecture is CombinerConfig:
-        return _even(n, LATENT_SEGMENT if spec.kind == Kind.AUDIO else _rows_of_patches(spec))
+        return LATENT_SEGMENT if spec.kind == Kind.AUDIO else _rows_of_cubes(spec)
     if spec.kind == Kind.AUDIO:
         rate = spec.meta.get("rate", (44100, 1))
         assert isinstance(rate, tuple)
@@ -150,11 +152,14 @@ def segment_length(spec: Spec, recipe: Recipe, settings: Mapping[str, int] | Non
     return _even(n, longest)
 
 
-def _rows_of_patches(spec: Spec) -> int:
-    """Rows of a segment of patches of a video or a volume: few enough to be fitted, in whole patches."""
-    side, row_bytes = SIDE_OF_CLIPS, math.prod(spec.shape[1:]) * spec.channels * spec.dtype.itemsize
-    patches = math.prod(-(-n // side) for n in spec.shape[1:])
-    return side * max(1, min(MAX_PATCHES // patches, PATCHES_SEGMENT_BYTES // (side * row_bytes)))
+def _rows_of_cubes(spec: Spec) -> int:
+    """Rows of a segment of a video or a volume in cubes: whole ones, and few enough to be held as floats."""
+    learned = CHANNELS_OF_CUBES[spec.kind]
+    planes = len(list(planes_of(spec.channels, learned)))
+    cubes = planes * math.prod(-(-n // SIDE_OF_CUBES) for n in spec.shape[1:])
+    most = min(MAX_PATCHES, CUBES_SEGMENT_BYTES // (SIDE_OF_CUBES**3 * learned * FLOAT_BYTES))
+    layers = -(-spec.shape[0] // SIDE_OF_CUBES)
+    return SIDE_OF_CUBES * _even(layers, max(1, most // cubes))
 
 
 def _even(n: int, longest: int) -> int:

@@ -131,12 +131,13 @@ def bits_of_patches(
     targets: Float[ndarray, "patches samples channels"],
     inside: Float[ndarray, "patches samples"],
     wish: Wish,
+    hurried: Callable[[], bool] = lambda: False,
 ) -> int:
     """What the blocks of all patches would take together."""
     total = 0
     for first in range(0, len(targets), BATCHES[-1]):
         part = slice(first, min(first + BATCHES[-1], len(targets)))
-        fit = _fitted(prior, targets[part], inside[part], wish, lambda done, remark: False)
+        fit = _fitted(prior, targets[part], inside[part], wish, lambda done, remark: hurried())
         total += sum(n * bits for n, bits in zip(fit.count_blocks(), fit.bits, strict=True))
     return total
 

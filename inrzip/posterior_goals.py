@@ -130,6 +130,8 @@ def patches_of(
 class _Way(Protocol):
     """How one signal is coded with its prior."""
 
+    @property
+    def deadline(self) -> float | None: ...
     def run(self, weight: float, bits: int | None, within: tuple[float, float]) -> bytes:
         """The payload at a lambda, with at most so many bits in its blocks."""
 
@@ -157,9 +159,8 @@ class _Patches:
         return encode_payload(self.name, self.prior, encode_patches(self.prior, self.targets, self.inside, wish, watch))
 
     def bits_at(self, weight: float) -> float:
-        return bits_of_patches(
-            self.prior, self.targets, self.inside, Wish(weight, None, round(self.steps * PILOT_SHARE))
-        )
+        wish = Wish(weight, None, round(self.steps * PILOT_SHARE))
+        return bits_of_patches(self.prior, self.targets, self.inside, wish, lambda: _hurried(self.job, self.deadline))
 
     def head(self) -> int:
         n, saved = len(self.targets), self.prior.bits - LEAST_INDEX_BITS
@@ -225,9 +226,14 @@ def watching(job: Job, within: tuple[float, float], deadline: float | None = Non
 
     def watch(done: float, remark: str) -> bool:
         job.tell("fitting", within[0] + (within[1] - within[0]) * done, remark)
-        return job.stopping or (deadline is not None and time.monotonic() > deadline)
+        return _hurried(job, deadline)
 
     return watch
+
+
+def _hurried(job: Job, deadline: float | None) -> bool:
+    """Whether the user wants to stop, or time is up."""
+    return job.stopping or (deadline is not None and time.monotonic() > deadline)
 
 
 def _to_size(size: int, prior: Prior, way: _Way, job: Job) -> bytes:
@@ -242,7 +248,7 @@ def _to_size(size: int, prior: Prior, way: _Way, job: Job) -> bytes:
     for i in range(SIZE_SEARCHES):
         job.tell("fitting", PILOT_SHARE * i / SIZE_SEARCHES, "looking for lambda")
         taken = way.bits_at(math.exp(log))
-        if NEAR_SIZE[0] * room <= taken <= NEAR_SIZE[1] * room or job.stopping:
+        if NEAR_SIZE[0] * room <= taken <= NEAR_SIZE[1] * room or _hurried(job, way.deadline):
             break
         low, high = (log, high) if taken > room else (low, log)
         step = math.log(max(taken, 1.0) / room) / BITS_POWER

@@ -87,12 +87,13 @@ def decode_payload(
     layout = prior.layout
     if len(grid.shape) != layout.axes:
         raise CorruptFile(f"its prior is for signals of {layout.axes} axes, not of {len(grid.shape)}")
-    at_once = min(grid.n_points, max(POINTS_AT_ONCE, math.prod(layout.patch)))
-    check_memory(at_once * DECODING_BYTES + grid.n_points * SAMPLE_BYTES)
     n_planes = len(list(planes_of(grid.channels, layout.channels)))
     n = n_planes * int(np.prod(patch_counts(grid.shape, layout.patch), dtype=object))
     if n > MAX_PATCHES or n > max(1, cursor.remaining):
         raise CorruptFile(f"{n} patches in {cursor.remaining} bytes cannot be")
+    points = n * math.prod(layout.patch)  # patches are evaluated whole
+    at_once = min(points, max(POINTS_AT_ONCE, math.prod(layout.patch)))
+    check_memory(at_once * DECODING_BYTES + points * SAMPLE_BYTES)
     whole = version < SPLIT_FROM
     coded = (
         [_decode_one(prior, cursor, partial, whole)] if n == 1 else _decode_several(prior, cursor, n, partial, whole)

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from numpy import ndarray
 
 from inrzip.architectures import combiner_network as combiner
-from inrzip.architectures.combiner import SIDE_OF_CLIPS
+from inrzip.architectures.combiner import SIDE_OF_CUBES
 from inrzip.architectures.combiner_network import Layout, Shared
 from inrzip.codecs.relative_entropy import FARTHEST, SCALES_PER_OCTAVE, scale_values
 from inrzip.priors import latent_prior
@@ -45,8 +45,8 @@ LAYOUTS = {
     "image": Layout(2, 3, 32, 2, (12, 9, 9), (24, 20, 12), 4, 16, (32, 32, 16)),
     "audio": Layout(1, 1, 512, 128, (128,), (1,), 4, 8, (8, 8)),
     "protein": Layout(1, 3, 64, 16, (48,), (8,), 4, 16, (16, 16, 8)),
-    "video": Layout(3, 3, SIDE_OF_CLIPS, 2, (24, 21, 21, 21), (24, 20, 14, 8), 4, 16, (32, 32, 16)),
-    "volume": Layout(3, 1, SIDE_OF_CLIPS, 2, (8, 7, 7, 7), (8, 8, 8, 6), 4, 16, (32, 32, 16)),
+    "video": Layout(3, 3, SIDE_OF_CUBES, 2, (24, 21, 21, 21), (24, 20, 14, 8), 4, 16, (32, 32, 16)),
+    "volume": Layout(3, 1, SIDE_OF_CUBES, 2, (8, 7, 7, 7), (8, 8, 8, 6), 4, 16, (32, 32, 16)),
 }
 """The networks of shipped priors. Of sound and proteins it is a transform that laps over to neighbours, above all."""
 GAINS = {"image": 1.0, "audio": 8.0, "protein": 90.0, "video": 0.5, "volume": 1.0}
@@ -64,7 +64,7 @@ BLOCK_BITS = 15.6
 LEAST_BITS = 0.06
 """Latents that take less in usual signals of a level are not coded at it."""
 MOST_MEMBERS = 96
-MOST_FRAMES = 64
+MOST_FRAMES = 32
 """That are learned from, of a video."""
 NEIGHBOURS = {1: 0.8, 2: 0.5, 3: 0.35}
 """How much of a frequency's spread its neighbours have at least, by how far they are."""
@@ -116,6 +116,8 @@ class TrainReport:
 class Pieces(Protocol):
     """What patches are cut for."""
 
+    @property
+    def axes(self) -> int: ...
     @property
     def side(self) -> int: ...
     @property
@@ -248,13 +250,15 @@ def training_patches(
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         try:
             signal = media.read_signal(path, kind=wanted)
+            sides = signal.spec.shape[1:] if _is_still(signal.spec) else signal.spec.shape
+            if len(signal.spec.shape) == layout.axes and min(sides) >= layout.side:
+                signals.append(_normalised(signal, layout))
         except InrzipError:
             continue
-        sides = signal.spec.shape[1:] if _is_still(signal.spec) else signal.spec.shape
-        if min(sides) >= layout.side:
-            signals.append(_normalised(signal, layout))
     if not signals:
-        raise InrzipError(f"{folder}: holds no {kind} of {layout.side} samples or more along each axis")
+        raise InrzipError(
+            f"{folder}: holds no {kind} of {layout.axes} axes and {layout.side} samples or more along each"
+        )
     cut = CUTS[kind]
     return np.stack([cut(signals[i % len(signals)], layout.side, rng) for i in range(count)])
 
@@ -269,7 +273,8 @@ def _normalised(signal: Signal, layout: Pieces) -> Float[ndarray, "*grid channel
     n = min(whole, MOST_FRAMES) if signal.spec.kind == Kind.VIDEO else whole
     first = (whole - n) // 2
     spec = dataclasses.replace(signal.spec, shape=(n, *others))
-    samples = spec.normalise(signal.read(first, first + n)).reshape(*spec.shape, spec.channels).astype(np.float32)
+    real = np.float16 if spec.kind == Kind.VIDEO else np.float32  # a film takes much memory
+    samples = spec.normalise(signal.read(first, first + n)).reshape(*spec.shape, spec.channels).astype(real)
     if layout.channels == spec.channels:
         return samples
     if layout.channels == 1:

@@ -26,9 +26,11 @@ from .members import Collection
 from .posterior_goals import payloads_together, plan_together
 from .progress import ProgressCallback
 from .recipes import RECIPES, choose_recipe
-from .signal import Signal
+from .signal import Kind, Signal
 
 FITTING_SHARE = 0.95
+KINDS = (Kind.IMAGE, Kind.AUDIO, Kind.PROTEIN)
+"""Of signals that are small: others have segments, or sound beside them."""
 RECIPE = next(recipe.name for recipe in RECIPES.values() if recipe.architecture is CombinerConfig)
 
 
@@ -62,9 +64,9 @@ def compress_together(
     progress: ProgressCallback | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> TogetherReport:
-    """Compresses images, or clips of sound of one segment, into one file, whose members are named as the pairs of
-    `sources` say. Each member can be decoded without the others. `recipe`: one with a learned prior. `prior`: see
-    `compress`. Raises InrzipError.
+    """Compresses images, proteins, or clips of sound of one segment, into one file, whose members are named as the
+    pairs of `sources` say. Each member can be decoded without the others. `recipe`: one with a learned prior. `prior`:
+    see `compress`. Raises InrzipError.
     """
     begun, output = time.monotonic(), Path(destination)
     check_writable(output, overwrite)
@@ -72,6 +74,8 @@ def compress_together(
     job = Job(Checkpoint(None, ""), progress, stop)
     job.tell("reading")
     signals = [_read(name, path, recipe) for name, path in sources]
+    if any(signal.spec.kind not in KINDS for signal in signals):
+        raise InrzipError("videos and volumes are not fitted side by side; compress them one by one")
     if not signals or len({signal.spec.kind for signal in signals}) > 1:
         raise InrzipError("signals that are coded together are of one kind; compress the others by themselves")
     asked = plan.Request(quality, effort=effort)

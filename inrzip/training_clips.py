@@ -40,7 +40,7 @@ def _cut(video: Float[ndarray, "frames h w c"], side: int, rng: np.random.Genera
     first = int(rng.integers(len(video) - side + 1))
     top, left = (int(rng.integers(n - side * factor + 1)) for n in video.shape[1:3])
     part = video[first : first + side, top : top + side * factor, left : left + side * factor]
-    small: ndarray = part.reshape(side, side, factor, side, factor, -1).mean((2, 4))
+    small: ndarray = part.reshape(side, side, factor, side, factor, -1).mean((2, 4), dtype=np.float32)
     return small
 
 
@@ -85,6 +85,7 @@ def _panned(picture: Float[ndarray, "h w c"], side: int, rng: np.random.Generato
     top, left = (max(int(middle) - far, 0) for middle in middles)
     part = picture[top : int(middles[0]) + far + 1, left : int(middles[1]) + far + 1]
     part = part[: len(part) // factor * factor, : part.shape[1] // factor * factor]
+    part = part.astype(np.float32)
     small = part.reshape(len(part) // factor, factor, part.shape[1] // factor, factor, -1).mean((1, 3))
     frames = []
     for i in range(side):

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 import inrzip
-from inrzip import cli, posterior_fit, posterior_goals, prior_training
+from inrzip import cli, plan, posterior_fit, posterior_goals, prior_training
 from inrzip.architectures import combiner_network as network
 from inrzip.architectures.base import Grid
-from inrzip.architectures.combiner import CombinerConfig, Patches, cut, patch_counts, planes_of
+from inrzip.architectures.combiner import MAX_PATCHES, CombinerConfig, Patches, cut, patch_counts, planes_of
 from inrzip.architectures.combiner_network import Layout
 from inrzip.codecs import relative_entropy as rec
-from inrzip.errors import CorruptFile, InrzipError
+from inrzip.errors import CorruptFile, InrzipError, LimitExceeded
 from inrzip.index_search import Search
 from inrzip.network import decode_network
 from inrzip.plan import segment_length
@@ -230,6 +230,7 @@ def cubes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i, picture in enumerate(pictures(4, 24, 24)):
         iio.imwrite(folder / "clips" / f"{i}.png", picture)
         np.save(folder / "blocks" / f"{i}.npy", np.stack([np.roll(picture[..., 0], k, 0) for k in range(6)]))
+        np.save(folder / "blocks" / f"flat{i}.npy", picture[..., 0])
     write_film(folder / "clips" / "film.mkv", sound=False)
     with pytest.MonkeyPatch.context() as patch:
         for kind, name, channels in (("video", "clips", 3), ("volume", "blocks", 1)):
@@ -247,6 +248,7 @@ def test_cubes_of_videos_and_volumes(
 ) -> None:
     """There and back, frames alone, and the page's decoder."""
     monkeypatch.setenv(latent_prior.FOLDER_VARIABLE, str(cubes))
+    monkeypatch.setattr(posterior_goals, "STEPS", (100,) * 9)
     source, prior = tmp_path / ("a.mkv" if kind == "video" else "a.npy"), "clips" if kind == "video" else "blocks"
     if kind == "video":
         write_film(source, shape[0], (shape[1], shape[2]), sound=False)
@@ -281,11 +283,48 @@ def test_what_a_camera_sees() -> None:
     assert narrow.shape == (4096, 3) and np.isfinite(narrow).all()
 
 
-def test_segments_of_cubes() -> None:
-    """Whole cubes, and few enough of them."""
-    spec = Spec(Kind.VIDEO, (2000, 288, 352), 3, "u1", 0, 255, {})
-    length = segment_length(spec, RECIPES["combiner"])
-    assert length < 200 and len(range(0, 2000, length)) * 18 * 22 * -(-length // 16) < 2000 * 18 * 22 / 16 * 1.1
+@pytest.mark.parametrize(
+    ("kind", "shape", "channels"),
+    [
+        (Kind.VIDEO, (2000, 288, 352), 3), (Kind.VIDEO, (40000, 17, 17), 4), (Kind.VIDEO, (3, 1080, 1920), 1),
+        (Kind.VOLUME, (20000, 36, 36), 3), (Kind.VOLUME, (66, 1000, 1000), 1),
+    ],
+)  # fmt: skip
+def test_segments_of_cubes(kind: Kind, shape: tuple[int, ...], channels: int) -> None:
+    """Whole cubes, few enough to be coded, and held."""
+    length = segment_length(Spec(kind, shape, channels, "u1", 0, 255, {}), RECIPES["combiner"])
+    layers, one = divmod(length, 16)
+    cubes = layers * -(-shape[1] // 16) * -(-shape[2] // 16) * (channels if kind == Kind.VOLUME else -(-channels // 3))
+    assert one == 0 and ((cubes <= MAX_PATCHES and cubes * 16**3 * 4 < 250e6) or layers == 1)
+
+
+def test_a_video_of_several_segments(tmp_path: Path, cubes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its sound, in a collection of two: videos are not fitted side by side."""
+    monkeypatch.setenv(latent_prior.FOLDER_VARIABLE, str(cubes))
+    monkeypatch.setattr(posterior_goals, "STEPS", (20,) * 9)
+    monkeypatch.setattr(plan, "CUBES_SEGMENT_BYTES", 1)
+    sources = [str(write_film(tmp_path / f"{name}.mkv", n, (8, 9))) for name, n in (("a", 19), ("b", 3))]
+    arguments = ["compress", *sources, "-o", str(tmp_path / "c.inrz"), "--recipe", "combiner", "--prior", "clips"]
+    assert cli.main([*arguments, "-q", "80", "--quiet"]) == 0
+    with inrzip.open_all(tmp_path / "c.inrz") as both:
+        first, second = both
+        assert [member.container.header.n_segments for member in (first, second)] == [2, 1]
+        assert first[17:].shape == (2, 8, 9, 3) and first.container.n_tracks == 1
+    with pytest.raises(InrzipError, match="one by one"):
+        inrzip.compress_together([("a", Path(sources[0]))], tmp_path / "d.inrz", prior="clips")
+
+
+def test_what_a_decoder_needs(cubes: Path) -> None:
+    """Patches are evaluated whole, however little of them there is."""
+    data = (cubes / "clips.inrprior").read_bytes()
+    name, prior = latent_prior.identity(data), latent_prior.loads(data)
+    assert isinstance(prior, latent_prior.LatentPrior)
+    payload = encode_payload(name, prior, [Coded(0, [(1,)])] * 512)
+    grid, points = Grid((2048, 1, 1), 3), 512 * 4**3
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(LimitExceeded):
+        patch.setenv(latent_prior.FOLDER_VARIABLE, str(cubes))
+        assert decode_network(payload, CombinerConfig.number, grid, 10_000 * points).held_bytes() >= 4**3 * 12
+        decode_network(payload, CombinerConfig.number, grid, 1_000 * points)
 
 
 def test_a_prior_of_other_axes(tmp_path: Path, cubes: Path, capsys: pytest.CaptureFixture[str]) -> None:
