@@ -14,7 +14,7 @@ from numpy import ndarray
 import inrzip
 from inrzip import checkpoint, grid_coding, grid_encoder, grid_fit, grid_payload, grid_windows, plan
 from inrzip.architectures import grid_training
-from inrzip.architectures.grid import GridConfig, channel_groups
+from inrzip.architectures.grid import GridConfig, LatentGrid, channel_groups
 from inrzip.architectures.grid_layout import HYPER_LEVELS, LEVELS, N_GRIDS, NEIGHBOURS, Networks, flat, places, shapes
 from inrzip.architectures.grid_render import render
 from inrzip.architectures.grid_training import Layout, cost_and_gradients
@@ -23,10 +23,10 @@ from inrzip.codecs.latent_model import NEIGHBOURS as OFFSETS
 from inrzip.codecs.latent_tiles import TiledGrids
 from inrzip.codecs.latents import Tile
 from inrzip.errors import CorruptFile
-from inrzip.grid_payload import CodedPlane, Picture, encode_planes
+from inrzip.grid_payload import MAIN_GRIDS, CodedPlane, Picture, encode_planes
 from inrzip.priors import grid_prior
 from tests import page_latents
-from tests.common import check_hostile_config, slow
+from tests.common import ROOT, check_hostile_config, slow
 from tests.test_latents import random_grids, random_networks
 
 
@@ -59,6 +59,27 @@ def test_payloads_are_as_the_page_says(shape: tuple[int, int], channels: int) ->
         assert all(np.array_equal(a, b) for a, b in zip(read, plane.grids, strict=True))
     assert values.shape == wanted.shape == (*shape, channels)
     np.testing.assert_allclose(values, wanted, atol=1e-4 * max(1, np.abs(wanted).max()))
+
+
+@pytest.mark.parametrize("name", ["image_grid", "image_16bit_grid", "image_alpha_grid"])
+def test_fitted_files_are_as_the_page_says(name: str) -> None:
+    """The page's decoder, which is NumPy and Python's integers, reads the same latents and samples from real files."""
+    with inrzip.Reader(ROOT / "tests" / "golden" / "v1" / f"{name}.inrz") as reader:
+        rest, fields, spec, samples = reader.container.segment(0), [], reader.spec, reader[...]
+        coded = reader.segment(0)
+    for _ in range(4):
+        field, rest = page_latents.varint(rest)
+        fields.append(field)
+    height, width = spec.shape
+    latents, values = page_latents.decode_grids(fields, rest, height, width, spec.channels)
+    assert isinstance(coded, LatentGrid) and isinstance(coded.picture, Picture)
+    for level, number in MAIN_GRIDS.items():
+        rows, columns = latents[0][number].shape
+        plane = coded.picture._plane(0)
+        assert plane is not None
+        assert np.array_equal(plane.window(level, (0, rows), (0, columns)) / plane.step, latents[0][number])
+    wanted = np.clip(values, 0, 1) * (spec.high - spec.low) + spec.low
+    assert np.abs(wanted - samples.reshape(wanted.shape)).max() < 0.51 + 1e-4 * (spec.high - spec.low)
 
 
 def test_weights_are_limited_as_the_page_says() -> None:
