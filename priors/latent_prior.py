@@ -32,7 +32,12 @@ from .field_prior import FieldPrior
 
 SUFFIX = ".inrprior"
 FOLDER_VARIABLE = "INRZIP_PRIORS"
-PACKAGED = {"image": "thumbnails" + SUFFIX, "audio": "speech" + SUFFIX, "protein": "proteins" + SUFFIX}
+PACKAGED = {
+    "image": "thumbnails" + SUFFIX,
+    "audio": "speech" + SUFFIX,
+    "protein": "proteins" + SUFFIX,
+    "video": "clips" + SUFFIX,
+}
 """The priors that come with the package, by kind. Files name them, so none may go: more may be added."""
 MODULATED = {
     ("vc-inr", "image"): "vcinr_photographs" + SUFFIX,
