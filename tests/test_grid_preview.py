@@ -126,7 +126,8 @@ def test_what_was_cut_off_is_as_the_preview(channels: int) -> None:
 def photograph(tmp_path_factory: pytest.TempPathFactory) -> tuple[ndarray, Path]:
     image, path = skimage.data.astronaut()[:203, 150:253], tmp_path_factory.mktemp("preview") / "a.inrz"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "GRID_STEPS", (60,) * 9)
+        patch.setattr(plan, "GRID_STEPS", (40,) * 9)
+        patch.setattr(plan, "GRID_STEPS_RANGE", (1.0, 1.0))
         patch.setattr(latent_tiles, "SIDE", 16)
         patch.setattr(grid_payload, "UNTILED", 1000)
         path.write_bytes(inrzip.fit(image, effort=1, quality=60).data)
