@@ -93,7 +93,14 @@ def main() -> int:
     if options.out is not None:
         known = facts(["odd_pictures", *sys.argv[1:]])
         made_by = f"Commit {known['commit']}, {known['source']}; {known['device']}; {known['versions']}."
-        head = ["# Odd pictures", "", f"`{known['command']}`", "", made_by, ""]
+        head = [
+            "# Odd pictures",
+            "",
+            "`" + known["command"].replace("benchmarks odd", "benchmarks.odd") + "`",
+            "",
+            made_by,
+            "",
+        ]
         with atomic_output(options.out, overwrite=True) as temporary:
             temporary.write_text("\n".join([*head, *lines]) + "\n")
     return 0
