@@ -198,7 +198,6 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         "volume_4d_finr": (folder / "floats.npy", {"target_size": 400, "recipe": "finr"}),
         "volume_4d_tree": (folder / "floats.npy", {"target_size": 400, "recipe": "tree"}),
         "shape_siren": (ball, {"target_size": 500}),
-        "video_combiner": (short, {"quality": 20, "recipe": "combiner"}),
         "video_siren": (short, {"target_size": 400, "recipe": "siren"}),
         "video_nerv": (short, {"target_size": 1_200, "recipe": "nerv"}),
         "video_enerv": (short, {"target_size": 1_500, "recipe": "enerv"}),
