@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from inrzip.architectures.combiner import CombinerConfig
@@ -106,6 +106,14 @@ def compress_together(
         size = written.file.size
     points = sum(math.prod(signal.spec.shape) for signal in signals)
     return TogetherReport(output, size, 8 * size / points, tuple(members), time.monotonic() - begun, job.stopping)
+
+
+def are_small(paths: Iterable[Path]) -> bool:
+    """Whether all are of `KINDS`. Those that cannot be read count as such: what reads them next says why."""
+    try:
+        return all(media.read_signal(path).spec.kind in KINDS for path in paths)
+    except InrzipError:
+        return True
 
 
 def _read(name: str, path: Path, recipe: str) -> Signal:

@@ -165,7 +165,7 @@ def _compress(opts: argparse.Namespace) -> int:
     if not streams.collects(opts.inputs, opts.output):
         return _compress_all(opts, opts.inputs, destinations, [{"overwrite": opts.force}] * len(opts.inputs))
     names = streams.member_names(opts.inputs, "inrzip compress")
-    if opts.recipe in ("combiner", "vc-inr", "coin++") and _can_be_together(opts) and _are_small(opts.inputs):
+    if opts.recipe in ("combiner", "vc-inr", "coin++") and _can_be_together(opts):
         return _compress_together(opts, names, destinations[0])
     ways = [{"member": name, "overwrite": opts.force} for name in names]
     return _compress_all(opts, opts.inputs, destinations, ways)
@@ -175,19 +175,11 @@ def _can_be_together(opts: argparse.Namespace) -> bool:
     """Whether nothing is asked for that is each signal's own: a size or quality to reach, for example."""
     wishes = (opts.target_size, opts.target_bpp, opts.target_psnr, opts.time, opts.codec, opts.kind)
     unlike = opts.settings or opts.lossless or streams.STREAM in opts.inputs
-    return all(wish is None for wish in wishes) and not unlike
+    if unlike or any(wish is not None for wish in wishes):
+        return False
+    from . import together
 
-
-def _are_small(paths: Sequence[str]) -> bool:
-    """Whether nothing is of a kind that has segments, or tracks beside it. Files that cannot be read are told later."""
-    from . import media
-    from .errors import InrzipError
-    from .together import KINDS
-
-    try:
-        return all(media.read_signal(Path(path)).spec.kind in KINDS for path in paths)
-    except InrzipError:
-        return True
+    return together.are_small(map(Path, opts.inputs))
 
 
 def _compress_together(opts: argparse.Namespace, names: Sequence[str], destination: Path | None) -> int:
