@@ -36,6 +36,7 @@ PACKAGED = {
     "image": "thumbnails" + SUFFIX,
     "audio": "speech" + SUFFIX,
     "protein": "proteins" + SUFFIX,
+    "video": "clips" + SUFFIX,
 }
 """The priors that come with the package, by kind. Files name them, so none may go: more may be added."""
 MODULATED = {

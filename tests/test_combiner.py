@@ -9,6 +9,7 @@ import imageio.v3 as iio
 import jax
 import numpy as np
 import pytest
+import soundfile
 
 import inrzip
 from inrzip import cli, plan, posterior_fit, posterior_goals, prior_training
@@ -21,7 +22,7 @@ from inrzip.errors import CorruptFile, InrzipError, LimitExceeded
 from inrzip.index_search import Search
 from inrzip.network import decode_network
 from inrzip.plan import segment_length
-from inrzip.posterior_payload import LEAST_INDEX_BITS, Coded, decode_patches, encode_payload
+from inrzip.posterior_payload import LEAST_INDEX_BITS, Coded, Decoder, decode_patches, encode_payload
 from inrzip.priors import latent_prior
 from inrzip.recipes import RECIPES
 from inrzip.signal import Kind, Spec
@@ -219,6 +220,56 @@ def test_a_picture_there_and_back(tmp_path: Path, home: Path, height: int, width
         assert np.array_equal(reader[0:1, -1:], reader[...][0:1, -1:])
     prior = (home / "tiny.inrprior").read_bytes()
     assert np.abs(page_combiner.decode(payload, prior, (height, width), channels) - values).max() < 1e-4
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (13, 17)])
+def test_bytes_are_those_of_blocks_and_a_head(tmp_path: Path, home: Path, shape: tuple[int, int]) -> None:
+    """Nothing else is in a file: 17 bytes around one patch, and 2 more for each where there are several."""
+    iio.imwrite(tmp_path / "a.png", pictures(1, *shape)[0])
+    arguments = ["compress", str(tmp_path / "a.png"), "--recipe", "combiner", "--prior", "tiny", "-q", "75", "--quiet"]
+    assert cli.main(arguments) == 0
+    prior = latent_prior.loads((home / "tiny.inrprior").read_bytes())
+    with inrzip.Reader(tmp_path / "a.inrz") as reader:
+        payload = reader.container.segment(0)
+        patches = reader.segment(0)
+        assert isinstance(patches, Patches) and isinstance(patches.coded, Decoder)
+        coded = patches.coded._coded
+    bits = sum(len(block) * (prior.bits - patch.saved) for patch in coded for block in patch.blocks)
+    assert bits > 0
+    n_patches = 1 if shape == (8, 8) else 6
+    heads = 17 if n_patches == 1 else 16 + 2 * n_patches
+    assert (tmp_path / "a.inrz").stat().st_size == heads + -(-bits // 8)
+    assert len(payload) < (tmp_path / "a.inrz").stat().st_size
+
+
+SOUNDS = Layout(1, 1, 16, 4, (4, 3), (3, 2), 2, 4, (3, 2))
+
+
+def test_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prior learned from a few sounds, one of them there and back, and the page's decoder."""
+    monkeypatch.setitem(prior_training.LAYOUTS, "audio", SOUNDS)
+    monkeypatch.setenv(latent_prior.FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(posterior_goals, "STEPS", (100,) * 9)
+    (tmp_path / "sounds").mkdir()
+    times = np.arange(700) / 8000
+    for i in range(4):
+        wave = 0.3 * np.sin(2 * np.pi * (300 + 80 * i) * times) * np.exp(-times * 20 * i)
+        soundfile.write(tmp_path / "sounds" / f"{i}.wav", wave, 8000, subtype="PCM_16")
+    learn = ["train-prior", str(tmp_path / "sounds"), "--kind", "audio", "-o", str(tmp_path / "hum.inrprior")]
+    assert cli.main([*learn, "--patches", "120", "--rounds", "4", "--quiet"]) == 0
+    source, packed, again = tmp_path / "sounds" / "1.wav", tmp_path / "a.inrz", tmp_path / "b.wav"
+    compress = ["compress", str(source), "-o", str(packed), "--recipe", "combiner", "--prior", "hum", "-q", "75"]
+    assert cli.main([*compress, "--quiet"]) == 0
+    assert cli.main(["decompress", str(packed), "-o", str(again), "--quiet"]) == 0
+    (wanted, rate), (found, same_rate) = soundfile.read(source), soundfile.read(again)
+    assert rate == same_rate and found.shape == wanted.shape
+    assert np.mean((found - wanted) ** 2) < 0.3 * np.mean(wanted**2)
+    with inrzip.Reader(packed) as reader:
+        assert np.array_equal(reader[100:120], reader[...][100:120])
+        assert reader.container.header.n_segments == 1
+        payload, values = reader.container.segment(0), reader.segment(0).render(Grid((700,), 1).axes())
+    paged = page_combiner.decode(payload, (tmp_path / "hum.inrprior").read_bytes(), (700,), 1)
+    assert np.abs(paged - values).max() < 1e-4
 
 
 @pytest.fixture(scope="module")
@@ -470,10 +521,10 @@ def test_patches_of_any_size() -> None:
     assert [p.stop - p.start for p in planes_of(5, 3)] == [3, 1, 1]
 
 
-@pytest.mark.skipif(not latent_prior.PACKAGED, reason="no prior comes with this version")
-def test_the_packages_prior(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", latent_prior.PACKAGED)
+def test_the_packages_prior(kind: str) -> None:
     """It is there, small, and decodes what is coded with it."""
-    name, prior = latent_prior.named(None, "image")
+    name, prior = latent_prior.named(None, kind)
     assert len(latent_prior.dumps(prior)) < 1 << 20
     values = decode_patches(prior, [Coded(len(prior.weights) - 1, [(3,), (1,), (4,)])])
     assert np.isfinite(values).all() and latent_prior.find(name) is not None

@@ -68,6 +68,12 @@ def test_codecs_stays_without_an_init():
     assert not [path for path in (ROOT / "codecs").glob("*.py") if path.stem in standard]
 
 
+def test_priors_are_small():
+    """Of all that was learned and comes with the package."""
+    learned = [path for path in (ROOT / "priors").iterdir() if path.suffix in (".inrprior", ".npz")]
+    assert len(learned) >= 7 and sum(path.stat().st_size for path in learned) < 8_000_000
+
+
 def test_bare_checkout(tmp_path):
     """From the root, with nothing installed; and from elsewhere by PYTHONPATH."""
     probe(ROOT, ROOT)
