@@ -57,6 +57,8 @@ class Config(abc.ABC):
     """Whether fits take sub-grids, positions along each axis, rather than single positions: where a network makes those
     for much less.
     """
+    part_wise: ClassVar[bool] = False
+    """Whether fits take parts of large frames, rather than whole ones: `inrzip.examples.FrameParts`."""
     exact: ClassVar[bool] = False
     """Whether what it decodes to are the samples that were compressed, bit by bit: then `exact_samples` gives them, and
     its files are lossless ones.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from itertools import pairwise
 from typing import ClassVar, Self
 
 import equinox as eqx
@@ -31,6 +32,7 @@ from .frames import (
     stem_shape,
     upsample,
 )
+from .windows import Part, Window
 
 STEM_ROWS = 4
 TIME_LEVELS = 2
@@ -45,6 +47,8 @@ FLOOR = 24
 """Fewest channels of a stage. With 12 the last stages are thin: 0.6 dB less for 30,000 parameters (docs/video.md)."""
 FEATURE_SCALE = 0.1
 """The largest feature at the beginning."""
+BRANCH_SCALE = 0.1
+"""By which blocks begin smaller than what they are added to."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +70,10 @@ class HinervConfig(FrameConfig):
     shuffle: int
     strides: tuple[int, ...]
 
-    number: ClassVar[int] = 20
+    number: ClassVar[int] = 30
+    part_wise: ClassVar[bool] = True
+    normal: ClassVar[bool] = False
+    """Whether channels are normalised to a mean of 0 and a variance of 1 before each stage and in each block."""
 
     def build(self, grid: Grid, key: PRNGKeyArray) -> Hinerv:
         return Hinerv(self, grid, key)
@@ -109,6 +116,16 @@ class HinervConfig(FrameConfig):
         return halving_widths(self.channels, self.floor, len(self.strides))[1:]
 
 
+@dataclasses.dataclass(frozen=True)
+class NormalhinervConfig(HinervConfig):
+    """A HiNeRV with the paper's layer normalisations. No recipe makes it any more: at sizes that fit here, fits without
+    gain 1 to 4 dB (docs/video.md), as the size of features says something, too.
+    """
+
+    number: ClassVar[int] = 20
+    normal: ClassVar[bool] = True
+
+
 def time_levels(n_frames: int) -> list[int]:
     """Frames of each grid of features."""
     return [-(-n_frames // 2**level) for level in range(TIME_LEVELS)]
@@ -122,12 +139,13 @@ class Stage(eqx.Module):
     spread: Float[Array, "local out"]
     blocks: list[Block]
     stride: int = eqx.field(static=True)
+    normal: bool = eqx.field(static=True)
 
     def __init__(self, config: HinervConfig, number: int, n_frames: int, key: PRNGKeyArray):
         widths = config.widths()
         n_in, n_out, last = widths[max(number - 1, 0)], widths[number], number == len(widths) - 1
         keys = jax.random.split(key, 2 + TIME_LEVELS + config.depth)
-        self.stride = config.strides[number]
+        self.stride, self.normal = config.strides[number], config.normal
         self.narrow = Conv(n_in, n_out, 1, keys[0])
         self.local = [
             _features((frames, self.stride, self.stride, config.local), k)
@@ -136,13 +154,15 @@ class Stage(eqx.Module):
         n_local = config.local * TIME_LEVELS
         self.spread = jax.random.uniform(keys[1], (n_local, n_out), jnp.float32, -1, 1) / math.sqrt(n_local)
         expansion = 1 if last else config.expansion
-        self.blocks = [Block(n_out, expansion, k) for k in keys[2 + TIME_LEVELS :][: 1 if last else config.depth]]
+        self.blocks = [
+            Block(n_out, expansion, config.normal, k) for k in keys[2 + TIME_LEVELS :][: 1 if last else config.depth]
+        ]
 
     def __call__(
         self, x: Float[Array, "b h w in"], times: Float[Array, " b"], n_frames: int
     ) -> Float[Array, "b h2 w2 out"]:
         b, h, w, _ = x.shape
-        x = upsample(self.narrow(normalise(x)), self.stride)
+        x = upsample(self._narrowed(x), self.stride)
         local = _at_times(self.local, times, n_frames) @ self.spread
         cells = x.reshape(b, h, self.stride, w, self.stride, -1) + local[:, None, :, None]
         x = cells.reshape(x.shape)
@@ -150,22 +170,48 @@ class Stage(eqx.Module):
             x = block(x)
         return x
 
+    def part(
+        self, x: Float[Array, "h w in"], time: Float[Array, ""], n_frames: int, source: Part, wanted: Part
+    ) -> Float[Array, "h2 w2 out"]:
+        """The part `wanted` of what the stage makes of a frame, from its part `source`."""
+        margin = len(self.blocks)
+        wide = wanted.widened(margin)
+        local = _at_times(self.local, time[None], n_frames)[0] @ self.spread
+        x = wide.made_of(self._narrowed(x[None])[0], source) + wide.repeated(local)
+        for i, block in enumerate(self.blocks):
+            x = block.shrinking((x * wanted.widened(margin - i).inside())[None])[0]
+        return x
+
+    def _narrowed(self, x: Float[Array, "b h w in"]) -> Float[Array, "b h w out"]:
+        return self.narrow(normalise(x) if self.normal else x)
+
 
 class Block(eqx.Module):
-    """Depthwise 3x3 convolution, normalisation, two dense layers with GELU between them, residual."""
+    """Depthwise 3x3 convolution, normalisation if wanted, two dense layers with GELU between them, residual."""
 
     depthwise: Float[Array, "3 3 c"]
     expand: Conv
     contract: Conv
+    normal: bool = eqx.field(static=True)
 
-    def __init__(self, channels: int, expansion: int, key: PRNGKeyArray):
+    def __init__(self, channels: int, expansion: int, normal: bool, key: PRNGKeyArray):
         keys = jax.random.split(key, 3)
         self.depthwise = jax.random.uniform(keys[0], (3, 3, channels), jnp.float32, -1 / 3, 1 / 3)
         self.expand = Conv(channels, expansion * channels, 1, keys[1])
-        self.contract = Conv(expansion * channels, channels, 1, keys[2])
+        contract = Conv(expansion * channels, channels, 1, keys[2])
+        self.contract = jax.tree.map(lambda x: x * BRANCH_SCALE, contract)
+        self.normal = normal
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        return x + self.contract(jax.nn.gelu(self.expand(normalise(depthwise(x, self.depthwise)))))
+        return x + self._mixed(depthwise(x, self.depthwise))
+
+    def shrinking(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+        """The same without padding: the outer rows and columns are only looked at."""
+        inner = slice(1, -1)
+        return x[:, inner, inner] + self._mixed(depthwise(x, self.depthwise)[:, inner, inner])
+
+    def _mixed(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        return self.contract(jax.nn.gelu(self.expand(normalise(x) if self.normal else x)))
 
 
 class Hinerv(FrameRepresentation):
@@ -198,6 +244,31 @@ class Hinerv(FrameRepresentation):
         for stage in self.stages:
             x = stage(x, times, n_frames)
         return self.head(x, height, width)
+
+    def predict_training(self, inputs: Array, targets: Array) -> Array:
+        if inputs.ndim == 1:
+            return self.predict(inputs)
+        return jax.vmap(lambda corner: self._part(corner, targets.shape[1:3]))(inputs)
+
+    def _part(self, corner: Float[Array, "3"], size: tuple[int, ...]) -> Float[Array, "height width channels"]:
+        """So many rows and columns of the frame at a time, from a first row and column on: what `predict` has there."""
+        n_frames, shuffle = self.grid.shape[0], self.config.shuffle
+        shape = self.features[0].shape[1:3]
+        edge = shuffle * math.prod(self.config.strides)
+        starts = corner[1:].astype(jnp.int32)
+        pixels = Part(*(Window(starts[axis], size[axis], shape[axis] * edge) for axis in range(2)))
+        parts = [pixels.by_axis(lambda window: window.squares(shuffle))]
+        for stage in reversed(self.stages):
+            wide = parts[0].widened(len(stage.blocks))
+            parts.insert(0, wide.by_axis(lambda window, stride=stage.stride: window.source(stride)))  # type: ignore[misc]
+        everything = Part(*(Window(jnp.int32(0), n, n) for n in shape))
+        features = parts[0].widened(1).made_of(_at_times(self.features, corner[:1], n_frames)[0], everything)
+        x = self.stem(features[None])[0, 1:-1, 1:-1]
+        for stage, (source, wanted) in zip(self.stages, pairwise(parts), strict=True):
+            x = stage.part(x, corner[0], n_frames, source, wanted)
+        whole = self.head(x[None], x.shape[0] * shuffle, x.shape[1] * shuffle)[0]
+        offsets = [to.start - of.start * shuffle for to, of in zip(pixels, parts[-1], strict=True)]
+        return jax.lax.dynamic_slice(whole, (*offsets, 0), (*size, whole.shape[-1]))
 
 
 def _features(shape: tuple[int, ...], key: PRNGKeyArray) -> Float[Array, "..."]:

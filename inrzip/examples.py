@@ -15,6 +15,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 PROBE_POINTS = 1 << 16
 PROBE_FRAMES = 8
+PART = 96
+"""Rows and columns of parts of frames, about (HiNeRV's paper: 80 at 1280x720, 120 at 1920x1080)."""
 POINTS_AT_ONCE = 1 << 14
 POINTS_PER_BLOCK = 4096
 """Points evaluated at once in training: their activations stay in cache (measured: 2 to 3 times faster than all at
@@ -197,3 +199,44 @@ class Frames(Examples):
     def probe(self, everything: bool) -> Iterator[Int[np.ndarray, " some"]]:
         index = np.arange(self.n_items) if everything else np.linspace(0, self.n_items - 1, PROBE_FRAMES).astype(int)
         return iter(np.unique(index)[:, None])
+
+
+class FrameParts(Frames):
+    """Parts of frames, each once in every epoch, in random order; a step has as many pixels as with `Frames`, but of
+    different frames. Its inputs are each part's frame, first row and first column.
+    """
+
+    size: tuple[int, int] = eqx.field(static=True)
+    corners: Int[Array, "parts 2"]
+
+    def __init__(
+        self, samples: Shaped[np.ndarray, "frames height width channels"], low: float, high: float, batch_size: int
+    ):
+        super().__init__(samples, low, high, batch_size)
+        rows, columns = (_parts(length) for length in samples.shape[1:3])
+        self.size = samples.shape[1] - rows[-1], samples.shape[2] - columns[-1]
+        self.corners = jnp.stack(jnp.meshgrid(jnp.asarray(rows), jnp.asarray(columns), indexing="ij"), -1).reshape(
+            -1, 2
+        )
+
+    def batch(self, key: PRNGKeyArray, step: Int[Array, ""]) -> tuple[Array, Array]:
+        n_parts = len(self.corners)
+        epoch, place = step // self.steps_per_epoch, step % self.steps_per_epoch
+        order = jax.random.permutation(jax.random.fold_in(self.epoch_key, epoch), self.n_items * n_parts)
+        n_chosen = self.batch_size * n_parts
+        chosen = order[(place * n_chosen + jnp.arange(n_chosen)) % len(order)]
+        corners = jnp.concatenate([(chosen // n_parts)[:, None], self.corners[chosen % n_parts]], axis=1)
+
+        def part(corner: Int[Array, "3"]) -> Array:
+            shape = (1, *self.size, self.samples.shape[-1])
+            return jax.lax.dynamic_slice(self.samples, (*corner, 0), shape)[0]
+
+        targets = jax.vmap(part)(corners).astype(jnp.float32)
+        return corners.astype(jnp.float32), (targets - self.offset) * self.gain
+
+
+def _parts(length: int) -> list[int]:
+    """Where parts of an axis begin: equal ones that cover it, which overlap by a few samples where they must."""
+    n_parts = max(1, round(length / PART))
+    size = -(-length // n_parts)
+    return [round(i * (length - size) / max(n_parts - 1, 1)) for i in range(n_parts)]

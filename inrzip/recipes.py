@@ -22,7 +22,7 @@ from inrzip.architectures.enerv import EnervConfig
 from inrzip.architectures.finr import FinrConfig
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.hash_grid import HashConfig
-from inrzip.architectures.hinerv import HinervConfig
+from inrzip.architectures.hinerv import HinervConfig, NormalhinervConfig
 from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.modulated import CoinppConfig, VcinrConfig
 from inrzip.architectures.motion import MotionConfig
@@ -60,6 +60,7 @@ ARCHITECTURES: Mapping[int, type[Config]] = {
         NervppConfig,
         BoostConfig,
         HinervConfig,
+        NormalhinervConfig,
         NirvanaConfig,
         PfnrConfig,
         MvcConfig,
@@ -178,7 +179,7 @@ RECIPES: Mapping[str, Recipe] = {
         ),
         Recipe("hnerv", HnervConfig, (Kind.VIDEO,), "frames from small learned embeddings (HNeRV)", 1.5e-2, 1, 4.3),
         Recipe("boost", BoostConfig, (Kind.VIDEO,), "HNeRV or NeRV told the time (Boosting-NeRV)", 1.5e-2, 1, 4.3),
-        Recipe("hinerv", HinervConfig, (Kind.VIDEO,), "frames from grids of features (HiNeRV)", 1.5e-2, 1, 4.3),
+        Recipe("hinerv", HinervConfig, (Kind.VIDEO,), "frames from grids of features (HiNeRV)", 6e-2, 1, 4.3),
         Recipe("nerv", NervConfig, (Kind.VIDEO,), "frames from their time (NeRV)", 2e-2, 1, 3.5),
         Recipe("enerv", EnervConfig, (Kind.VIDEO,), "frames from time and place (E-NeRV)", 2e-2, 1, 3.5),
         Recipe("mvc", MvcConfig, (Kind.VIDEO,), "an E-NeRV for each scene, told the content (MVC)", 2e-2, 1, 4.3),

@@ -22,7 +22,7 @@ from inrzip.codecs.weights import QuantisedTensor
 
 from .constraints import Quantising
 from .errors import InrzipError
-from .examples import Examples, Frames, GridPoints, SubGrids
+from .examples import Examples, FrameParts, Frames, GridPoints, SubGrids
 from .fitting import Schedule
 from .job import Job
 from .metrics import psnr
@@ -124,8 +124,9 @@ def make_examples(recipe: Recipe, samples: Shaped[np.ndarray, "part ..."], low: 
     architecture = recipe.architecture
     if architecture is BitsConfig:
         return GridPoints(bit_planes(samples, low, high), 0, 1, recipe.batch_size)
-    examples = Frames if architecture.frame_wise else SubGrids if architecture.grid_wise else GridPoints
-    return examples(samples, low, high, recipe.batch_size)
+    frames = FrameParts if architecture.part_wise else Frames
+    points = SubGrids if architecture.grid_wise else GridPoints
+    return (frames if architecture.frame_wise else points)(samples, low, high, recipe.batch_size)
 
 
 def bits_per_parameter(task: Task) -> float:

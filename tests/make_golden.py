@@ -198,11 +198,12 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         "volume_4d_finr": (folder / "floats.npy", {"target_size": 400, "recipe": "finr"}),
         "volume_4d_tree": (folder / "floats.npy", {"target_size": 400, "recipe": "tree"}),
         "shape_siren": (ball, {"target_size": 500}),
+        "video_combiner": (short, {"quality": 20, "recipe": "combiner"}),
         "video_siren": (short, {"target_size": 400, "recipe": "siren"}),
         "video_nerv": (short, {"target_size": 1_200, "recipe": "nerv"}),
         "video_enerv": (short, {"target_size": 1_500, "recipe": "enerv"}),
         "video_nerv++": (short, {"target_size": 1_500, "recipe": "nerv++"}),
-        "video_hinerv": (short, {"target_size": 1_500, "recipe": "hinerv"}),
+        "video_plain_hinerv": (short, {"target_size": 1_500, "recipe": "hinerv"}),  # video_hinerv is a Normalhinerv
         "video_mvc": (cut, {"target_size": 1_900, "recipe": "mvc", "settings": {"scenes": "2"}}),
         "video_boost": (short, {"target_size": 1_800, "recipe": "boost"}),
         "video_nirvana": (groups, {"target_size": 1_200, "recipe": "nirvana", "settings": {"frames": "2"}}),

@@ -147,7 +147,8 @@ SHAPES |= page_backbones.SHAPES | {"Finr": (14, page_finr.shapes)}
 SHAPES |= {"Doh": (12, _doh_shapes), "Pranc": (13, _pranc_shapes)}
 SHAPES |= {"Hash": (11, hash_shapes), "Neurbf": (15, neurbf_shapes), "Tree": (16, page_tree.shapes)}
 SHAPES |= {"Enerv": (17, page_frames.enerv_shapes), "Nervpp": (18, page_frames.nervpp_shapes)}
-SHAPES |= {"Boost": (19, page_frames.boost_shapes), "Hinerv": (20, page_frames.hinerv_shapes)}
+SHAPES |= {"Boost": (19, page_frames.boost_shapes), "Normalhinerv": (20, page_frames.hinerv_shapes)}
+SHAPES |= {"Hinerv": (30, page_frames.hinerv_shapes)}
 SHAPES |= {"Nirvana": (21, page_nirvana.shapes), "Pfnr": (22, page_pfnr.shapes)}
 SHAPES |= {"Mvc": (23, page_frames.mvc_shapes), "Bits": (26, _bits_shapes)}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -303,20 +303,29 @@ def _normal(x: Image) -> Image:
     return found
 
 
+def normal_hinerv_frame(*network: Any) -> Image:
+    return hinerv_frame(*network, between=_normal)
+
+
 def hinerv_frame(
-    fields: list[int], strides: list[int], arrays: list[Float[ndarray, "..."]], time: float, grid: Shape
+    fields: list[int],
+    strides: list[int],
+    arrays: list[Float[ndarray, "..."]],
+    time: float,
+    grid: Shape,
+    between: Callable[[Image], Image] = lambda x: x,
 ) -> Image:
     _, _, _, _, depth, _, shuffle = fields
     weights = iter(arrays)
     x = np.concatenate([_at(next(weights), time, grid[0]) for _ in range(2)], -1)
     x = conv(x, weights)
     for number, stride in enumerate(strides):
-        x = enlarged(conv(_normal(x), weights), stride)
+        x = enlarged(conv(between(x), weights), stride)
         local = np.concatenate([_at(next(weights), time, grid[0]) for _ in range(2)], -1) @ next(weights)
         for i, j in np.ndindex(x.shape[:2]):
             x[i, j] += local[i % stride, j % stride]
         for _ in range(1 if number == len(strides) - 1 else depth):
-            x = x + conv(gelu(conv(_normal(depthwise(x, weights)), weights)), weights)
+            x = x + conv(gelu(conv(between(depthwise(x, weights)), weights)), weights)
     return head(x, weights, shuffle, grid)
 
 

@@ -16,7 +16,7 @@ from inrzip.architectures.nerv import NervConfig
 from inrzip.architectures.siren import SirenConfig
 from inrzip.checkpoint import Checkpoint
 from inrzip.constraints import Constrained, Rounded, round_through
-from inrzip.examples import Frames, GridPoints, ScatteredPoints
+from inrzip.examples import FrameParts, Frames, GridPoints, ScatteredPoints
 from inrzip.fitting import MOST_JUDGED, SELDOM, SOON, Schedule, _turned_after, fit, learning_rate, start
 from inrzip.job import LEAST_STEPS, Job
 from tests.common import picture, slow
@@ -248,6 +248,27 @@ def test_frames_come_once_an_epoch():
 def test_a_single_frame_is_enough():
     examples = Frames(np.zeros((1, 2, 2, 1), "u1"), 0.0, 255.0, 2)
     assert examples.choose(jax.random.key(0), jnp.int32(5)).tolist() == [0]
+
+
+@pytest.mark.parametrize(("height", "width", "n_parts"), [(7, 9, 1), (96, 200, 2), (200, 101, 2), (250, 300, 9)])
+def test_parts_of_frames_cover_them(height: int, width: int, n_parts: int) -> None:
+    """Each once in an epoch, all of one size, of different frames in a step; with what is there in the video."""
+    video = np.random.default_rng(0).integers(0, 256, (3, height, width, 1), "u1")
+    parts = FrameParts(video, 0.0, 255.0, 1)
+    assert len(parts.corners) == n_parts and parts.steps_per_epoch == 3
+    seen, together = np.zeros(video.shape[:3], int), []
+    for step in range(parts.steps_per_epoch):
+        corners, targets = parts.batch(jax.random.key(0), jnp.int32(step))
+        assert (
+            corners.shape == (n_parts, 3) and targets.shape[1] * targets.shape[2] < 1.1 * height * width / n_parts + 300
+        )
+        for (frame, row, column), target in zip(np.asarray(corners).astype(int), np.asarray(targets), strict=True):
+            place = (frame, slice(row, row + target.shape[0]), slice(column, column + target.shape[1]))
+            np.testing.assert_allclose(target * 255, video[place], atol=1e-3)
+            seen[place] += 1
+        together.append(len(np.unique(corners[:, 0])))
+    assert seen.min() == 1 and seen.mean() < 1.1
+    assert n_parts == 1 or max(together) > 1
 
 
 def test_probes():

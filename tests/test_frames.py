@@ -14,7 +14,7 @@ from inrzip.architectures import frames
 from inrzip.architectures.base import Config, Grid, Representation, parameters, predict
 from inrzip.architectures.boost import BoostConfig
 from inrzip.architectures.enerv import MAX_TOKENS, EnervConfig
-from inrzip.architectures.hinerv import HinervConfig
+from inrzip.architectures.hinerv import HinervConfig, NormalhinervConfig
 from inrzip.architectures.mvc import MvcConfig
 from inrzip.architectures.nervpp import NervppConfig
 from inrzip.weight_codecs import CODECS
@@ -26,6 +26,7 @@ PAGE: dict[type[Config], Any] = {
     NervppConfig: page_frames.nervpp_frame,
     BoostConfig: page_frames.boost_frame,
     HinervConfig: page_frames.hinerv_frame,
+    NormalhinervConfig: page_frames.normal_hinerv_frame,
     MvcConfig: page_frames.mvc_frame,
 }
 
@@ -36,6 +37,8 @@ CONFIGS = [
     NervppConfig(3, 2, 3, 1, 2, 12, 1, (1, 5)),
     HinervConfig(2, 1, 6, 3, 2, 2, 2, (3, 2)),
     HinervConfig(1, 2, 3, 12, 1, 3, 1, (1, 5)),
+    NormalhinervConfig(2, 1, 6, 3, 2, 2, 2, (3, 2)),
+    NormalhinervConfig(1, 2, 3, 12, 1, 3, 1, (1, 5)),
     MvcConfig(2, 6, 8, 4, 5, 3, 2, 3, 2, (3,), (3, 2)),
     MvcConfig(1, 5, 3, 1, 4, 2, 1, 12, 1, (1, 2), (4,)),
     BoostConfig(2, 3, (2, 4, 5, 3, 2, 2, 2, 3, 2)),
@@ -70,6 +73,20 @@ def test_frames_are_those_of_the_page(config: Any) -> None:
         assert expected.std() > 0.05
         np.testing.assert_allclose(frame, expected, atol=1e-4)
     assert np.abs(found[0] - found[1]).max() > 0.01
+
+
+@pytest.mark.parametrize("kind", [HinervConfig, NormalhinervConfig])
+@pytest.mark.parametrize(("depth", "shuffle", "strides"), [(2, 2, (3, 2)), (1, 1, (1, 5)), (3, 1, (5, 3))])
+def test_parts_are_those_of_whole_frames(kind: Any, depth: int, shuffle: int, strides: tuple[int, ...]) -> None:
+    """Wherever they are, at the edges too, of frames whose edges lie within the last cell."""
+    grid = Grid((3, 29, 37), 2)
+    network = noisy(kind(2, 1, 6, 3, depth, 2, shuffle, strides), grid)
+    size, corners = (11, 14), [(0, 0, 0), (1, 18, 23), (2, 7, 4), (1, 0, 23), (0, 5, 0)]
+    found = network.predict_training(jnp.asarray(corners, jnp.float32), jnp.zeros((len(corners), *size, 2)))
+    for (time, row, column), part in zip(corners, found, strict=True):
+        whole = np.asarray(predict(network, jnp.asarray([time], jnp.float32)))[0]
+        assert whole.std() > 0.05
+        np.testing.assert_allclose(part, whole[row : row + size[0], column : column + size[1]], atol=1e-5)
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3, 5])
