@@ -18,14 +18,13 @@ from inrzip.priors import latent_prior
 from inrzip.priors.field_prior import FieldPrior
 from inrzip.priors.latent_prior import LatentPrior
 
-from . import wire
 from .errors import InrzipError, TargetMissed
 from .field_fit import FieldFit
 from .field_payload import HEAD_BYTES, encode_field
 from .job import Job
 from .network import decode_network
 from .posterior_fit import Wish, bits_of_patches, encode_patches
-from .posterior_payload import LEAST_INDEX_BITS, Coded, encode_payload
+from .posterior_payload import LEAST_INDEX_BITS, Coded, encode_payload, shortened
 from .segment import Coded as CodedSegment
 from .segment import Goal, Task
 from .signal import Kind, Spec
@@ -42,6 +41,8 @@ WINDOW_DB = 0.25
 DB_PER_DECADE = -7.0
 
 
+HEADS_BYTES, HEAD_BITS = 4, 9
+"""What is told of several patches besides their blocks: so much, and so much of each, about."""
 LARGE = 128 * 128
 """Images of more pixels have, unless another is named, the prior of large ones, if they have so many channels."""
 CHANNELS_OF_LARGE = (1, 3)
@@ -139,7 +140,7 @@ class _Way(Protocol):
         """What its blocks would take, about."""
 
     def head(self) -> int:
-        """Bytes besides the blocks, at most."""
+        """Bytes besides the blocks, about."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +157,10 @@ class _Patches:
 
     def run(self, weight: float, bits: int | None, within: tuple[float, float]) -> bytes:
         watch, wish = watching(self.job, within, self.deadline), Wish(weight, bits, self.steps)
-        return encode_payload(self.name, self.prior, encode_patches(self.prior, self.targets, self.inside, wish, watch))
+        coded = encode_patches(self.prior, self.targets, self.inside, wish, watch)
+        if bits is None:
+            return encode_payload(self.name, self.prior, coded)
+        return shortened(self.name, self.prior, coded, self.head() + bits // 8)
 
     def bits_at(self, weight: float) -> float:
         wish = Wish(weight, None, round(self.steps * PILOT_SHARE))
@@ -164,8 +168,8 @@ class _Patches:
 
     def head(self) -> int:
         n, saved = len(self.targets), self.prior.bits - LEAST_INDEX_BITS
-        head = encode_payload(self.name, self.prior, [Coded(len(self.prior.weights) - 1, [], max(saved, 0))] * n)
-        return len(head) + (n * (len(wire.varint(max(map(len, self.prior.sizes)))) - 1) if n > 1 else 0)
+        one = encode_payload(self.name, self.prior, [Coded(len(self.prior.weights) - 1, [], max(saved, 0))])
+        return len(one) if n == 1 else len(one) + HEADS_BYTES + math.ceil(n * HEAD_BITS / 8)
 
 
 @dataclasses.dataclass(frozen=True)

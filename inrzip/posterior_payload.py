@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +28,7 @@ from inrzip.architectures.combiner import (
     planes_of,
 )
 from inrzip.codecs import relative_entropy
+from inrzip.codecs.learned_numbers import NumberDecoder, encode_numbers
 from inrzip.codecs.relative_entropy import Unpacked, pack, take_block
 from inrzip.priors import latent_prior
 from inrzip.priors.field_prior import FieldPrior
@@ -36,9 +39,13 @@ from .errors import CorruptFile
 from .field_payload import decode_field
 from .header import VERSION
 
-SPLIT_FROM = 6
-"""Format version that had blocks that are split first."""
+SPLIT_FROM, HEADS_FROM = 6, 7
+"""Format versions that had blocks that are split, and heads of patches that are coded, first."""
+PATCHES_PER_BYTE = 512
+"""That such heads tell of, at most."""
 BITS_OF_BYTE = 8
+LEVEL, SAVED, BLOCKS = "level", "saved", "blocks"
+"""Kinds of numbers in heads."""
 LEAST_INDEX_BITS = 8
 """More than pad a file's last byte: so nobody takes what pads for an index."""
 
@@ -60,13 +67,39 @@ def encode_payload(name: int, prior: LatentPrior, coded: Sequence[Coded]) -> byt
     One patch has a level, and blocks to the end. Several have a level and a number of blocks each, and then the first
     block of each, the second of each, and so on: what is cut off at the end are the least important ones.
     """
-    head = wire.varint(name)
-    levels = [wire.varint(patch.level + patch.saved * len(prior.weights)) for patch in coded]
-    counts = [b""] if len(coded) == 1 else [wire.varint(len(patch.blocks)) for patch in coded]
-    head += b"".join(itertools.chain(*zip(levels, counts, strict=True)))
     own = [[[(index, prior.bits - patch.saved) for index in block] for block in patch.blocks] for patch in coded]
     pairs = [pair for each in itertools.zip_longest(*own, fillvalue=()) for block in each for pair in block]
-    return head + pack([index for index, _ in pairs], [bits for _, bits in pairs])
+    heads = _encode_heads(prior, coded)
+    return wire.varint(name) + heads + pack([index for index, _ in pairs], [bits for _, bits in pairs])
+
+
+def _encode_heads(prior: LatentPrior, coded: Sequence[Coded]) -> bytes:
+    """What is told of each patch besides its blocks: of several, coded if that is shorter."""
+    levels = [wire.varint(patch.level + patch.saved * len(prior.weights)) for patch in coded]
+    if len(coded) == 1:
+        return levels[0]
+    counts = [wire.varint(len(patch.blocks)) for patch in coded]
+    plain = wire.varint(0) + b"".join(itertools.chain(*zip(levels, counts, strict=True)))
+    numbers: list[tuple[Hashable, int]] = []
+    for patch in coded:
+        saved, blocks = (SAVED, patch.level), (BLOCKS, patch.level)
+        numbers += [(LEVEL, patch.level), (saved, patch.saved), (blocks, len(patch.blocks))]
+    stream = encode_numbers(numbers)
+    return min(plain, wire.varint(len(stream)) + stream, key=len)
+
+
+def shortened(name: int, prior: LatentPrior, coded: Sequence[Coded], size: int) -> bytes:
+    """The payload of at most `size` bytes, if need be without the last blocks."""
+    blocks = sorted((number, i) for i, patch in enumerate(coded) for number in range(len(patch.blocks)))
+
+    def payload(n_blocks: int) -> bytes:
+        counts = Counter(i for _, i in blocks[:n_blocks])
+        return encode_payload(name, prior, [p._replace(blocks=p.blocks[: counts[i]]) for i, p in enumerate(coded)])
+
+    whole = payload(len(blocks))
+    if len(whole) <= size:
+        return whole
+    return payload(max(bisect_right(range(len(blocks)), size, key=lambda n: len(payload(n))) - 1, 0))
 
 
 def decode_payload(
@@ -89,24 +122,47 @@ def decode_payload(
         raise CorruptFile(f"its prior is for signals of {layout.axes} axes, not of {len(grid.shape)}")
     n_planes = len(list(planes_of(grid.channels, layout.channels)))
     n = n_planes * int(np.prod(patch_counts(grid.shape, layout.patch), dtype=object))
-    if n > MAX_PATCHES or n > max(1, cursor.remaining):
+    most = max(1, cursor.remaining * (PATCHES_PER_BYTE if version >= HEADS_FROM else 1))
+    if n > MAX_PATCHES or n > most:
         raise CorruptFile(f"{n} patches in {cursor.remaining} bytes cannot be")
     points = n * math.prod(layout.patch)  # patches are evaluated whole
     at_once = min(points, max(POINTS_AT_ONCE, math.prod(layout.patch)))
     check_memory(at_once * DECODING_BYTES + points * SAMPLE_BYTES)
-    whole = version < SPLIT_FROM
-    coded = (
-        [_decode_one(prior, cursor, partial, whole)] if n == 1 else _decode_several(prior, cursor, n, partial, whole)
-    )
+    if n == 1:
+        coded = [_decode_one(prior, cursor, partial, version < SPLIT_FROM)]
+    else:
+        coded = _decode_several(prior, cursor, n, partial, version)
     return Patches(grid, layout.patch, Decoder(prior, coded, grid.channels, n_planes))
 
 
 def _level(prior: LatentPrior, cursor: wire.Cursor) -> tuple[int, int]:
     """The level, and how many bits are saved at each index."""
     saved, level = divmod(cursor.varint(), len(prior.weights))
-    if saved > max(prior.bits - LEAST_INDEX_BITS, 0):
+    if saved > _most_saved(prior):
         raise CorruptFile(f"level {level + saved * len(prior.weights)} of a prior of {len(prior.weights)}")
     return level, saved
+
+
+def _most_saved(prior: LatentPrior) -> int:
+    return max(prior.bits - LEAST_INDEX_BITS, 0)
+
+
+def _decode_heads(prior: LatentPrior, cursor: wire.Cursor, n: int, version: int) -> list[tuple[int, int, int]]:
+    """Level, saved bits and number of blocks of each of several patches."""
+    length = cursor.varint() if version >= HEADS_FROM else 0
+    if not length:
+        heads = [(*_level(prior, cursor), cursor.varint()) for _ in range(n)]
+    else:
+        decoder, heads = NumberDecoder(cursor.take(length)), []
+        for _ in range(n):
+            level = decoder.number(LEVEL)
+            heads.append((level, decoder.number((SAVED, level)), decoder.number((BLOCKS, level))))
+            if level >= len(prior.weights) or heads[-1][1] > _most_saved(prior):
+                raise CorruptFile(f"level {level} of a prior of {len(prior.weights)}, {heads[-1][1]} bits saved")
+        decoder.finish()
+    if any(count > len(prior.sizes[level]) for level, _, count in heads):
+        raise CorruptFile("a patch has more blocks than its level")
+    return heads
 
 
 def _take_block(prior: LatentPrior, coded: Coded, source: Unpacked) -> bool:
@@ -135,13 +191,11 @@ def _decode_one(prior: LatentPrior, cursor: wire.Cursor, partial: bool, whole: b
     return coded
 
 
-def _decode_several(prior: LatentPrior, cursor: wire.Cursor, n: int, partial: bool, whole: bool) -> list[Coded]:
-    heads = [(*_level(prior, cursor), cursor.varint()) for _ in range(n)]
-    if any(count > len(prior.sizes[level]) for level, _, count in heads):
-        raise CorruptFile("a patch has more blocks than its level")
+def _decode_several(prior: LatentPrior, cursor: wire.Cursor, n: int, partial: bool, version: int) -> list[Coded]:
+    heads = _decode_heads(prior, cursor, n, version)
     last = max(count for *_, count in heads)
     data = cursor.take(cursor.remaining)
-    source, coded = Unpacked(data), [Coded(level, [], saved, whole) for level, saved, _ in heads]
+    source, coded = Unpacked(data), [Coded(level, [], saved, version < SPLIT_FROM) for level, saved, _ in heads]
     turns = [i for block in range(last) for i, (*_, count) in enumerate(heads) if block < count]
     there = all(_take_block(prior, coded[i], source) for i in turns)  # ends with the first that is not there
     if not partial and (not there or source.left >= BITS_OF_BYTE):

@@ -65,7 +65,7 @@ def weight_digest(source: Path | bytes) -> str:
                 digest.update(_film_bytes(config, cursor, grid, header.version))
                 continue
             if isinstance(config, CombinerConfig):
-                digest.update(_patch_bytes(config, cursor, grid))
+                digest.update(_patch_bytes(config, cursor, grid, header.version))
                 continue
             if isinstance(config, ModulatedConfig):
                 digest.update(_modulation_bytes(config, cursor, grid))
@@ -83,11 +83,11 @@ def weight_digest(source: Path | bytes) -> str:
     return digest.hexdigest()
 
 
-def _patch_bytes(config: Any, cursor: Any, grid: Any) -> bytes:
+def _patch_bytes(config: Any, cursor: Any, grid: Any, version: int) -> bytes:
     """The latents of all patches of a signal with a learned prior."""
     from inrzip.posterior_payload import decode_payload, latents_of
 
-    decoder: Any = decode_payload(config, cursor, grid, lambda n: None).coded
+    decoder: Any = decode_payload(config, cursor, grid, lambda n: None, version=version).coded
     return b"".join(latents_of(decoder._prior, patch).astype("<f4").tobytes() for patch in decoder._coded)
 
 
@@ -164,6 +164,7 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
     rough = np.random.default_rng(0).integers(0, 256, (18, 20, 3), np.uint8)
     noise = common.write_png(folder / "noise.png", rough)
     sound = common.write_wav(folder / "sound.wav", common.tone(12_000, 2), subtype="PCM_24")
+    hum = common.write_wav(folder / "hum.wav", common.tone(5_000, 1))
     film = common.write_film(folder / "film.mp4", 4, (16, 20))
     short = common.write_film(folder / "short.mp4", 3, (12, 14), sound=False)
     groups = common.write_film(folder / "groups.mp4", 5, (12, 14), sound=False, speed=0.25)
@@ -192,6 +193,7 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         "image_alpha_grid": (alpha, {"target_size": 400, "recipe": "grid"}),
         "image_16bit_grid": (deep, {"quality": 50, "recipe": "grid"}),
         "audio_siren": (sound, {"target_size": 700}),
+        "audio_combiner": (hum, {"quality": 10, "recipe": "combiner"}),  # audio_old_combiner has format 6
         "protein_combiner": (folder / "chain.pdb", {"quality": 50, "recipe": "combiner"}),
         "volume_4d_siren": (folder / "floats.npy", {"target_size": 300}),
         "volume_1d_siren": (folder / "line.npy", {"target_size": 120, "kind": "volume"}),

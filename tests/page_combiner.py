@@ -49,7 +49,14 @@ def decode(payload: bytes, prior: bytes, shape: tuple[int, ...], channels: int) 
     counts_of_patches = [-(-size // side) for size in shape]
     n = int(np.prod(counts_of_patches))
     heads = []
+    length, at = varint(payload, at) if n > 1 else (0, at)
+    numbers = LearnedNumbers(payload[at : at + length])
+    at += length
     for _ in range(n):
+        if length:
+            level = numbers.read("level")
+            heads.append((level, bits - numbers.read(f"saved at {level}"), numbers.read(f"blocks at {level}")))
+            continue
         number, at = varint(payload, at)
         own = bits - number // n_levels
         count, at = varint(payload, at) if n > 1 else (8 * (len(payload) - at) // own, at)
@@ -71,6 +78,28 @@ def decode(payload: bytes, prior: bytes, shape: tuple[int, ...], channels: int) 
         values[tuple(slice(i * side, (i + 1) * side) for i in place)] = patch
     values = values[tuple(slice(size) for size in shape)]
     return values if channels == learned else values.mean(-1, keepdims=True)
+
+
+class LearnedNumbers:
+    """Numbers whose bits each have counts of their own."""
+
+    def __init__(self, data: bytes):
+        self.stream, self.counts = Stream(data), dict[str, list[int]]()
+
+    def bit(self, place: str) -> int:
+        counts = self.counts.setdefault(place, [1, 1])
+        bit = self.stream.bit(1 + counts[1] * (2**16 - 2) // sum(counts))
+        counts[bit] += 2
+        if sum(counts) > 256:
+            counts[:] = [-(-count // 2) for count in counts]
+        return bit
+
+    def read(self, kind: str) -> int:
+        length = next(i for i in range(1, 33) if self.bit(f"{kind}: length {i}"))
+        digits = "1"
+        while len(digits) < length:
+            digits += str(self.bit(f"{kind}: after {digits} of {length}"))
+        return int(digits, 2) - 1
 
 
 def _read_parts(stream: str, bits: int, first: int, last: int, wider: int) -> tuple[Parts, str]:

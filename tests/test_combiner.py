@@ -12,17 +12,18 @@ import pytest
 import soundfile
 
 import inrzip
-from inrzip import cli, plan, posterior_fit, posterior_goals, prior_training
+from inrzip import cli, plan, posterior_fit, posterior_goals, prior_training, wire
 from inrzip.architectures import combiner_network as network
 from inrzip.architectures.base import Grid
 from inrzip.architectures.combiner import MAX_PATCHES, CombinerConfig, Patches, cut, patch_counts, planes_of
 from inrzip.architectures.combiner_network import Layout
 from inrzip.codecs import relative_entropy as rec
+from inrzip.codecs.learned_numbers import NumberDecoder, encode_numbers
 from inrzip.errors import CorruptFile, InrzipError, LimitExceeded
 from inrzip.index_search import Search
 from inrzip.network import decode_network
 from inrzip.plan import segment_length
-from inrzip.posterior_payload import LEAST_INDEX_BITS, Coded, Decoder, decode_patches, encode_payload
+from inrzip.posterior_payload import LEAST_INDEX_BITS, Coded, Decoder, decode_patches, encode_payload, shortened
 from inrzip.priors import latent_prior
 from inrzip.recipes import RECIPES
 from inrzip.signal import Kind, Spec
@@ -224,7 +225,7 @@ def test_a_picture_there_and_back(tmp_path: Path, home: Path, height: int, width
 
 @pytest.mark.parametrize("shape", [(8, 8), (13, 17)])
 def test_bytes_are_those_of_blocks_and_a_head(tmp_path: Path, home: Path, shape: tuple[int, int]) -> None:
-    """Nothing else is in a file: 17 bytes around one patch, and 2 more for each where there are several."""
+    """Nothing else is in a file: 17 bytes around one patch; around several 17, and at most 2 for each."""
     iio.imwrite(tmp_path / "a.png", pictures(1, *shape)[0])
     arguments = ["compress", str(tmp_path / "a.png"), "--recipe", "combiner", "--prior", "tiny", "-q", "75", "--quiet"]
     assert cli.main(arguments) == 0
@@ -236,10 +237,58 @@ def test_bytes_are_those_of_blocks_and_a_head(tmp_path: Path, home: Path, shape:
         coded = patches.coded._coded
     bits = sum(len(block) * (prior.bits - patch.saved) for patch in coded for block in patch.blocks)
     assert bits > 0
-    n_patches = 1 if shape == (8, 8) else 6
-    heads = 17 if n_patches == 1 else 16 + 2 * n_patches
-    assert (tmp_path / "a.inrz").stat().st_size == heads + -(-bits // 8)
-    assert len(payload) < (tmp_path / "a.inrz").stat().st_size
+    cursor = wire.Cursor(payload)
+    cursor.varint()
+    heads = 0 if len(coded) == 1 else cursor.varint()
+    assert (tmp_path / "a.inrz").stat().st_size == 17 + heads + -(-bits // 8)
+    assert (shape == (8, 8) and not heads) or 0 < heads < 2 * len(coded)
+
+
+def test_learned_numbers() -> None:
+    """There and back, by the page's decoder too; in few bytes where they repeat; what is too short or too long is found."""
+    rng = np.random.default_rng(0)
+    pairs = [(f"kind {i % 3}", int(rng.integers(1 << int(rng.integers(1, 10 + 6 * (i % 3)))))) for i in range(900)]
+    data = encode_numbers(pairs)
+    decoder, page = NumberDecoder(data), page_combiner.LearnedNumbers(data)
+    assert [(kind, decoder.number(kind)) for kind, _ in pairs] == pairs
+    decoder.finish()
+    assert [(kind, page.read(kind)) for kind, _ in pairs] == pairs
+    assert len(encode_numbers([("same", 5)] * 10_000)) < 10_000 * 5 * 0.006 / 8 + 20
+    assert [NumberDecoder(encode_numbers([("a", n)])).number("a") for n in (0, 2**32 - 2)] == [0, 2**32 - 2]
+    for damaged in (data[:-40], data + bytes(8), b"\xff" * 300):
+        with pytest.raises(CorruptFile):
+            decoder = NumberDecoder(damaged)
+            for kind, _ in pairs:
+                decoder.number(kind)
+            decoder.finish()
+
+
+def test_many_patches_that_are_all_alike(home: Path) -> None:
+    """They are told of in few bytes, and found again; but not more than the bytes can tell of."""
+    data = (home / "tiny.inrprior").read_bytes()
+    name, prior = latent_prior.identity(data), latent_prior.loads(data)
+    assert isinstance(prior, latent_prior.LatentPrior)
+    payload = encode_payload(name, prior, [Coded(2, [(7,)] if i == 5 else []) for i in range(MAX_PATCHES)])
+    assert len(payload) < MAX_PATCHES * 5 * 0.008 / 8 + 30
+    grid = Grid((8, 8 * MAX_PATCHES), 3)
+    row = decode_network(payload, CombinerConfig.number, grid).render((np.arange(8), np.arange(64)))
+    assert np.ptp(row[:, :8] - row[:, 8:16]) == 0 and np.ptp(row[:, 32:40] - row[:, 40:48]) > 0
+    with pytest.raises(CorruptFile, match="cannot be"):
+        decode_network(payload[:9], CombinerConfig.number, grid)
+
+
+def test_a_payload_that_is_too_long(home: Path) -> None:
+    """It goes without the last blocks, down to the size."""
+    data = (home / "tiny.inrprior").read_bytes()
+    name, prior = latent_prior.identity(data), latent_prior.loads(data)
+    assert isinstance(prior, latent_prior.LatentPrior)
+    most = min(map(len, prior.sizes))
+    coded = [Coded(i % 3, [(i,)] * (most - i % 2)) for i in range(9)]
+    whole = encode_payload(name, prior, coded)
+    for size in (len(whole), len(whole) - 1, len(whole) // 2, 30):
+        found = shortened(name, prior, coded, size)
+        assert size - 6 < len(found) <= size
+        decode_network(found, CombinerConfig.number, Grid((24, 24), 3))
 
 
 SOUNDS = Layout(1, 1, 16, 4, (4, 3), (3, 2), 2, 4, (3, 2))

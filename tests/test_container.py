@@ -96,7 +96,7 @@ def specs(draw: st.DrawFn) -> Spec:
 
 
 @settings(deadline=None, max_examples=300)
-@given(specs(), st.integers(0, 255), st.integers(1, 6), st.integers(0, 3), st.randoms(use_true_random=False))
+@given(specs(), st.integers(0, 255), st.integers(1, 7), st.integers(0, 3), st.randoms(use_true_random=False))
 def test_every_spec_round_trips_exactly(spec: Spec, architecture: int, parts: int, n_tracks: int, rng: Any) -> None:
     header = Header(spec, architecture, -(-spec.shape[0] // parts))
     segments = [rng.randbytes(rng.choice((0, 1, 127, 128, 300))) for _ in range(header.n_segments)]
@@ -397,7 +397,7 @@ def test_hostile_headers(data: bytes, message: str | None) -> None:
         (b"\xff\xd8\xff\xe0 a JPEG file", "is not an .inrz file"),
         (b"\xff", "is not an .inrz file"),
         (b"\x8dI", "cut short: only 2 bytes"),
-        (b"\x8dIZ\x70" + bytes(20), "newer inrzip (format 7; this one reads 6); update inrzip"),
+        (b"\x8dIZ\x80" + bytes(20), "newer inrzip (format 8; this one reads 7); update inrzip"),
         (b"\x8dIZ\x00" + bytes(20), "format version 0"),
         (plain_file() + b"\n", "1 bytes follow its end"),
         (plain_file()[:-1], "damaged or cut short"),
