@@ -245,7 +245,7 @@ def test_bytes_are_those_of_blocks_and_a_head(tmp_path: Path, home: Path, shape:
 
 
 def test_learned_numbers() -> None:
-    """There and back, by the page's decoder too; in few bytes where they repeat; what is too short or too long is found."""
+    """There and back, by the page's decoder too; in few bytes where they repeat; cut or prolonged streams are found."""
     rng = np.random.default_rng(0)
     pairs = [(f"kind {i % 3}", int(rng.integers(1 << int(rng.integers(1, 10 + 6 * (i % 3)))))) for i in range(900)]
     data = encode_numbers(pairs)
