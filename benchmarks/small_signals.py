@@ -128,8 +128,10 @@ def main() -> None:
         rows = [ours(paths, q, options.effort, options.prior, pack) for q in options.qualities]
         rows += gzip_rows(paths) if proteins else sound_peers([load_item(path) for path in paths])
     heads = ("bits per atom, file", "of coordinates", "RMSD, Å") if proteins else ("kbit/s, file", "PSNR, dB", "")
+    qualities = " ".join(f"{q:g}" for q in options.qualities)
     about = (
-        f"`python -m benchmarks.small_signals {options.folder.name} --effort {options.effort}`: {len(paths)} signals; "
+        f"`python -m benchmarks.small_signals {options.folder.name} --qualities {qualities} --effort {options.effort}`: "
+        f"{len(paths)} signals; "
         f"commit {machine.commit()}; {machine.device()}."
     )
     lines = [f"# {'Proteins' if proteins else 'Speech'} by a learned prior", "", about, ""]
