@@ -14,6 +14,8 @@ CLIP_EFFORT, CLIP_QUALITIES = 4, (82.0, 91.0, 100.0)
 """0.12 to 0.32 bits per pixel: a clip this small needs more than a large one."""
 SHORT_EFFORT, SHORT_QUALITIES = 1, (72.0, 86.0, 100.0)
 """For networks whose steps are dear: half the clip, 360 steps, 0.07 to 0.32 bits per pixel."""
+ORDER_EFFORT = 4
+"""Where the papers' order is at stake: 101 epochs of 12 frames, where the papers have 300 of 132."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +68,7 @@ CLAIMS = (
         "HNeRV",
         "Chen et al. 2023, arXiv 2304.02633, abstract",
         "Embeddings made from the content beat NeRV by 4.7 dB at equal parameters.",
-        Protocol("clip", "hnerv", "nerv", "dB", "PSNR at equal bytes", 4.7, CLIP_EFFORT, CLIP_QUALITIES),
+        Protocol("short clip", "hnerv", "nerv", "dB", "PSNR at equal bytes", 4.7, ORDER_EFFORT, SHORT_QUALITIES),
     ),
     Claim(
         "E-NeRV",
@@ -78,19 +80,19 @@ CLAIMS = (
         "NeRV++",
         "Ghorbel et al. 2024, notes only",
         "A better block than NeRV's at equal size.",
-        Protocol("short clip", "nerv++", "nerv", "dB", "PSNR at equal bytes", None, SHORT_EFFORT, SHORT_QUALITIES),
+        Protocol("short clip", "nerv++", "nerv", "dB", "PSNR at equal bytes", None, ORDER_EFFORT, SHORT_QUALITIES),
     ),
     Claim(
         "Boosting-NeRV",
         "Zhang et al. 2024, figure in their repository (read off the plot)",
         "HNeRV with conditional decoding gains about 2.6 dB (Bunny, 1.5 M parameters, 300 epochs).",
-        Protocol("short clip", "boost", "hnerv", "dB", "PSNR at equal bytes", 2.6, SHORT_EFFORT, SHORT_QUALITIES),
+        Protocol("short clip", "boost", "hnerv", "dB", "PSNR at equal bytes", 2.6, ORDER_EFFORT, SHORT_QUALITIES),
     ),
     Claim(
         "HiNeRV",
         "Kwan et al. 2023, abstract",
         "72.3 % fewer bytes than HNeRV at equal PSNR (UVG).",
-        Protocol("short clip", "hinerv", "hnerv", "dB", "PSNR at equal bytes", None, SHORT_EFFORT, SHORT_QUALITIES),
+        Protocol("short clip", "hinerv", "hnerv", "dB", "PSNR at equal bytes", None, ORDER_EFFORT, SHORT_QUALITIES),
     ),
     Claim(
         "NIRVANA",
