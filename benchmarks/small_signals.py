@@ -130,8 +130,8 @@ def main() -> None:
     heads = ("bits per atom, file", "of coordinates", "RMSD, Å") if proteins else ("kbit/s, file", "PSNR, dB", "")
     qualities = " ".join(f"{q:g}" for q in options.qualities)
     about = (
-        f"`python -m benchmarks.small_signals {options.folder.name} --qualities {qualities} --effort {options.effort}`: "
-        f"{len(paths)} signals; "
+        f"`python -m benchmarks.small_signals {options.folder.name} --qualities {qualities} "
+        f"--effort {options.effort}`: {len(paths)} signals; "
         f"commit {machine.commit()}; {machine.device()}."
     )
     lines = [f"# {'Proteins' if proteins else 'Speech'} by a learned prior", "", about, ""]
