@@ -260,7 +260,7 @@ class Hinerv(FrameRepresentation):
         parts = [pixels.by_axis(lambda window: window.squares(shuffle))]
         for stage in reversed(self.stages):
             wide = parts[0].widened(len(stage.blocks))
-            parts.insert(0, wide.by_axis(lambda window, stride=stage.stride: window.source(stride)))  # type: ignore[misc]
+            parts.insert(0, Part(wide.rows.source(stage.stride), wide.columns.source(stage.stride)))
         everything = Part(*(Window(jnp.int32(0), n, n) for n in shape))
         features = parts[0].widened(1).made_of(_at_times(self.features, corner[:1], n_frames)[0], everything)
         x = self.stem(features[None])[0, 1:-1, 1:-1]

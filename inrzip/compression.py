@@ -32,7 +32,7 @@ from .errors import InrzipError, TargetMissed
 from .examples import Examples, ScatteredPoints
 from .goals import encode_segment
 from .group_goals import Groups, encode_groups
-from .header import Header
+from .header import VERSION, Header
 from .job import Job
 from .limits import check_spec
 from .measure import measure
@@ -390,8 +390,8 @@ def _sound(
 
 
 def _fingerprint(source: Path, options: object) -> str:
-    """Identifies a job: the input's content, everything that was asked for, and the version that does it."""
-    digest = hashlib.sha256(repr((__version__, options)).encode())
+    """Identifies a job: the input's content, everything that was asked for, and the versions that do it."""
+    digest = hashlib.sha256(repr((__version__, VERSION, options)).encode())
     for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
         if path.is_file():
             with open(path, "rb") as file:

@@ -203,7 +203,8 @@ class Frames(Examples):
 
 class FrameParts(Frames):
     """Parts of frames, each once in every epoch, in random order; a step has as many pixels as with `Frames`, but of
-    different frames. Its inputs are each part's frame, first row and first column.
+    different frames. Its inputs are each part's frame, first row and first column. Frames that are one part come as
+    with `Frames`.
     """
 
     size: tuple[int, int] = eqx.field(static=True)
@@ -221,6 +222,8 @@ class FrameParts(Frames):
 
     def batch(self, key: PRNGKeyArray, step: Int[Array, ""]) -> tuple[Array, Array]:
         n_parts = len(self.corners)
+        if n_parts == 1:
+            return super().batch(key, step)
         epoch, place = step // self.steps_per_epoch, step % self.steps_per_epoch
         order = jax.random.permutation(jax.random.fold_in(self.epoch_key, epoch), self.n_items * n_parts)
         n_chosen = self.batch_size * n_parts

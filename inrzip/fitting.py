@@ -122,7 +122,7 @@ def _error_and_gradient(arrays: PyTree[Array], static: PyTree[Any], inputs: Arra
     """Mean squared error and its gradient; point batches block by block."""
     evaluate: Callable[..., _LossAndGradient] = jax.value_and_grad(_loss)
     n_blocks = inputs.shape[0] // POINTS_PER_BLOCK
-    if inputs.ndim != 2 or n_blocks < 2:
+    if inputs.ndim != 2 or targets.ndim != 2 or n_blocks < 2:
         return evaluate(arrays, static, inputs, targets)
 
     def body(total: _LossAndGradient, block: tuple[Array, Array]) -> tuple[_LossAndGradient, None]:

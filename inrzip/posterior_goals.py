@@ -39,10 +39,10 @@ PRIOR_KINDS = {
 SEARCHES = 6
 WINDOW_DB = 0.25
 DB_PER_DECADE = -7.0
-
-
-HEADS_BYTES, HEAD_BITS = 4, 9
-"""What is told of several patches besides their blocks: so much, and so much of each, about."""
+HEADS_BYTES, HEAD_BITS = 4, 6
+"""What is told of several patches besides their blocks: so much, and so much of each, about. Where it is more, the
+last blocks are left out.
+"""
 LARGE = 128 * 128
 """Images of more pixels have, unless another is named, the prior of large ones, if they have so many channels."""
 CHANNELS_OF_LARGE = (1, 3)

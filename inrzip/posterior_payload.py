@@ -41,8 +41,8 @@ from .header import VERSION
 
 SPLIT_FROM, HEADS_FROM = 6, 7
 """Format versions that had blocks that are split, and heads of patches that are coded, first."""
-PATCHES_PER_BYTE = 512
-"""That such heads tell of, at most."""
+PATCHES_PER_BYTE, BYTES_LEFT_OUT = 512, 4
+"""That such heads tell of, at most, where so many bytes more are counted: a coder need not write the last zeros."""
 BITS_OF_BYTE = 8
 LEVEL, SAVED, BLOCKS = "level", "saved", "blocks"
 """Kinds of numbers in heads."""
@@ -84,12 +84,12 @@ def _encode_heads(prior: LatentPrior, coded: Sequence[Coded]) -> bytes:
     for patch in coded:
         saved, blocks = (SAVED, patch.level), (BLOCKS, patch.level)
         numbers += [(LEVEL, patch.level), (saved, patch.saved), (blocks, len(patch.blocks))]
-    stream = encode_numbers(numbers)
+    stream = encode_numbers(numbers) or bytes(1)  # a length of 0 says that heads are plain
     return min(plain, wire.varint(len(stream)) + stream, key=len)
 
 
 def shortened(name: int, prior: LatentPrior, coded: Sequence[Coded], size: int) -> bytes:
-    """The payload of at most `size` bytes, if need be without the last blocks."""
+    """The payload of at most `size` bytes, if need be without the last blocks. Without any, if that is not enough."""
     blocks = sorted((number, i) for i, patch in enumerate(coded) for number in range(len(patch.blocks)))
 
     def payload(n_blocks: int) -> bytes:
@@ -122,8 +122,8 @@ def decode_payload(
         raise CorruptFile(f"its prior is for signals of {layout.axes} axes, not of {len(grid.shape)}")
     n_planes = len(list(planes_of(grid.channels, layout.channels)))
     n = n_planes * int(np.prod(patch_counts(grid.shape, layout.patch), dtype=object))
-    most = max(1, cursor.remaining * (PATCHES_PER_BYTE if version >= HEADS_FROM else 1))
-    if n > MAX_PATCHES or n > most:
+    most = PATCHES_PER_BYTE * (cursor.remaining + BYTES_LEFT_OUT) if version >= HEADS_FROM else cursor.remaining
+    if n > MAX_PATCHES or n > max(1, most):
         raise CorruptFile(f"{n} patches in {cursor.remaining} bytes cannot be")
     points = n * math.prod(layout.patch)  # patches are evaluated whole
     at_once = min(points, max(POINTS_AT_ONCE, math.prod(layout.patch)))
@@ -150,18 +150,23 @@ def _most_saved(prior: LatentPrior) -> int:
 def _decode_heads(prior: LatentPrior, cursor: wire.Cursor, n: int, version: int) -> list[tuple[int, int, int]]:
     """Level, saved bits and number of blocks of each of several patches."""
     length = cursor.varint() if version >= HEADS_FROM else 0
-    if not length:
-        heads = [(*_level(prior, cursor), cursor.varint()) for _ in range(n)]
-    else:
-        decoder, heads = NumberDecoder(cursor.take(length)), []
-        for _ in range(n):
+    decoder = NumberDecoder(cursor.take(length))
+    heads = []
+    for _ in range(n):
+        if length:
             level = decoder.number(LEVEL)
-            heads.append((level, decoder.number((SAVED, level)), decoder.number((BLOCKS, level))))
-            if level >= len(prior.weights) or heads[-1][1] > _most_saved(prior):
-                raise CorruptFile(f"level {level} of a prior of {len(prior.weights)}, {heads[-1][1]} bits saved")
-        decoder.finish()
-    if any(count > len(prior.sizes[level]) for level, _, count in heads):
-        raise CorruptFile("a patch has more blocks than its level")
+            if level >= len(prior.weights):
+                raise CorruptFile(f"level {level} of a prior of {len(prior.weights)}")
+            saved, count = decoder.number((SAVED, level)), decoder.number((BLOCKS, level))
+            if saved > _most_saved(prior):
+                raise CorruptFile(f"{saved} bits of an index are saved")
+        else:
+            level, saved = _level(prior, cursor)
+            count = cursor.varint()
+        if count > len(prior.sizes[level]):
+            raise CorruptFile("a patch has more blocks than its level")
+        heads.append((level, saved, count))
+    decoder.finish()
     return heads
 
 
@@ -193,13 +198,16 @@ def _decode_one(prior: LatentPrior, cursor: wire.Cursor, partial: bool, whole: b
 
 def _decode_several(prior: LatentPrior, cursor: wire.Cursor, n: int, partial: bool, version: int) -> list[Coded]:
     heads = _decode_heads(prior, cursor, n, version)
-    last = max(count for *_, count in heads)
     data = cursor.take(cursor.remaining)
+    n_blocks, least = sum(count for *_, count in heads), sum(count * (prior.bits - saved) for _, saved, count in heads)
+    if least > BITS_OF_BYTE * len(data) and not partial:
+        raise CorruptFile(f"{n_blocks} blocks in {len(data)} bytes cannot be")
     source, coded = Unpacked(data), [Coded(level, [], saved, version < SPLIT_FROM) for level, saved, _ in heads]
-    turns = [i for block in range(last) for i, (*_, count) in enumerate(heads) if block < count]
+    last = max(count for *_, count in heads)
+    turns = (i for block in range(last) for i, (*_, count) in enumerate(heads) if block < count)
     there = all(_take_block(prior, coded[i], source) for i in turns)  # ends with the first that is not there
     if not partial and (not there or source.left >= BITS_OF_BYTE):
-        raise CorruptFile(f"{len(turns)} blocks in {len(data)} bytes cannot be")
+        raise CorruptFile(f"{n_blocks} blocks in {len(data)} bytes cannot be")
     return coded
 
 

@@ -64,7 +64,24 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-SINGLE_FIELDS = {2: 5, 3: 7, 11: 7, 12: 3, 13: 3, 15: 10, 16: 4, 17: 8, 18: 7, 19: 2, 20: 7, 21: 8, 22: 8, 23: 9, 26: 1}
+SINGLE_FIELDS = {
+    2: 5,
+    3: 7,
+    11: 7,
+    12: 3,
+    13: 3,
+    15: 10,
+    16: 4,
+    17: 8,
+    18: 7,
+    19: 2,
+    20: 7,
+    30: 7,
+    21: 8,
+    22: 8,
+    23: 9,
+    26: 1,
+}
 """How many fields of an architecture are single numbers, if not 2."""
 WITHOUT_LIST = (11, 15)
 WITH_TWO = (23,)

@@ -277,6 +277,33 @@ def test_many_patches_that_are_all_alike(home: Path) -> None:
         decode_network(payload[:9], CombinerConfig.number, grid)
 
 
+@pytest.mark.parametrize("n", [2, 100, 1000, 2000, MAX_PATCHES])
+def test_patches_of_the_first_level_without_blocks(home: Path, n: int) -> None:
+    """All learned bits are 1: next to nothing is written, and found again."""
+    data = (home / "tiny.inrprior").read_bytes()
+    name, prior = latent_prior.identity(data), latent_prior.loads(data)
+    assert isinstance(prior, latent_prior.LatentPrior)
+    payload = encode_payload(name, prior, [Coded(0, [])] * n)
+    grid = Grid((8, 8 * n), 3)
+    values = decode_network(payload, CombinerConfig.number, grid).render((np.arange(8), np.arange(16)))
+    assert np.ptp(values[:, :8] - values[:, 8:]) == 0
+    paged = page_combiner.decode(payload, data, (8, 8 * 2), 3) if n == 2 else values
+    assert np.abs(paged - values).max() < 1e-4
+
+
+def test_more_blocks_than_there_are_bytes(home: Path) -> None:
+    """Nothing is made of them."""
+    data = (home / "tiny.inrprior").read_bytes()
+    name, prior = latent_prior.identity(data), latent_prior.loads(data)
+    assert isinstance(prior, latent_prior.LatentPrior)
+    payload = encode_payload(name, prior, [Coded(0, [(1,)] * len(prior.sizes[0]))] * 900)
+    cut = payload[:60]
+    grid = Grid((8, 8 * 900), 3)
+    with pytest.raises(CorruptFile, match="cannot be"):
+        decode_network(cut, CombinerConfig.number, grid)
+    decode_network(cut, CombinerConfig.number, grid, partial=True)
+
+
 def test_a_payload_that_is_too_long(home: Path) -> None:
     """It goes without the last blocks, down to the size."""
     data = (home / "tiny.inrprior").read_bytes()

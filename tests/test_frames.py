@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import inrzip
+from inrzip import examples
 from inrzip.architectures import frames
 from inrzip.architectures.base import Config, Grid, Representation, parameters, predict
 from inrzip.architectures.boost import BoostConfig
@@ -87,6 +89,24 @@ def test_parts_are_those_of_whole_frames(kind: Any, depth: int, shuffle: int, st
         whole = np.asarray(predict(network, jnp.asarray([time], jnp.float32)))[0]
         assert whole.std() > 0.05
         np.testing.assert_allclose(part, whole[row : row + size[0], column : column + size[1]], atol=1e-5)
+
+
+def test_a_step_of_parts_is_one_of_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All parts of all frames have the loss, and the gradient, of these frames."""
+    monkeypatch.setattr(examples, "PART", 7)
+    video = np.random.default_rng(0).integers(0, 256, (3, 12, 14, 2), "u1")
+    network = noisy(HinervConfig(2, 1, 6, 3, 2, 2, 2, (3, 2)), Grid(video.shape[:3], 2))
+
+    def loss(module: Any, batch: tuple[Any, Any]) -> Any:
+        return module.training_loss(*batch)
+
+    parts, frames_of = (kind(video, 0.0, 255.0, 3) for kind in (examples.FrameParts, examples.Frames))
+    assert len(parts.corners) == 4 and parts.size == (6, 7)
+    found = [
+        eqx.filter_value_and_grad(loss)(network, e.batch(jax.random.key(0), jnp.int32(0))) for e in (parts, frames_of)
+    ]
+    for part, frame in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(part, frame, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3, 5])
