@@ -25,7 +25,7 @@ from inrzip.architectures.finr import FinrConfig
 from inrzip.architectures.frames import choose_strides, stem_shape
 from inrzip.architectures.grid import GridConfig
 from inrzip.architectures.hash_grid import HashConfig
-from inrzip.architectures.hinerv import HinervConfig
+from inrzip.architectures.hinerv import HinervConfig, NormalhinervConfig
 from inrzip.architectures.hnerv import HnervConfig
 from inrzip.architectures.modulated import CoinppConfig, VcinrConfig
 from inrzip.architectures.motion import MotionConfig
@@ -159,6 +159,7 @@ HOSTILE_FILM += [(HnervConfig, {"reduction": 0}), (HnervConfig, {"kernel": 2}), 
 
 def test_the_lists_name_every_architecture():
     tested_apart = {GridConfig}  # tests/test_grid.py: latents are not weights
+    tested_apart |= {NormalhinervConfig}  # HinervConfig, but for what tests/test_frames.py sees
     tested_apart |= {HashConfig, NeurbfConfig}  # tests/test_hash_grid.py
     tested_apart |= {TreeConfig}  # tests/test_tree.py
     tested_apart |= {NirvanaConfig}  # tests/test_nirvana.py
