@@ -1,5 +1,5 @@
 """HiNeRV (Kwan et al., NeurIPS 2023): feature grids, bilinear up-sampling with grids of local features, and ConvNeXt
-blocks in place of wide convolutions.
+blocks in place of wide convolutions. Unlike the paper's, it does without layer normalisation: see `NormalhinervConfig`.
 
 A frame begins as a grid of learned features, which the frames around it share as far as coarser grids in time hold
 them. Each stage up-samples bilinearly, adds features that depend on the time and on the place within a cell of the

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import inrzip
+from inrzip import compression
 from inrzip.checkpoint import Checkpoint, Progressing
 from tests.common import ROOT, leftovers, picture, write_film, write_png
 
@@ -196,7 +197,7 @@ def test_a_run_replaces_a_checkpoint_of_another_job(tmp_path):
     assert leftovers(tmp_path, ["a.png"]) == ["a.inrz"]
 
 
-def test_other_options_or_another_input_are_another_job(tmp_path):
+def test_other_options_or_another_input_are_another_job(tmp_path, monkeypatch):
     from inrzip.compression import _fingerprint
 
     a, b = tmp_path / "a", tmp_path / "b"
@@ -204,3 +205,6 @@ def test_other_options_or_another_input_are_another_job(tmp_path):
     b.write_bytes(b"two")
     assert _fingerprint(a, (1, "x")) == _fingerprint(a, (1, "x"))
     assert len({_fingerprint(a, 1), _fingerprint(b, 1), _fingerprint(a, 2)}) == 3
+    now = _fingerprint(a, 1)
+    monkeypatch.setattr(compression, "VERSION", compression.VERSION + 1)
+    assert _fingerprint(a, 1) != now  # segments of one format do not go under the header of another
