@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import itertools
 import tempfile
 import time
 from pathlib import Path
@@ -29,15 +30,15 @@ JPEG_QUALITIES = (1, 3, 5, 8, 12, 18, 25, 35)
 Row = dict[str, str | float]
 
 
-def ours(picture: Path, quality: float, effort: int, folder: Path) -> Row:
+def ours(picture: Path, recipe: str, quality: float, effort: int, folder: Path) -> Row:
     """One file."""
     path, begun = folder / "a.inrz", time.process_time()
-    inrzip.compress(picture, path, recipe="combiner", quality=quality, effort=effort, overwrite=True)
+    inrzip.compress(picture, path, recipe=recipe, quality=quality, effort=effort, overwrite=True)
     encoding, begun = time.process_time() - begun, time.process_time()
     with inrzip.Reader(path) as reader:
         again = reader[...]
     decoding, original = time.process_time() - begun, np.asarray(Image.open(picture).convert("RGB"))
-    return _row(picture, "combiner", quality, path.stat().st_size, original, again) | {
+    return _row(picture, recipe, quality, path.stat().st_size, original, again) | {
         "encode_cpu_s": round(encoding, 1), "decode_cpu_s": round(decoding, 2),
     }  # fmt: skip
 
@@ -61,7 +62,8 @@ def table(rows: list[Row], about: str) -> str:
     """The report: our points, and what others have at the same rate."""
     names = [str(row["image"]) for row in rows]
     curves = {name: [c for c in published.load("kodak", [name]) if c.name in CURVES] for name in dict.fromkeys(names)}
-    heads = ["image", "`-q`", "bytes", "bpp", "dB", "JPEG at that rate", *CURVES, "encode, s of CPU", "decode"]
+    ours_heads, theirs = ["image", "recipe", "`-q`", "bytes", "bpp", "dB"], ["JPEG at that rate", *CURVES]
+    heads = [*ours_heads, *theirs, "encode, s of CPU", "decode"]
     lines = ["# Photographs by a learned prior", "", about, "", *(__doc__ or "").split("\n\n")[1].splitlines(), ""]
     lines += ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for row in rows:
@@ -74,7 +76,8 @@ def table(rows: list[Row], about: str) -> str:
         for wanted in CURVES:
             found = next((at_rate(list(c.pairs), rate) for c in curves[name] if c.name == wanted), None)
             others.append(f"{found:.2f}" if found else "")
-        cells = [name, f"{row['quality']:g}", str(row["bytes"]), f"{rate:.3f}", f"{row['psnr_db']:.2f}", *others]
+        cells = [name, str(row["codec"]), f"{row['quality']:g}", str(row["bytes"]), f"{rate:.3f}"]
+        cells += [f"{row['psnr_db']:.2f}", *others]
         lines.append("| " + " | ".join([*cells, f"{row['encode_cpu_s']}", f"{row['decode_cpu_s']}"]) + " |")
     return "\n".join(lines) + "\n"
 
@@ -83,22 +86,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bayesian_photos", description=__doc__)
     parser.add_argument("pictures", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True, help="folder of tables")
+    parser.add_argument("--recipes", nargs="+", default=("combiner",))
     parser.add_argument("--qualities", type=float, nargs="+", default=(20.0, 35.0))
     parser.add_argument("--effort", type=int, default=3)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     about = (
-        f"`python -m benchmarks.bayesian_photos {' '.join(p.name for p in options.pictures)} --qualities "
-        f"{' '.join(f'{q:g}' for q in options.qualities)} --effort {options.effort}`: "
-        f"commit {machine.commit()}; {machine.device()}."
+        f"`python -m benchmarks.bayesian_photos {' '.join(p.name for p in options.pictures)} --recipes "
+        f"{' '.join(options.recipes)} --qualities {' '.join(f'{q:g}' for q in options.qualities)} "
+        f"--effort {options.effort}`: commit {machine.commit()}; {machine.device()}."
     )
     rows: list[Row] = []
     for picture in options.pictures:
         rows += [jpeg(picture, quality) for quality in JPEG_QUALITIES]
     with tempfile.TemporaryDirectory() as folder:
-        for quality in options.qualities:
+        for recipe, quality in itertools.product(options.recipes, options.qualities):
             for picture in options.pictures:
-                rows.append(ours(picture, quality, options.effort, Path(folder)))
+                rows.append(ours(picture, recipe, quality, options.effort, Path(folder)))
                 print(rows[-1], flush=True)
                 _write(options.out, rows, about)
 

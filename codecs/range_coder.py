@@ -172,6 +172,11 @@ class RangeDecoder:
         check(kernels.decode_escapes(self.state, self.data, order, values))
         return values
 
+    @property
+    def overrun(self) -> bool:
+        """Whether bytes past the end were read as zeros."""
+        return int(self.state[POSITION]) > self._length
+
     def finish(self) -> None:
         """Call after the last symbol: raises `CorruptFile` if bytes are left that no encoder would have written."""
         check(int(self.state[POSITION]) >= self._length)

@@ -2,8 +2,8 @@
 are fitted together, with latents of groups and of the whole above them (RECOMBINER).
 
 How many latents are coded follows from what they are worth at lambda, in the prior's order. What a block is filled with
-follows from what latents of this signal take, compared with what they usually do, so that blocks hold what an index can
-tell. All blocks have the same candidates, so one matrix product finds the indices of many.
+follows from what latents of this signal take, compared with what they usually do. All blocks have the same candidates,
+so one matrix product finds the indices of many.
 """
 
 from __future__ import annotations
@@ -15,57 +15,46 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from numpy import ndarray
 
 from inrzip.architectures import combiner_field as fields
 from inrzip.architectures.combiner_field import Field
 from inrzip.architectures.combiner_network import Layout, Shared
-from inrzip.codecs import relative_entropy
-from inrzip.priors.field_prior import MAX_FILL, MAX_MEMBERS, UNITS_PER_BIT, FieldPrior
+from inrzip.codecs import parted_blocks, relative_entropy
+from inrzip.codecs.learned_numbers import NumberCounts
+from inrzip.codecs.parted_blocks import MAX_BITS, Block
+from inrzip.priors.field_prior import FILLS_PER_BIT, MAX_FILL, UNITS_PER_BIT, FieldPrior
 
+from . import part_search
 from .descent import TINY, adam_start, best_changes
-from .field_payload import CodedField, decoded
-from .index_search import LEAST_GAP
-from .posterior_fit import (
-    CODING_RATE,
-    PRICE_RANGE,
-    PRICE_ROUNDS,
-    SMALLEST_DEVIATION,
-    State,
-    Watch,
-    descended,
-    divergence,
-    next_prices,
-)
+from .field_payload import CodedField
+from .part_search import LEAST_GAP
+from .posterior_fit import CODING_RATE, SMALLEST_DEVIATION, State, Watch, descended, divergence
 
 STEPS_AT_ONCE = 5
 CLASS_SHARES = (0.12, 0.24)
 """Of all steps: those after which classes are chosen."""
-FIT_SHARE, SETTLE_SHARE = 0.5, 0.2
+FIT_SHARE = 0.6
 ROUNDS = 24
 """Blocks are coded in so many rounds, at most, with steps between."""
-FIRST_FILL = 124
+BLOCK_BITS = 16.0
+"""That blocks take on average: of smaller ones there are more to tell of; in larger ones, candidates lie far apart."""
 LEAST_FILL = 40
-FIRST_PART = 0.25
-"""Of the bits that latents take, those of the most important ones."""
 FIRST_ROUNDS, FIRST_STEPS = 2, 12
 """At the beginning: so often the network is taken for linear, with so many steps of conjugate gradients."""
 USUAL_PATCHES = 64
 """Of what priors are learned from."""
-SCORES_AT_ONCE = 1 << 22
 
 
 class Problem(NamedTuple):
-    """`targets` (patches, samples, channels), `inside` (patches, samples) 1 where there is signal; of each latent, its
-    prior's `spread` and its `block`; `bits` of each block; `price` of a bit.
+    """`targets` (patches, samples, channels), `inside` (patches, samples) 1 where there is signal; the prior's `spread`
+    of each latent; `price` of a bit.
     """
 
     targets: Array
     inside: Array
     spread: Array
-    block: Array
-    bits: Array
     price: Array
 
 
@@ -103,35 +92,27 @@ class FieldFit:
         for _ in range(FIRST_ROUNDS):
             nearer = _nearer(prior.layout, field, self._shared, self._problem, self._state)
             self._state = self._state._replace(mean=nearer)
-        self.blocks: list[tuple[int, Int[ndarray, " members"]]] = []
-        self.fill = FIRST_FILL
+        self.blocks: list[Int[ndarray, " members"]] = []
+        self.fill, self._counts = MAX_FILL, NumberCounts()
 
     def _set_classes(self, classes: Int[ndarray, " patches"]) -> None:
         self.classes = classes
         self._spread = self.prior.spread(self.weight, classes, self.field)
-        usual = self.prior.at_each(self.prior.usual, self.weight, classes, self.field)
-        never = jnp.asarray(usual == 0)
-        state = self._state
-        self._state = state._replace(mean=jnp.where(never, 0.0, state.mean), done=never.astype(jnp.float32))
-        self._usual = usual
-        self._set_blocks([])
+        self._problem = Problem(self._targets, self._inside, jnp.asarray(self._spread), jnp.float32(self._price))
+        self._never(self.prior.at_each(self.prior.usual, self.weight, classes, self.field) == 0)
 
-    def _set_blocks(self, blocks: list[tuple[int, Int[ndarray, " members"]]]) -> None:
-        """Latents of no block have a price of their own."""
+    def _set_blocks(self, blocks: list[Int[ndarray, " members"]]) -> None:
+        """Latents of no block stay 0."""
         self.blocks = blocks
-        block = np.full(len(self._spread), len(blocks), np.int32)
-        for number, (_, members) in enumerate(blocks):
-            block[members] = number
-        # few sizes, so that few programs are compiled
-        room = 1 << max(10, math.ceil(math.log2(len(blocks) + 1)))
-        bits = np.zeros(room, np.float32)
-        bits[: len(blocks)] = [bits for bits, _ in blocks]
-        self._block = block
-        self._problem = Problem(
-            self._targets, self._inside, jnp.asarray(self._spread), jnp.asarray(block), jnp.asarray(bits),
-            jnp.float32(self._price),
-        )  # fmt: skip
-        self._state = self._state._replace(prices=jnp.ones(room))
+        never = np.ones(len(self._spread), bool)
+        for members in blocks:
+            never[members] = False
+        self._never(never)
+
+    def _never(self, where: Bool[ndarray, " latents"]) -> None:
+        """These latents stay 0, and no others."""
+        mean = jnp.where(jnp.asarray(where), 0.0, self._state.mean)
+        self._state = self._state._replace(mean=mean, done=jnp.asarray(where, jnp.float32))
 
     def advance(self, steps: int, first_rate: float, last_rate: float, within: tuple[float, float]) -> bool:
         """Steps of the fit, at least `STEPS_AT_ONCE`; whether what is left is to be hurried."""
@@ -204,106 +185,45 @@ class FieldFit:
         parts = list(self.prior.parts(self.weight, self.classes, self.field))
         worth = np.cumsum([float((gain - taken)[members].sum()) for _, members in parts])
         count = int(np.argmax(np.concatenate([[0.0], worth])))
-        usual = np.cumsum([units * len(members) / UNITS_PER_BIT for units, members in parts[:count]])
-        really = np.cumsum([float(taken[members].sum()) for _, members in parts[:count]])
-        if count:  # what comes first matters most: it is not to be squeezed because later latents take little
-            first = int(np.searchsorted(really, FIRST_PART * really[-1]))
-            more = max(really[i] / usual[i] for i in (first, -1))
-            self.fill = int(np.clip(round(FIRST_FILL / max(more, TINY)), LEAST_FILL, MAX_FILL))
-        n = sum(len(members) for _, members in parts[:count])
-        blocks, have = [], 0
-        if n:
-            for block in self.prior.blocks(self.weight, self.classes, self.field, self.fill):
-                blocks.append(block)
-                have += len(block[1])
-                if have >= n:
-                    break
-        self._set_blocks(blocks)
-        return float(sum(bits for bits, _ in blocks))
-
-    def code(self, most_bits: float = math.inf) -> CodedField:
-        """Codes block after block, as many as fit into so many bits."""
-        total, blocks = 0, []
-        for block in self.blocks:
-            total += block[0]
-            if total > most_bits:
+        usual = sum(units * len(members) for units, members in parts[:count]) / UNITS_PER_BIT
+        really = sum(float(taken[members].sum()) for _, members in parts[:count])
+        self.fill = int(np.clip(round(BLOCK_BITS * FILLS_PER_BIT * usual / max(really, TINY)), LEAST_FILL, MAX_FILL))
+        n, blocks = sum(len(members) for _, members in parts[:count]), []
+        for _, members in self.prior.blocks(self.weight, self.classes, self.field, self.fill) if n else ():
+            blocks.append(members)
+            n -= len(members)
+            if n <= 0:
                 break
-            blocks.append(block)
         self._set_blocks(blocks)
-        never = jnp.asarray(self._block == len(blocks))
-        state = self._state
-        self._state = state._replace(
-            mean=jnp.where(never, 0.0, state.mean), done=jnp.maximum(state.done, never.astype(jnp.float32))
-        )
-        self._fill_blocks()
-        begin = FIT_SHARE + SETTLE_SHARE
-        hurried = self.advance(round(SETTLE_SHARE * self._steps), CODING_RATE, CODING_RATE, (FIT_SHARE, begin))
-        steps = (1 - begin) * self._steps
+        return really
+
+    def code(self) -> CodedField:
+        """Codes block after block."""
+        blocks, steps = self.blocks, (1 - FIT_SHARE) * self._steps
         rounds = max(1, min(ROUNDS, int(steps / STEPS_AT_ONCE), len(blocks)))
-        indices: list[int] = []
+        coded: list[Block] = []
+        hurried = False
         for i, part in enumerate(np.array_split(np.arange(len(blocks)), rounds)):
-            indices += self._code_blocks([blocks[number] for number in part])
-            now, end = (begin + (1 - begin) * (i + j) / rounds for j in range(2))
+            coded += self._code_blocks([blocks[number] for number in part])
+            now, end = (FIT_SHARE + (1 - FIT_SHARE) * (i + j) / rounds for j in range(2))
             if i + 1 < rounds and not hurried:
                 rate = CODING_RATE * 10 ** (-(i + 1) / rounds)
                 hurried = self.advance(round(steps / rounds), rate, rate, (now, end))
             else:
-                self._watch(end, f"{len(indices)} of {len(blocks)} blocks")
-        return CodedField(self.weight, self.classes, self.fill, indices)
+                self._watch(end, f"{len(coded)} of {len(blocks)} blocks")
+        return CodedField(self.weight, self.classes, self.fill, coded)
 
-    def _fill_blocks(self) -> None:
-        """Gives each block the price at which it takes as many bits as its index has, were the network linear around
-        where it is, and latents the posteriors that they then have.
-        """
-        n = len(self.blocks)
-        if n == 0:
-            return
-        coded = self._block < n
-        block, wanted = self._block[coded], np.array([bits for bits, _ in self.blocks])
-        mean, deviation = (part[coded] for part in self._posterior())
-        gap = np.maximum(1 / deviation**2 - 1, LEAST_GAP)
-        best = mean * (1 + 1 / gap)
-
-        def at(prices: ndarray) -> tuple[ndarray, ndarray]:
-            ratio = gap / prices[block]
-            return best * ratio / (1 + ratio), 1 / np.sqrt(1 + ratio)
-
-        low, high = np.full(n, math.log(PRICE_RANGE[0])), np.full(n, math.log(PRICE_RANGE[1]))
-        for _ in range(PRICE_ROUNDS):
-            middle = (low + high) / 2
-            centre, narrow = at(np.exp(middle))
-            taken = np.bincount(block, ((centre**2 + narrow**2 - 1) / 2 - np.log(narrow)) / math.log(2), n)
-            low, high = np.where(taken > wanted, middle, low), np.where(taken > wanted, high, middle)
-        centre, narrow = at(np.exp(high))
-        means, logs, prices = (np.array(part) for part in (self._state.mean, self._state.narrow, self._state.prices))
-        means[coded], logs[coded], prices[:n] = centre, np.log(narrow), np.exp(high)
-        self._state = self._state._replace(
-            mean=jnp.asarray(means), narrow=jnp.asarray(logs), prices=jnp.asarray(prices), speed=jnp.zeros(len(means))
-        )
-
-    def _code_blocks(self, blocks: list[tuple[int, Int[ndarray, " members"]]]) -> list[int]:
-        """The candidates that suit the posteriors best."""
-        if not blocks:
-            return []
+    def _code_blocks(self, blocks: list[Int[ndarray, " members"]]) -> list[Block]:
+        """What blocks are coded as; their latents are so from now on."""
         mean, deviation = self._posterior()
         new_mean, done = np.asarray(self._state.mean).copy(), np.asarray(self._state.done).copy()
         scales = self.prior.at_each(self.prior.scales, self.weight, self.classes, self.field)
-        squares, units = relative_entropy.units(0, self.prior.bits, MAX_MEMBERS, MAX_MEMBERS)
-        at_once = max(1, SCORES_AT_ONCE >> self.prior.bits)
-        found: list[int] = []
-        for first in range(0, len(blocks), at_once):
-            part = blocks[first : first + at_once]
-            size = max(len(members) for _, members in part)
-            by_square, by_unit = np.zeros((2, len(part), size), np.float32)
-            for row, (_, members) in enumerate(part):
-                here = slice(0, len(members))
-                by_square[row, here], by_unit[row, here] = relative_entropy.densities(mean[members], deviation[members])
-            scores = by_square @ squares[:size] + by_unit @ units[:size]
-            for row, (bits, members) in enumerate(part):
-                index = int(np.argmax(scores[row, : 1 << bits]))
-                new_mean[members] = decoded(index, scales[members]) / self._spread[members]
-                done[members] = 1
-                found.append(index)
+        every = [part_search.latents_of(mean[members], deviation[members]) for members in blocks]
+        found = part_search.blocks_of(self._counts, every, min(self.prior.bits, MAX_BITS))
+        for block, members in zip(found, blocks, strict=True):
+            parted_blocks.learn(self._counts, block, len(members))
+            new_mean[members] = parted_blocks.values(block, scales[members]) / self._spread[members]
+            done[members] = 1
         self._state = self._state._replace(mean=jnp.asarray(new_mean), done=jnp.asarray(done))
         return found
 
@@ -336,23 +256,20 @@ def _advance(
 ) -> tuple[State, Array]:
     """A few steps, and the squared error of the last."""
 
-    def cost(posterior: tuple[Array, Array], noise: Array, done: Array, by_latent: Array) -> tuple[Array, Array]:
+    def cost(posterior: tuple[Array, Array], noise: Array, done: Array) -> tuple[Array, Array]:
         mean, narrow = posterior
         free = 1 - done
         latents = (mean + free * noise * jnp.exp(narrow)) * problem.spread
-        each = divergence(mean, jnp.exp(narrow), jnp.ones(())) * free
+        bits = (divergence(mean, jnp.exp(narrow), jnp.ones(())) * free).sum()
         values = fields.evaluate(layout, shared, field.counts, fields.combined(layout, field, latents[None], jnp), jnp)
         squares = jnp.mean((values[0] - problem.targets) ** 2, -1) * problem.inside
         error = squares.sum() / problem.inside.sum()
-        return error / problem.price + (by_latent * each).sum(), error
+        return error / problem.price + bits, error
 
     def step(state: State, _: None) -> tuple[State, Array]:
         noise = jax.random.normal(jax.random.fold_in(jax.random.key(0), state.step), state.mean.shape)
-        prices = state.prices[problem.block]
-        gradient, error = jax.grad(cost, has_aux=True)((state.mean, state.narrow), noise, state.done, prices)
+        gradient, error = jax.grad(cost, has_aux=True)((state.mean, state.narrow), noise, state.done)
         return descended(state, gradient, rate), error
 
     state, errors = jax.lax.scan(step, state, None, length=STEPS_AT_ONCE)
-    each = divergence(state.mean, jnp.exp(state.narrow), jnp.ones(())) * (1 - state.done)
-    taken = jnp.zeros_like(state.prices).at[problem.block].add(each)
-    return state._replace(prices=next_prices(state.prices, taken, problem.bits, PRICE_RANGE)), errors[-1]
+    return state, errors[-1]

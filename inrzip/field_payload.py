@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -14,15 +16,20 @@ from inrzip.architectures import combiner_field as fields
 from inrzip.architectures.base import Grid
 from inrzip.architectures.combiner import MAX_PATCHES, Patches, Real, patch_counts
 from inrzip.architectures.combiner_field import MARGIN, Field
-from inrzip.codecs import relative_entropy
+from inrzip.codecs import parted_blocks, relative_entropy
+from inrzip.codecs.learned_numbers import NumberDecoder, NumberEncoder
+from inrzip.codecs.parted_blocks import Block
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
-from inrzip.priors.field_prior import MAX_MEMBERS, FieldPrior
+from inrzip.priors.field_prior import FieldPrior
 
 from . import wire
 from .errors import CorruptFile
+from .header import VERSION
 
-HEAD_BYTES = 16
-"""What a payload has besides classes and indices, at most."""
+PARTED_FROM = 8
+"""The format version that had blocks of `parted_blocks` first."""
+HEAD_BYTES = 18
+"""What a payload has besides classes and blocks, at most."""
 TOTAL_BITS = 12
 """Of the classes' probabilities."""
 TILE = 16
@@ -33,24 +40,37 @@ CLASS_WEIGHT = 4
 
 @dataclasses.dataclass(frozen=True)
 class CodedField:
-    """A coded signal: the number of its lambda, each patch's class, what blocks are filled with, and the indices."""
+    """A coded signal: the number of its lambda, each patch's class, what blocks are filled with, and the blocks."""
 
     weight: int
     classes: Int[ndarray, " patches"]
     fill: int
-    indices: list[int]
+    blocks: Sequence[Block]
 
 
 def encode_field(name: int, prior: FieldPrior, field: Field, coded: CodedField) -> bytes:
     """The payload."""
     classes = encode_classes(prior.classes, field, coded.classes)
     head = wire.varint(name) + wire.varint(coded.weight) + bytes([coded.fill]) + wire.varint(len(classes)) + classes
-    blocks = prior.blocks(coded.weight, coded.classes, field, coded.fill)
-    bits = [bits for _, (bits, _) in zip(coded.indices, blocks, strict=False)]
-    return head + relative_entropy.pack(coded.indices, bits)
+    encoder, every = NumberEncoder(), prior.blocks(coded.weight, coded.classes, field, coded.fill)
+    for block, (_, members) in zip(coded.blocks, every, strict=False):
+        parted_blocks.write(encoder, block, len(members))
+    return head + wire.varint(len(coded.blocks)) + encoder.finish()
 
 
-def decode_field(prior: FieldPrior, cursor: wire.Cursor, grid: Grid, partial: bool) -> Patches:
+def shortened(name: int, prior: FieldPrior, field: Field, coded: CodedField, size: int) -> bytes:
+    """The payload of at most `size` bytes, if need be without the last blocks. Without any, if that is not enough."""
+
+    def payload(n_blocks: int) -> bytes:
+        return encode_field(name, prior, field, dataclasses.replace(coded, blocks=coded.blocks[:n_blocks]))
+
+    whole = payload(len(coded.blocks))
+    if len(whole) <= size:
+        return whole
+    return payload(max(bisect_right(range(len(coded.blocks)), size, key=lambda n: len(payload(n))) - 1, 0))
+
+
+def decode_field(prior: FieldPrior, cursor: wire.Cursor, grid: Grid, partial: bool, version: int = VERSION) -> Patches:
     """The signal of a payload of which the prior's name was read. Raises CorruptFile."""
     layout = prior.layout
     if len(grid.shape) != layout.axes or grid.channels not in (1, layout.channels):
@@ -62,28 +82,57 @@ def decode_field(prior: FieldPrior, cursor: wire.Cursor, grid: Grid, partial: bo
     if weight >= len(prior.weights) or fill == 0:
         raise CorruptFile("it is of a quality that its prior does not have")
     classes = decode_classes(prior.classes, field, cursor.take(cursor.varint()))
+    count = cursor.varint() if version >= PARTED_FROM else 0
     data = cursor.take(cursor.remaining)
     latents = np.zeros(fields.n_latents(layout, field), np.float32)
     scales = prior.at_each(prior.scales, weight, classes, field)
-    known, again = itertools.tee(prior.blocks(weight, classes, field, fill))
-    read = 0
-    for index, (bits, members) in zip(relative_entropy.unpack(data, (bits for bits, _ in known)), again, strict=False):
-        latents[members] = decoded(index, scales[members])
-        read += bits
-    if not partial and 8 * len(data) - read >= 8:
-        raise CorruptFile(f"{len(data)} bytes are no blocks of its quality")
+    blocks = prior.blocks(weight, classes, field, fill)
+    if version >= PARTED_FROM:
+        _read_blocks(blocks, count, data, scales, latents, partial)
+    else:
+        _read_indices(blocks, data, scales, latents, partial)
     whole = fields.combined(layout, field, latents[None], np)[0]
     return Patches(grid, layout.patch, FieldDecoder(prior, field, whole, grid.channels))
 
 
-def candidates(first: int, count: int, size: int) -> Int[ndarray, "count size"]:
-    """Bell numbers of the candidates from number `first` on: those of all blocks."""
-    return relative_entropy.candidates(0, first, count, size, MAX_MEMBERS)
+Blocks = Iterator[tuple[int, Int[ndarray, " members"]]]
+"""See `FieldPrior.blocks`."""
 
 
-def decoded(index: int, scales: Int[ndarray, " size"]) -> Float[ndarray, " size"]:
-    """The latents of a block that was coded as `index`."""
-    return relative_entropy.latents(candidates(index, 1, len(scales))[0], scales)
+def _read_blocks(
+    blocks: Blocks, count: int, data: bytes, scales: Int[ndarray, " latents"], latents: Float[ndarray, " latents"],
+    partial: bool,
+) -> None:  # fmt: skip
+    """Fills `latents`. With `partial`, those of blocks that are wholly there."""
+    decoder, done = NumberDecoder(data), 0
+    for _, members in itertools.islice(blocks, count):
+        try:
+            block = parted_blocks.read(decoder, len(members))
+        except CorruptFile:
+            if partial:
+                return
+            raise
+        if partial and decoder.overrun:
+            return
+        latents[members] = parted_blocks.values(block, scales[members])
+        done += 1
+    if done < count:
+        raise CorruptFile(f"{count} blocks of a signal that has {done}")
+    decoder.finish()
+
+
+def _read_indices(
+    blocks: Blocks, data: bytes, scales: Int[ndarray, " latents"], latents: Float[ndarray, " latents"], partial: bool
+) -> None:
+    """The same of files of older formats, whose blocks all have an index of so many bits."""
+    known, again = itertools.tee(blocks)
+    read = 0
+    for index, (bits, members) in zip(relative_entropy.unpack(data, (bits for bits, _ in known)), again, strict=False):
+        candidate = parted_blocks.candidates(index, 1, len(members))[0]
+        latents[members] = relative_entropy.latents(candidate, scales[members])
+        read += bits
+    if not partial and 8 * len(data) - read >= 8:
+        raise CorruptFile(f"{len(data)} bytes are no blocks of its quality")
 
 
 # ---- classes ----
@@ -153,7 +202,7 @@ class FieldDecoder:
 
     def __init__(self, prior: FieldPrior, field: Field, latents: Float[ndarray, "patches latents"], channels: int):
         self._prior, self._counts, self._channels = prior, field.counts, channels
-        self._latents = latents.reshape(*field.counts, -1)
+        self.latents = latents.reshape(*field.counts, -1)
         self._kept: dict[tuple[tuple[int, ...], Real], Float[ndarray, "*tile samples channels"]] = {}
 
     def values(self, numbers: list[int], real: Real = np.float32) -> Float[np.ndarray, "patches *patch channels"]:
@@ -176,7 +225,7 @@ class FieldDecoder:
         spans = [(i * TILE, min((i + 1) * TILE, n)) for i, n in zip(tile, self._counts, strict=True)]
         wide = [(max(a - MARGIN, 0), min(b + MARGIN, n)) for (a, b), n in zip(spans, self._counts, strict=True)]
         counts = tuple(b - a for a, b in wide)
-        latents = self._latents[tuple(slice(*span) for span in wide)].reshape(1, math.prod(counts), -1)
+        latents = self.latents[tuple(slice(*span) for span in wide)].reshape(1, math.prod(counts), -1)
         values = fields.evaluate(self._prior.layout, self._prior.shared, counts, latents.astype(real), np)
         inner = tuple(slice(a - first, b - first) for (a, b), (first, _) in zip(spans, wide, strict=True))
         found: Float[ndarray, "*tile samples channels"] = values.reshape(*counts, *values.shape[2:])[inner]

@@ -24,8 +24,8 @@ from .limits import (
 from .signal import SAMPLE_TYPES, Kind, MetaValue, Spec
 
 MAGIC = b"\x8dIZ"
-VERSION = 7
-VERSIONS = (1, 2, 3, 4, 5, 6, 7)
+VERSION = 8
+VERSIONS = (1, 2, 3, 4, 5, 6, 7, 8)
 """What this package reads; it writes the last. They differ in the weight stream (see `inrzip.codecs.weights`), in large
 pictures of latent grids (`inrzip.grid_payload`), in blocks of latents (`inrzip.posterior_payload`), and in what the
 header may say.

@@ -15,8 +15,7 @@ from inrzip.architectures.counted_random import BELL_SCALE
 from inrzip.codecs import relative_entropy
 from inrzip.codecs.relative_entropy import Part
 
-LEAST_GAP = 0.05
-"""A posterior is taken to be at least so much denser than the prior, in what divides their squares."""
+from .part_search import LEAST_GAP
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,7 +32,8 @@ from inrzip.codecs.relative_entropy import Part
 from inrzip.priors.latent_prior import LatentPrior
 
 from .descent import Moments, adam, adam_start, best_changes
-from .index_search import LEAST_GAP, Search
+from .index_search import Search
+from .part_search import LEAST_GAP
 from .posterior_payload import LEAST_INDEX_BITS, Coded
 
 STEPS_AT_ONCE = 5

@@ -21,6 +21,7 @@ from inrzip.priors.latent_prior import LatentPrior
 from .errors import InrzipError, TargetMissed
 from .field_fit import FieldFit
 from .field_payload import HEAD_BYTES, encode_field
+from .field_payload import shortened as shortened_field
 from .job import Job
 from .network import decode_network
 from .posterior_fit import Wish, bits_of_patches, encode_patches
@@ -188,7 +189,10 @@ class _OneField:
     def run(self, weight: float, bits: int | None, within: tuple[float, float]) -> bytes:
         fit = self._fit(weight, within)
         fit.settle()
-        return encode_field(self.name, self.prior, self.field, fit.code(math.inf if bits is None else bits))
+        coded = fit.code()
+        if bits is None:
+            return encode_field(self.name, self.prior, self.field, coded)
+        return shortened_field(self.name, self.prior, self.field, coded, self.head() + bits // 8)
 
     def bits_at(self, weight: float) -> float:
         return self._fit(weight, (0.0, 0.0)).settle(PILOT_SHARE)

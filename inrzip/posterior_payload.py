@@ -116,7 +116,7 @@ def decode_payload(
     prior = latent_prior.find(config.prior)
     if isinstance(prior, FieldPrior):
         check_memory(grid.n_points * DECODING_BYTES)
-        return decode_field(prior, cursor, grid, partial)
+        return decode_field(prior, cursor, grid, partial, version)
     layout = prior.layout
     if len(grid.shape) != layout.axes:
         raise CorruptFile(f"its prior is for signals of {layout.axes} axes, not of {len(grid.shape)}")

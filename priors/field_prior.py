@@ -20,11 +20,10 @@ from inrzip.architectures import combiner_field as fields
 from inrzip.architectures.combiner_field import Field
 from inrzip.architectures.combiner_network import Layout, Shared
 from inrzip.architectures.counted_random import words
+from inrzip.codecs.parted_blocks import MAX_MEMBERS
 from inrzip.codecs.relative_entropy import scale_values
 
 ORDER_SEED = 0x4F524400
-MAX_MEMBERS = 256
-"""Latents of a block, at most."""
 UNITS_PER_BIT = 256
 """What latents take is told in such parts of a bit."""
 FILLS_PER_BIT = 8
@@ -121,8 +120,8 @@ class FieldPrior:
     def blocks(
         self, weight: int, classes: Int[ndarray, " patches"], field: Field, fill: int
     ) -> Iterator[tuple[int, Int[ndarray, " members"]]]:
-        """Blocks of a signal, in order: bits of the index, and the latents. A block is full when the next latent would
-        usually make more than `fill` eighths of a bit of it.
+        """Blocks of a signal, in order: bits that an index had until format 7, and the latents. A block is full when
+        the next latent would usually make more than `fill` eighths of a bit of it.
         """
         full = fill * UNITS_PER_BIT // FILLS_PER_BIT
         waiting: list[ndarray] = []

@@ -85,9 +85,12 @@ def weight_digest(source: Path | bytes) -> str:
 
 def _patch_bytes(config: Any, cursor: Any, grid: Any, version: int) -> bytes:
     """The latents of all patches of a signal with a learned prior."""
+    from inrzip.field_payload import FieldDecoder
     from inrzip.posterior_payload import decode_payload, latents_of
 
     decoder: Any = decode_payload(config, cursor, grid, lambda n: None, version=version).coded
+    if isinstance(decoder, FieldDecoder):
+        return decoder.latents.astype("<f4").tobytes()
     return b"".join(latents_of(decoder._prior, patch).astype("<f4").tobytes() for patch in decoder._coded)
 
 
@@ -160,6 +163,7 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
     image = common.write_png(folder / "rgb.png", common.picture(21, 17, 3))
     alpha = common.write_png(folder / "rgba.png", common.picture(9, 10, 4))
     deep = common.write_png(folder / "grey.png", common.picture(12, 7, 1, 65535))
+    large = common.write_png(folder / "large.png", common.picture(131, 140, 3))
     drawing = common.write_png(folder / "drawing.png", common.drawing(48, 64))
     rough = np.random.default_rng(0).integers(0, 256, (18, 20, 3), np.uint8)
     noise = common.write_png(folder / "noise.png", rough)
@@ -183,6 +187,7 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         "image_context": (image, {"recipe": "context"}),
         "image_combiner": (image, {"quality": 50, "recipe": "combiner"}),
         "image_split_combiner": (noise, {"quality": 40, "recipe": "combiner"}),
+        "image_large_combiner": (large, {"quality": 20, "recipe": "combiner"}),  # image_old_large_combiner has format 7
         "image_vc-inr": (image, {"quality": 50, "recipe": "vc-inr"}),
         "image_coin++": (image, {"quality": 50, "recipe": "coin++"}),
         "image_bits": (alpha, {"quality": 60, "recipe": "bits"}),

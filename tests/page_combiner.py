@@ -94,6 +94,9 @@ class LearnedNumbers:
             counts[:] = [-(-count // 2) for count in counts]
         return bit
 
+    def plain(self, bits: int) -> int:
+        return self.stream.symbol(range(0, 2**16 + 1, 2 ** (16 - bits)), 16)
+
     def read(self, kind: str) -> int:
         length = next(i for i in range(1, 33) if self.bit(f"{kind}: length {i}"))
         digits = "1"
@@ -137,7 +140,7 @@ def _latents(p: dict[str, np.ndarray], level: int, blocks: list[Parts]) -> np.nd
 def _decode_field(
     p: dict[str, np.ndarray], payload: bytes, at: int, shape: tuple[int, int], channels: int
 ) -> np.ndarray:
-    _, learned, side, factor, _, _, bits = map(int, p["sizes"])
+    _, learned, side, factor, _, _, _ = map(int, p["sizes"])
     group, n_classes = map(int, p["field"])
     grids = list(map(int, p["grids"]))
     rows, columns = -(-shape[0] // side), -(-shape[1] // side)
@@ -146,7 +149,8 @@ def _decode_field(
     fill, at = payload[at], at + 1
     length, at = varint(payload, at)
     classes = _classes(payload[at : at + length], rows, columns, n_classes)
-    stream = "".join(f"{byte:08b}" for byte in payload[at + length :])
+    count, at = varint(payload, at + length)
+    numbers = LearnedNumbers(payload[at:])
     sides = [side // factor ** (len(grids) - i) for i in range(len(grids))]
     kinds = [sum(grids[:i]) + c for i, s in enumerate(sides) for _ in range(s * s) for c in range(grids[i])]
     patch_kinds = sum(grids)
@@ -169,13 +173,22 @@ def _decode_field(
     order = sorted(every, key=lambda e: (-int(p["usual"][level + e[0], e[1]]), e))
     latents = np.zeros(n * len(kinds) + (groups + 1) * weights)
     mantissas = (7095, 7737, 8437, 9200, 10033, 10941, 11932, 13011)
-    for own, members in _blocks(p, order, every, level, fill, bits):
-        if len(stream) < own:
-            break
-        index, stream = int(stream[:own], 2), stream[own:]
-        for j, place in enumerate(members):
-            scale = scale_at[place]
-            latents[place] = bell(word(0x52454300, index * 256 + j)) * mantissas[scale % 8] * 2.0 ** (scale // 8 - 20)
+    blocks = _blocks(p, order, every, level, fill)
+    for _ in range(count):
+        left = [(next(blocks), "whole")]
+        while left:
+            members, what = left.pop()
+            digits, middle = f"{len(members):b}", -(-len(members) // 2)
+            number = numbers.read(f"part of {len(digits)} digits, {what}")
+            if number == 1:
+                left += [(members[middle:], "half"), (members[:middle], "half")]
+            elif number > 1:
+                spread = numbers.read(f"spread of {len(digits)} digits")
+                index = numbers.plain(number - 1)
+                for j, place in enumerate(members):
+                    scale = scale_at[place] + 8 * spread - 4
+                    drawn = bell(word(0x52454300, index * 256 + j))
+                    latents[place] = drawn * mantissas[scale % 8] * 2.0 ** (scale // 8 - 20)
     patches = latents[: n * len(kinds)].reshape(n, -1)
     above = latents[n * len(kinds) :].reshape(groups + 1, weights)
     for patch in range(n):
@@ -191,9 +204,8 @@ def _blocks(
     every: dict[tuple[int, int], list[int]],
     level: int,
     fill: int,
-    bits: int,
-) -> Iterator[tuple[int, list[int]]]:
-    """Bits of the index and members of each block."""
+) -> Iterator[list[int]]:
+    """Members of each block."""
     taken, members, full = 0, [], fill * 32
     for own, kind in order:
         usual = int(p["usual"][level + own, kind])
@@ -201,12 +213,12 @@ def _blocks(
             break
         for place in sorted(every[own, kind], key=lambda place: (word(0x4F524400, place), place)):
             if members and (taken + usual > full or len(members) == 256):
-                yield min(max(-(-bits * taken // full), 8), bits), members
+                yield members
                 taken, members = 0, []
             members.append(place)
             taken += usual
     if members:
-        yield min(max(-(-bits * taken // full), 8), bits), members
+        yield members
 
 
 def _classes(data: bytes, rows: int, columns: int, n: int) -> np.ndarray:

@@ -107,7 +107,7 @@ def members(data: bytes) -> list[tuple[str, bytes]]:
             if data[at - 1] < 128:
                 return value, at
 
-    assert data[:4] == b"\x8d\x49\x5a\x77" and data[4] in (0, 1)
+    assert data[:4] == b"\x8d\x49\x5a\x87" and data[4] in (0, 1)
     length, at = varint(5)
     place = at + length + 4
     assert zlib.crc32(data[: place - 4]) == struct.unpack("<I", data[place - 4 : place])[0]

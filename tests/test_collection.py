@@ -135,7 +135,7 @@ def test_names() -> None:
 
 
 def with_index(body: bytes, tail: bytes = b"", flags: int = 0) -> bytes:
-    head = b"\x8d\x49\x5a\x77" + bytes([flags, len(body)]) + body
+    head = b"\x8d\x49\x5a\x87" + bytes([flags, len(body)]) + body
     return head + checksum(head) + tail
 
 

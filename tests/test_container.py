@@ -397,7 +397,7 @@ def test_hostile_headers(data: bytes, message: str | None) -> None:
         (b"\xff\xd8\xff\xe0 a JPEG file", "is not an .inrz file"),
         (b"\xff", "is not an .inrz file"),
         (b"\x8dI", "cut short: only 2 bytes"),
-        (b"\x8dIZ\x80" + bytes(20), "newer inrzip (format 8; this one reads 7); update inrzip"),
+        (b"\x8dIZ\x90" + bytes(20), "newer inrzip (format 9; this one reads 8); update inrzip"),
         (b"\x8dIZ\x00" + bytes(20), "format version 0"),
         (plain_file() + b"\n", "1 bytes follow its end"),
         (plain_file()[:-1], "damaged or cut short"),

@@ -5,7 +5,7 @@ import { decodeGrids } from "./latents.js";
 import { readTensors } from "./prediction.js";
 import { Damaged } from "./stream.js";
 
-const NEWEST = 7, IMAGE = 0, GRID = 4, FINR = 14;
+const NEWEST = 8, IMAGE = 0, GRID = 4, FINR = 14;
 const MOST_SAMPLES = 2 ** 28; // of a picture that is decoded here
 const POINTS = 512; // evaluated at once
 const FINEST = 8; // points along an axis that are averaged into one sample
