@@ -33,6 +33,10 @@ NONE, SPLIT = 0, 1
 """Numbers of parts whose latents are 0, and that are split; one whose index has n bits has the number n + 1."""
 
 
+PARTS_PER_BYTE, PARTS_BEYOND = 256, 256
+"""A stream has at most so many parts for each of its bytes, and so many more: nobody makes much work of few bytes."""
+
+
 class Part(NamedTuple):
     """What is told of a block, or of a part of one: bits of the index, number of the spread, index."""
 
@@ -95,6 +99,16 @@ def learn(counts: NumberCounts, block: Block, size: int) -> None:
             counts.learn(kind_of_spread(n), part.spread)
 
 
+def most_parts(n_bytes: int) -> int:
+    """In a stream of so many bytes."""
+    return PARTS_PER_BYTE * n_bytes + PARTS_BEYOND
+
+
+def useful(blocks: Sequence[Block]) -> int:
+    """How many blocks there are up to the last one that is not 0."""
+    return next((i for i in range(len(blocks), 0, -1) if blocks[i - 1] != (NOTHING,)), 0)
+
+
 def read(decoder: NumberDecoder, size: int) -> Block:
     """The inverse of `write`. Raises CorruptFile."""
     found, left = [], [(size, False)]
@@ -117,6 +131,31 @@ def read(decoder: NumberDecoder, size: int) -> Block:
             raise CorruptFile("latents are spread more widely than any; get the file again")
         found.append(Part(number - 1, spread, decoder.plain(number - 1)))
     return tuple(found)
+
+
+class BlockReader:
+    """The blocks of a stream. With `partial` it may end too early."""
+
+    def __init__(self, data: bytes, partial: bool = False):
+        self.numbers = NumberDecoder(data)
+        self._left, self._partial = most_parts(len(data)), partial
+
+    def take(self, size: int) -> Block | None:
+        """The next block; None where a stream that may be partial ends before it does. Raises CorruptFile."""
+        try:
+            block = read(self.numbers, size)
+        except CorruptFile:
+            if self._partial:
+                return None
+            raise
+        self._left -= len(block)
+        if self._left < 0:
+            raise CorruptFile("there is more in it than its bytes can tell; get the file again")
+        return None if self._partial and self.numbers.overrun else block
+
+    def finish(self) -> None:
+        """Call after the last block. Raises CorruptFile if bytes are left."""
+        self.numbers.finish()
 
 
 def values(block: Block, scales: Int[ndarray, " size"]) -> Float[ndarray, " size"]:

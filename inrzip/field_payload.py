@@ -17,8 +17,8 @@ from inrzip.architectures.base import Grid
 from inrzip.architectures.combiner import MAX_PATCHES, Patches, Real, patch_counts
 from inrzip.architectures.combiner_field import MARGIN, Field
 from inrzip.codecs import parted_blocks, relative_entropy
-from inrzip.codecs.learned_numbers import NumberDecoder, NumberEncoder
-from inrzip.codecs.parted_blocks import Block
+from inrzip.codecs.learned_numbers import NumberEncoder
+from inrzip.codecs.parted_blocks import Block, BlockReader
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
 from inrzip.priors.field_prior import FieldPrior
 
@@ -104,21 +104,16 @@ def _read_blocks(
     partial: bool,
 ) -> None:  # fmt: skip
     """Fills `latents`. With `partial`, those of blocks that are wholly there."""
-    decoder, done = NumberDecoder(data), 0
+    source, done = BlockReader(data, partial), 0
     for _, members in itertools.islice(blocks, count):
-        try:
-            block = parted_blocks.read(decoder, len(members))
-        except CorruptFile:
-            if partial:
-                return
-            raise
-        if partial and decoder.overrun:
+        block = source.take(len(members))
+        if block is None:
             return
         latents[members] = parted_blocks.values(block, scales[members])
         done += 1
     if done < count:
         raise CorruptFile(f"{count} blocks of a signal that has {done}")
-    decoder.finish()
+    source.finish()
 
 
 def _read_indices(

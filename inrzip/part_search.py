@@ -20,6 +20,8 @@ LEAST_GAP = 0.05
 """A posterior is taken to be at least so much denser than the prior, in what divides their squares."""
 WORTH_SPLITTING = 10.0
 """Bits that a part has to lose by its candidate, for its halves to be tried."""
+FARTHEST_BEFORE = 2.0
+"""In deviations of the candidates one step narrower but one: widely spread ones are tried where latents lie farther."""
 AT_ONCE = 64
 """Parts whose candidates are looked at by one product of matrices."""
 
@@ -78,14 +80,18 @@ def _whole(counts: NumberCounts, every: Sequence[Latents], split: bool, bits: in
     by_square, by_unit = np.zeros((2, len(every), max(sizes)), np.float32)
     for row, (latents, n) in enumerate(zip(every, sizes, strict=True)):
         by_square[row, :n], by_unit[row, :n] = latents
-    squares, units = (part[: max(sizes)] for part in relative_entropy.units(0, bits, MAX_MEMBERS, MAX_MEMBERS))
+    candidates = relative_entropy.units(0, bits, MAX_MEMBERS, MAX_MEMBERS)[:, : max(sizes)].reshape(2 * max(sizes), -1)
     prices = {n: parted_blocks.costs(counts, n, split) for n in set(sizes)}
     chosen: list[tuple[Part, float, float]] = []
     best = np.array([-prices[n][0] for n in sizes])
     parts, worths = [NOTHING] * len(every), np.zeros(len(every))
-    for spread, factor in enumerate(map(np.float32, parted_blocks.scale_factors())):
-        scores = (by_square * factor**2) @ squares + (by_unit * factor) @ units
-        for row, (values, indices) in enumerate(zip(*_best_of_first(scores, bits), strict=True)):
+    farthest, factors = np.abs(by_unit / (1 - 2 * by_square)).max(1), parted_blocks.scale_factors()
+    for spread, factor in enumerate(map(np.float32, factors)):
+        rows = np.arange(len(every))
+        if spread > 1:
+            rows = rows[farthest >= FARTHEST_BEFORE * factors[spread - 2]]
+        scores = np.concatenate([by_square[rows] * factor**2, by_unit[rows] * factor], 1) @ candidates
+        for row, values, indices in zip(rows.tolist(), *_best_of_first(scores, bits), strict=True):
             worth = values / math.log(2) - prices[sizes[row]][2][spread, :bits]
             at = int(np.argmax(worth))
             if worth[at] > best[row]:

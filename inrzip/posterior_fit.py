@@ -15,7 +15,7 @@ import dataclasses
 import functools
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -27,13 +27,17 @@ from numpy import ndarray
 
 from inrzip.architectures import combiner_network as network
 from inrzip.architectures.combiner_network import Layout, Shared
-from inrzip.codecs import relative_entropy
+from inrzip.codecs import parted_blocks, relative_entropy
+from inrzip.codecs.learned_numbers import NumberCounts
+from inrzip.codecs.parted_blocks import Block
 from inrzip.codecs.relative_entropy import Part
 from inrzip.priors.latent_prior import LatentPrior
 
+from . import part_search
 from .descent import Moments, adam, adam_start, best_changes
 from .index_search import Search
 from .part_search import LEAST_GAP
+from .parted_payload import PartedPatch
 from .posterior_payload import LEAST_INDEX_BITS, Coded
 
 STEPS_AT_ONCE = 5
@@ -57,6 +61,8 @@ SLACK_BITS = 0.6
 PRICE_ROUNDS = 30
 EARLY_BLOCKS, EARLY_WEIGHT = 8, 3.0
 """The first blocks are followed by more steps than later ones."""
+MANY = 12
+"""Patches of a signal from which what is told of blocks can be learned on the way."""
 BATCHES = (1, 8, 32)
 """Patches that are fitted side by side: few numbers, so that few programs are compiled."""
 SMALLEST_DEVIATION = 1e-4
@@ -114,17 +120,39 @@ def encode_patches(
     wish: Wish,
     watch: Watch,
 ) -> list[Coded]:
-    """Codes patches to a wish. They know nothing of each other."""
+    """Codes patches to a wish. They know nothing of each other, and each may be a signal of its own."""
     coded: list[Coded] = []
-    n = len(targets)
+    for part, told in _in_turn(len(targets), watch):
+        coded += _encode_some(prior, targets[part], inside[part], _share(wish, part, len(targets)), told)
+    return coded
+
+
+def encode_many(
+    prior: LatentPrior,
+    targets: Float[ndarray, "patches samples channels"],
+    inside: Float[ndarray, "patches samples"],
+    wish: Wish,
+    watch: Watch,
+) -> list[PartedPatch]:
+    """Codes the patches of one signal, which are many: what is told of their blocks is learned on the way. What they
+    take is lambda's choice alone.
+    """
+    coded: list[PartedPatch] = []
+    numbers = NumberCounts()
+    for part, told in _in_turn(len(targets), watch):
+        coded += _encode_parted(prior, targets[part], inside[part], wish, told, numbers)
+    return coded
+
+
+def _in_turn(n: int, watch: Watch) -> Iterator[tuple[slice, Watch]]:
+    """The patches that are fitted side by side, and who is told how far they are."""
     for first in range(0, n, BATCHES[-1]):
         part = slice(first, min(first + BATCHES[-1], n))
 
         def told(done: float, remark: str, part: slice = part) -> bool:
             return watch((part.start + done * (part.stop - part.start)) / n, remark)
 
-        coded += _encode_some(prior, targets[part], inside[part], _share(wish, part, n), told)
-    return coded
+        yield part, told
 
 
 def bits_of_patches(
@@ -134,12 +162,14 @@ def bits_of_patches(
     wish: Wish,
     hurried: Callable[[], bool] = lambda: False,
 ) -> int:
-    """What the blocks of all patches would take together."""
+    """What the blocks of all patches would take together, about."""
     total = 0
-    for first in range(0, len(targets), BATCHES[-1]):
-        part = slice(first, min(first + BATCHES[-1], len(targets)))
-        fit = _fitted(prior, targets[part], inside[part], wish, lambda done, remark: hurried())
-        total += sum(n * bits for n, bits in zip(fit.count_blocks(), fit.bits, strict=True))
+    for part, told in _in_turn(len(targets), lambda done, remark: hurried()):
+        fit = _fitted(prior, targets[part], inside[part], wish, told)
+        if len(targets) >= MANY:
+            total += fit.count_useful()[1]
+        else:
+            total += sum(n * bits for n, bits in zip(fit.count_blocks(), fit.bits, strict=True))
     return total
 
 
@@ -194,6 +224,29 @@ def _encode_some(prior: LatentPrior, targets: ndarray, inside: ndarray, wish: Wi
             due -= STEPS_AT_ONCE * (int(due) // STEPS_AT_ONCE)
         hurried = watch(done + (1 - done) * (block + 1) / last, f"block {block + 1} of {last}")
     return [Coded(level, own, prior.bits - bits) for level, own, bits in zip(fit.levels, blocks, fit.bits, strict=True)]
+
+
+def _encode_parted(
+    prior: LatentPrior, targets: ndarray, inside: ndarray, wish: Wish, watch: Watch, numbers: NumberCounts
+) -> list[PartedPatch]:
+    fit = _fitted(prior, targets, inside, wish, watch)
+    counts, _ = fit.count_useful()
+    done, last = CLASS_SHARE + FIRST_SHARE, max(counts)
+    hurried = watch(done, f"{fit.db():.2f} dB")
+    effort = np.where(np.arange(last) < EARLY_BLOCKS, EARLY_WEIGHT, 1.0)
+    effort *= max(wish.steps * (1 - done), 1) / max(effort.sum(), 1)
+    due = 0.0
+    blocks: list[list[Block]] = [[] for _ in counts]
+    for number in range(last):
+        for patch, block in fit.code_parts(number, counts, numbers):
+            blocks[patch].append(block)
+        due += effort[number]
+        if due >= STEPS_AT_ONCE and not hurried and number + 1 < last:
+            rate = CODING_RATE * 10 ** (-(number + 1) / last)
+            fit.advance(int(due), rate, rate, adapt=False)
+            due -= STEPS_AT_ONCE * (int(due) // STEPS_AT_ONCE)
+        hurried = watch(done + (1 - done) * (number + 1) / last, f"block {number + 1} of {last}")
+    return [PartedPatch(level, own[: parted_blocks.useful(own)]) for level, own in zip(fit.levels, blocks, strict=True)]
 
 
 class _Fit:
@@ -342,10 +395,7 @@ class _Fit:
 
         Indices of a patch have as many bits as its fullest block takes, and no more than the prior's.
         """
-        mean, deviation = self._posterior()
-        gap = np.maximum(1 - deviation**2, LEAST_GAP)
-        gain = (mean**2 / (2 * deviation**2 * gap) - gap / 2) / math.log(2)  # bits that coding a latent is worth
-        taken = ((mean**2 + deviation**2 - 1) / 2 - np.log(deviation)) / math.log(2)
+        gain, taken = self._worth()
         worth = []
         for row, level in enumerate(self.levels):
             n = len(self.prior.sizes[level])
@@ -364,6 +414,49 @@ class _Fit:
         every = np.array([*counts, *[counts[-1]] * (self._size - self._n)])
         self._never((self._block == self._most) | (self._block >= every[:, None]))
         return counts
+
+    def count_useful(self) -> tuple[list[int], int]:
+        """How many blocks of each patch are worth what their latents take, and what that is, in bits; latents of the
+        others stay 0 from now on.
+        """
+        gain, taken = self._worth()
+        counts, total = [], 0.0
+        for row, level in enumerate(self.levels):
+            n = len(self.prior.sizes[level])
+            own, of_block = (
+                np.bincount(self._block[row], each[row] * (self._block[row] < self._most), self._most + 1)[:n]
+                for each in (taken, gain)
+            )
+            counts.append(_best(of_block - own))
+            total += float(own[: counts[-1]].sum())
+        every = np.array([*counts, *[counts[-1]] * (self._size - self._n)])
+        self._never((self._block == self._most) | (self._block >= every[:, None]))
+        return counts, round(total)
+
+    def _worth(self) -> tuple[ndarray, ndarray]:
+        """Bits that coding a latent is worth, and that it takes."""
+        mean, deviation = self._posterior()
+        gap = np.maximum(1 - deviation**2, LEAST_GAP)
+        gain = (mean**2 / (2 * deviation**2 * gap) - gap / 2) / math.log(2)
+        taken = ((mean**2 + deviation**2 - 1) / 2 - np.log(deviation)) / math.log(2)
+        return gain, taken
+
+    def code_parts(self, number: int, counts: Sequence[int], numbers: NumberCounts) -> list[tuple[int, Block]]:
+        """Codes one block of all patches that have it, as `parted_blocks`: pairs of patch and block."""
+        mean, deviation = self._posterior()
+        new_mean, done = np.asarray(self._state.mean).copy(), np.asarray(self._state.done).copy()
+        rows = [i for i, count in enumerate(counts) if count > number]
+        members = [self.prior.blocks(self.levels[row])[number] for row in rows]
+        every = [
+            part_search.latents_of(mean[row, own], deviation[row, own]) for row, own in zip(rows, members, strict=True)
+        ]
+        found = part_search.blocks_of(numbers, every, min(self.prior.bits, parted_blocks.MAX_BITS))
+        for row, own, block in zip(rows, members, found, strict=True):
+            parted_blocks.learn(numbers, block, len(own))
+            values = parted_blocks.values(block, self.prior.scales[self.levels[row]][own])
+            new_mean[row, own], done[row, own] = values / self._spread[row, own], 1
+        self._state = self._state._replace(mean=jnp.asarray(new_mean), done=jnp.asarray(done))
+        return list(zip(rows, found, strict=True))
 
     def _bits_of_all(self) -> list[int]:
         return [*self.bits, *[self.bits[-1]] * (self._size - self._n)]

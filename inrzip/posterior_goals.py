@@ -24,7 +24,7 @@ from .field_payload import HEAD_BYTES, encode_field
 from .field_payload import shortened as shortened_field
 from .job import Job
 from .network import decode_network
-from .posterior_fit import Wish, bits_of_patches, encode_patches
+from .posterior_fit import MANY, Wish, bits_of_patches, encode_many, encode_patches
 from .posterior_payload import LEAST_INDEX_BITS, Coded, encode_payload, shortened
 from .segment import Coded as CodedSegment
 from .segment import Goal, Task
@@ -158,7 +158,8 @@ class _Patches:
 
     def run(self, weight: float, bits: int | None, within: tuple[float, float]) -> bytes:
         watch, wish = watching(self.job, within, self.deadline), Wish(weight, bits, self.steps)
-        coded = encode_patches(self.prior, self.targets, self.inside, wish, watch)
+        encode = encode_many if len(self.targets) >= MANY else encode_patches
+        coded = encode(self.prior, self.targets, self.inside, wish, watch)
         if bits is None:
             return encode_payload(self.name, self.prior, coded)
         return shortened(self.name, self.prior, coded, self.head() + bits // 8)
@@ -303,7 +304,7 @@ def plan_together(spec: Spec, name: str | None, quality: float, effort: int) -> 
 def payloads_together(
     plan: Plan, signals: Sequence[tuple[Spec, Shaped[np.ndarray, "part ..."]]], job: Job
 ) -> list[bytes]:
-    """Payloads of signals of one segment each. Those of patches that know nothing of each other are fitted side by
+    """Payloads of signals of one segment each. Those of few patches that know nothing of each other are fitted side by
     side.
     """
     known: dict[tuple[Kind, bool, int], tuple[int, Prior]] = {}
@@ -313,21 +314,21 @@ def payloads_together(
         known[key] = known.get(key) or prior_for(spec, plan.prior)
         priors.append(known[key])
     points = [float(math.prod(spec.shape)) for spec, _ in signals]
+    pieces = {i: patches_of(prior, *signals[i]) for i, (_, prior) in enumerate(priors)}
+    together = [i for i, (_, prior) in enumerate(priors) if isinstance(prior, LatentPrior) and len(pieces[i][0]) < MANY]
     payloads: dict[int, bytes] = {}
-    together = [i for i, (_, prior) in enumerate(priors) if isinstance(prior, LatentPrior)]
     begun = 0.0
     if together:
         name, prior = priors[together[0]]
         assert isinstance(prior, LatentPrior) and all(priors[i][0] == name for i in together)
-        pieces = [patches_of(prior, *signals[i]) for i in together]
-        targets, inside = (np.concatenate([piece[i] for piece in pieces]) for i in range(2))
+        targets, inside = (np.concatenate([pieces[i][k] for i in together]) for k in range(2))
         begun = sum(points[i] for i in together) / sum(points)
         watch, wish = watching(job, (0.0, begun)), Wish(weight_at(prior, plan.quality), None, plan.steps)
         coded = iter(encode_patches(prior, targets, inside, wish, watch))
-        for i, (own, _) in zip(together, pieces, strict=True):
-            payloads[i] = encode_payload(name, prior, [next(coded) for _ in own])
+        for i in together:
+            payloads[i] = encode_payload(name, prior, [next(coded) for _ in pieces[i][0]])
     for i, (name, prior) in enumerate(priors):
-        if isinstance(prior, FieldPrior):
+        if i not in payloads:
             way = _way(name, prior, *signals[i], plan.steps, job)
             payloads[i] = way.run(weight_at(prior, plan.quality), None, (begun, begun + points[i] / sum(points)))
             begun += points[i] / sum(points)

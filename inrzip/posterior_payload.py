@@ -7,7 +7,7 @@ import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -38,9 +38,12 @@ from . import wire
 from .errors import CorruptFile
 from .field_payload import decode_field
 from .header import VERSION
+from .parted_payload import PartedPatch, decode_parted, encode_parted, latents_of_parted
 
-SPLIT_FROM, HEADS_FROM = 6, 7
-"""Format versions that had blocks that are split, and heads of patches that are coded, first."""
+SPLIT_FROM, HEADS_FROM, PARTED_FROM = 6, 7, 8
+"""Format versions that had blocks that are split, heads of patches that are coded, and patches of parts first."""
+PLAIN_HEADS, PARTED = 0, 1
+"""What stands in place of the length of coded heads, plus 1, where there are none."""
 PATCHES_PER_BYTE, BYTES_LEFT_OUT = 512, 4
 """That such heads tell of, at most, where so many bytes more are counted: a coder need not write the last zeros."""
 BITS_OF_BYTE = 8
@@ -61,15 +64,22 @@ class Coded(NamedTuple):
     whole: bool = False
 
 
-def encode_payload(name: int, prior: LatentPrior, coded: Sequence[Coded]) -> bytes:
+AnyCoded: TypeAlias = Coded | PartedPatch
+
+
+def encode_payload(name: int, prior: LatentPrior, coded: Sequence[AnyCoded]) -> bytes:
     """The payload of all patches of a signal, plane after plane.
 
     One patch has a level, and blocks to the end. Several have a level and a number of blocks each, and then the first
     block of each, the second of each, and so on: what is cut off at the end are the least important ones.
     """
-    own = [[[(index, prior.bits - patch.saved) for index in block] for block in patch.blocks] for patch in coded]
+    parted = [patch for patch in coded if isinstance(patch, PartedPatch)]
+    flat = [patch for patch in coded if isinstance(patch, Coded)]
+    if parted:
+        return wire.varint(name) + wire.varint(PARTED) + encode_parted(prior, parted)
+    own = [[[(index, prior.bits - patch.saved) for index in block] for block in patch.blocks] for patch in flat]
     pairs = [pair for each in itertools.zip_longest(*own, fillvalue=()) for block in each for pair in block]
-    heads = _encode_heads(prior, coded)
+    heads = _encode_heads(prior, flat)
     return wire.varint(name) + heads + pack([index for index, _ in pairs], [bits for _, bits in pairs])
 
 
@@ -79,27 +89,35 @@ def _encode_heads(prior: LatentPrior, coded: Sequence[Coded]) -> bytes:
     if len(coded) == 1:
         return levels[0]
     counts = [wire.varint(len(patch.blocks)) for patch in coded]
-    plain = wire.varint(0) + b"".join(itertools.chain(*zip(levels, counts, strict=True)))
+    plain = wire.varint(PLAIN_HEADS) + b"".join(itertools.chain(*zip(levels, counts, strict=True)))
     numbers: list[tuple[Hashable, int]] = []
     for patch in coded:
         saved, blocks = (SAVED, patch.level), (BLOCKS, patch.level)
         numbers += [(LEVEL, patch.level), (saved, patch.saved), (blocks, len(patch.blocks))]
-    stream = encode_numbers(numbers) or bytes(1)  # a length of 0 says that heads are plain
-    return min(plain, wire.varint(len(stream)) + stream, key=len)
+    stream = encode_numbers(numbers) or bytes(1)
+    return min(plain, wire.varint(len(stream) + 1) + stream, key=len)
 
 
-def shortened(name: int, prior: LatentPrior, coded: Sequence[Coded], size: int) -> bytes:
+def shortened(name: int, prior: LatentPrior, coded: Sequence[AnyCoded], size: int) -> bytes:
     """The payload of at most `size` bytes, if need be without the last blocks. Without any, if that is not enough."""
     blocks = sorted((number, i) for i, patch in enumerate(coded) for number in range(len(patch.blocks)))
 
     def payload(n_blocks: int) -> bytes:
         counts = Counter(i for _, i in blocks[:n_blocks])
-        return encode_payload(name, prior, [p._replace(blocks=p.blocks[: counts[i]]) for i, p in enumerate(coded)])
+        some = [_with_blocks(patch, counts[i]) for i, patch in enumerate(coded)]
+        return encode_payload(name, prior, some)
 
     whole = payload(len(blocks))
     if len(whole) <= size:
         return whole
     return payload(max(bisect_right(range(len(blocks)), size, key=lambda n: len(payload(n))) - 1, 0))
+
+
+def _with_blocks(coded: AnyCoded, count: int) -> AnyCoded:
+    """With the first blocks only."""
+    if isinstance(coded, PartedPatch):
+        return coded._replace(blocks=coded.blocks[:count])
+    return coded._replace(blocks=coded.blocks[:count])
 
 
 def decode_payload(
@@ -128,6 +146,7 @@ def decode_payload(
     points = n * math.prod(layout.patch)  # patches are evaluated whole
     at_once = min(points, max(POINTS_AT_ONCE, math.prod(layout.patch)))
     check_memory(at_once * DECODING_BYTES + points * SAMPLE_BYTES)
+    coded: Sequence[AnyCoded]
     if n == 1:
         coded = [_decode_one(prior, cursor, partial, version < SPLIT_FROM)]
     else:
@@ -147,9 +166,8 @@ def _most_saved(prior: LatentPrior) -> int:
     return max(prior.bits - LEAST_INDEX_BITS, 0)
 
 
-def _decode_heads(prior: LatentPrior, cursor: wire.Cursor, n: int, version: int) -> list[tuple[int, int, int]]:
-    """Level, saved bits and number of blocks of each of several patches."""
-    length = cursor.varint() if version >= HEADS_FROM else 0
+def _decode_heads(prior: LatentPrior, cursor: wire.Cursor, n: int, length: int) -> list[tuple[int, int, int]]:
+    """Level, saved bits and number of blocks of each of several patches; `length` of what they are coded in, or 0."""
     decoder = NumberDecoder(cursor.take(length))
     heads = []
     for _ in range(n):
@@ -196,8 +214,13 @@ def _decode_one(prior: LatentPrior, cursor: wire.Cursor, partial: bool, whole: b
     return coded
 
 
-def _decode_several(prior: LatentPrior, cursor: wire.Cursor, n: int, partial: bool, version: int) -> list[Coded]:
-    heads = _decode_heads(prior, cursor, n, version)
+def _decode_several(prior: LatentPrior, cursor: wire.Cursor, n: int, partial: bool, version: int) -> Sequence[AnyCoded]:
+    length = cursor.varint() if version >= HEADS_FROM else 0
+    if version >= PARTED_FROM:
+        if length == PARTED:
+            return decode_parted(prior, cursor.take(cursor.remaining), n, partial)
+        length = max(length - 1, 0)
+    heads = _decode_heads(prior, cursor, n, length)
     data = cursor.take(cursor.remaining)
     n_blocks, least = sum(count for *_, count in heads), sum(count * (prior.bits - saved) for _, saved, count in heads)
     if least > BITS_OF_BYTE * len(data) and not partial:
@@ -214,7 +237,7 @@ def _decode_several(prior: LatentPrior, cursor: wire.Cursor, n: int, partial: bo
 class Decoder:
     """The patches of a signal, of which those looked at last are kept."""
 
-    def __init__(self, prior: LatentPrior, coded: Sequence[Coded], channels: int, n_planes: int):
+    def __init__(self, prior: LatentPrior, coded: Sequence[AnyCoded], channels: int, n_planes: int):
         self._prior, self._coded, self._channels, self._n_planes = prior, coded, channels, n_planes
         self._kept: dict[tuple[int, Real], Float[np.ndarray, "samples channels"]] = {}
 
@@ -232,7 +255,7 @@ class Decoder:
 
 
 def decode_patches(
-    prior: LatentPrior, coded: Sequence[Coded], real: Real = np.float32
+    prior: LatentPrior, coded: Sequence[AnyCoded], real: Real = np.float32
 ) -> Float[ndarray, "patches samples channels"]:
     """The values of coded patches."""
     size = max(1, POINTS_AT_ONCE // math.prod(prior.layout.patch))
@@ -243,8 +266,10 @@ def decode_patches(
     return np.concatenate(values)
 
 
-def latents_of(prior: LatentPrior, coded: Coded) -> Float[ndarray, " latents"]:
+def latents_of(prior: LatentPrior, coded: AnyCoded) -> Float[ndarray, " latents"]:
     """The latents of a coded patch: those of blocks that are not there are 0."""
+    if isinstance(coded, PartedPatch):
+        return latents_of_parted(prior, coded)
     values = np.zeros(prior.layout.n_latents, np.float32)
     bits = None if coded.whole else prior.bits - coded.saved
     for number, (members, block) in enumerate(zip(prior.blocks(coded.level), coded.blocks, strict=False)):

@@ -165,6 +165,7 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
     deep = common.write_png(folder / "grey.png", common.picture(12, 7, 1, 65535))
     large = common.write_png(folder / "large.png", common.picture(131, 140, 3))
     drawing = common.write_png(folder / "drawing.png", common.drawing(48, 64))
+    middling = common.write_png(folder / "middling.png", common.picture(100, 120, 3))
     rough = np.random.default_rng(0).integers(0, 256, (18, 20, 3), np.uint8)
     noise = common.write_png(folder / "noise.png", rough)
     sound = common.write_wav(folder / "sound.wav", common.tone(12_000, 2), subtype="PCM_24")
@@ -187,6 +188,7 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         "image_context": (image, {"recipe": "context"}),
         "image_combiner": (image, {"quality": 50, "recipe": "combiner"}),
         "image_split_combiner": (noise, {"quality": 40, "recipe": "combiner"}),
+        "image_parts_combiner": (middling, {"quality": 20, "recipe": "combiner"}),
         "image_large_combiner": (large, {"quality": 20, "recipe": "combiner"}),  # image_old_large_combiner has format 7
         "image_vc-inr": (image, {"quality": 50, "recipe": "vc-inr"}),
         "image_coin++": (image, {"quality": 50, "recipe": "coin++"}),

@@ -16,8 +16,10 @@ from tests.page_stream import Stream
 NUMBER = 27
 
 
-Parts = list[tuple[int, int, int, int]]
-"""Of a block: see `_read_parts`."""
+Parts = list[tuple[int, int, int, int, int]]
+"""Of each part of a block: seed and word of its first latent, this latent, the one after the last, and what is added to
+scales.
+"""
 
 
 def prior_name(data: bytes) -> int:
@@ -45,15 +47,32 @@ def decode(payload: bytes, prior: bytes, shape: tuple[int, ...], channels: int) 
     assert name == prior_name(prior)
     if "field" in p:
         return _decode_field(p, payload, at, (shape[0], shape[1]), channels)
-    n_levels = len(p["weights"])
     counts_of_patches = [-(-size // side) for size in shape]
     n = int(np.prod(counts_of_patches))
+    members, counts = p["members"].astype(int), p["blocks"].astype(int)
+    sizes = np.split(members, np.cumsum(counts)[:-1])
+    form, at = varint(payload, at) if n > 1 else (0, at)
+    if form == 1:
+        chosen = _parted(LearnedNumbers(payload[at:]), n, sizes)
+    else:
+        chosen = _flat(payload, at, form - 1, n, len(p["weights"]), bits, sizes)
+    values = np.zeros((*[n * side for n in counts_of_patches], learned))
+    for place, (level, parts) in zip(np.ndindex(*counts_of_patches), chosen, strict=True):
+        patch = _values(p, _latents(p, level, parts)[None], (1,) * axes)
+        values[tuple(slice(i * side, (i + 1) * side) for i in place)] = patch
+    values = values[tuple(slice(size) for size in shape)]
+    return values if channels == learned else values.mean(-1, keepdims=True)
+
+
+def _flat(
+    payload: bytes, at: int, length: int, n: int, n_levels: int, bits: int, sizes: list[np.ndarray]
+) -> list[tuple[int, list[Parts]]]:
+    """Level and blocks of each of `n` patches, each with an index of so many bits; `length` of coded heads."""
     heads = []
-    length, at = varint(payload, at) if n > 1 else (0, at)
-    numbers = LearnedNumbers(payload[at : at + length])
-    at += length
+    numbers = LearnedNumbers(payload[at : at + max(length, 0)])
+    at += max(length, 0)
     for _ in range(n):
-        if length:
+        if length > 0:
             level = numbers.read("level")
             heads.append((level, bits - numbers.read(f"saved at {level}"), numbers.read(f"blocks at {level}")))
             continue
@@ -63,21 +82,29 @@ def decode(payload: bytes, prior: bytes, shape: tuple[int, ...], channels: int) 
         heads.append((number % n_levels, own, count))
     stream = "".join(f"{byte:08b}" for byte in payload[at:])
     chosen: list[list[Parts]] = [[] for _ in heads]
-    members, counts = p["members"].astype(int), p["blocks"].astype(int)
-    sizes = np.split(members, np.cumsum(counts)[:-1])
     last = max(count for _, _, count in heads)
     for block in range(last):
         for parts, (level, own, count) in zip(chosen, heads, strict=True):
             if block < min(count, len(sizes[level])) and len(stream) >= own:
                 found, stream = _read_parts(stream, own, 0, int(sizes[level][block]), 0)
-                parts.append(found)
+                seed = 0x52454300 + block
+                parts.append([(seed, index * 128 + start, start, *rest) for index, start, *rest in found])
     assert len(stream) < 8
-    values = np.zeros((*[n * side for n in counts_of_patches], learned))
-    for place, (level, _, _), parts in zip(np.ndindex(*counts_of_patches), heads, chosen, strict=True):
-        patch = _values(p, _latents(p, level, parts)[None], (1,) * axes)
-        values[tuple(slice(i * side, (i + 1) * side) for i in place)] = patch
-    values = values[tuple(slice(size) for size in shape)]
-    return values if channels == learned else values.mean(-1, keepdims=True)
+    return [(level, parts) for (level, _, _), parts in zip(heads, chosen, strict=True)]
+
+
+def _parted(numbers: LearnedNumbers, n: int, sizes: list[np.ndarray]) -> list[tuple[int, list[Parts]]]:
+    """The same of patches of parts."""
+    heads = []
+    for _ in range(n):
+        level = numbers.read("level")
+        heads.append((level, numbers.read(f"blocks at {level}")))
+    chosen: list[list[Parts]] = [[] for _ in heads]
+    for block in range(max(count for _, count in heads)):
+        for parts, (level, count) in zip(chosen, heads, strict=True):
+            if block < count:
+                parts.append(list(numbers.parts(int(sizes[level][block]))))
+    return [(level, parts) for (level, _), parts in zip(heads, chosen, strict=True)]
 
 
 class LearnedNumbers:
@@ -97,6 +124,19 @@ class LearnedNumbers:
     def plain(self, bits: int) -> int:
         return self.stream.symbol(range(0, 2**16 + 1, 2 ** (16 - bits)), 16)
 
+    def parts(self, size: int) -> Iterator[tuple[int, int, int, int, int]]:
+        """Of each part of a block that is not 0: what `Parts` holds."""
+        left = [(0, size, "whole")]
+        while left:
+            first, last, what = left.pop()
+            digits, middle = f"{last - first:b}", first + -(-(last - first) // 2)
+            number = self.read(f"part of {len(digits)} digits, {what}")
+            if number == 1:
+                left += [(middle, last, "half"), (first, middle, "half")]
+            elif number > 1:
+                spread = self.read(f"spread of {len(digits)} digits")
+                yield 0x52454300, self.plain(number - 1) * 256, first, last, 8 * spread - 4
+
     def read(self, kind: str) -> int:
         length = next(i for i in range(1, 33) if self.bit(f"{kind}: length {i}"))
         digits = "1"
@@ -105,7 +145,9 @@ class LearnedNumbers:
         return int(digits, 2) - 1
 
 
-def _read_parts(stream: str, bits: int, first: int, last: int, wider: int) -> tuple[Parts, str]:
+def _read_parts(
+    stream: str, bits: int, first: int, last: int, wider: int
+) -> tuple[list[tuple[int, int, int, int]], str]:
     """Of each part of a block: index, first member, the one after the last, what is added to scales."""
     index, stream = int(stream[:bits], 2), stream[bits:]
     if index < 2**bits - 1:
@@ -127,11 +169,11 @@ def _latents(p: dict[str, np.ndarray], level: int, blocks: list[Parts]) -> np.nd
     mantissas = (7095, 7737, 8437, 9200, 10033, 10941, 11932, 13011)
     first = 0
     for block, parts in enumerate(blocks):
-        for index, start, stop, wider in parts:
+        for seed, at, start, stop, wider in parts:
             for j in range(start, stop):
                 latent = order[level][first + j]
                 scale = int(p["scales"][level, latent]) + wider
-                number = bell(word(0x52454300 + block, index * 128 + j))
+                number = bell(word(seed, at + j - start))
                 values[latent] = number * mantissas[scale % 8] * 2.0 ** (scale // 8 - 20)
         first += int(sizes[level][block])
     return values
@@ -175,20 +217,11 @@ def _decode_field(
     mantissas = (7095, 7737, 8437, 9200, 10033, 10941, 11932, 13011)
     blocks = _blocks(p, order, every, level, fill)
     for _ in range(count):
-        left = [(next(blocks), "whole")]
-        while left:
-            members, what = left.pop()
-            digits, middle = f"{len(members):b}", -(-len(members) // 2)
-            number = numbers.read(f"part of {len(digits)} digits, {what}")
-            if number == 1:
-                left += [(members[middle:], "half"), (members[:middle], "half")]
-            elif number > 1:
-                spread = numbers.read(f"spread of {len(digits)} digits")
-                index = numbers.plain(number - 1)
-                for j, place in enumerate(members):
-                    scale = scale_at[place] + 8 * spread - 4
-                    drawn = bell(word(0x52454300, index * 256 + j))
-                    latents[place] = drawn * mantissas[scale % 8] * 2.0 ** (scale // 8 - 20)
+        members = next(blocks)
+        for seed, word_at, first, last, wider in numbers.parts(len(members)):
+            for j, place in enumerate(members[first:last]):
+                scale = scale_at[place] + wider
+                latents[place] = bell(word(seed, word_at + j)) * mantissas[scale % 8] * 2.0 ** (scale // 8 - 20)
     patches = latents[: n * len(kinds)].reshape(n, -1)
     above = latents[n * len(kinds) :].reshape(groups + 1, weights)
     for patch in range(n):

@@ -9,16 +9,14 @@ import numpy as np
 import pytest
 
 import inrzip
-from inrzip import cli, field_training, part_search, posterior_goals, wire
+from inrzip import cli, field_training, posterior_goals, wire
 from inrzip.architectures import combiner_field as fields
 from inrzip.architectures import combiner_network as network
 from inrzip.architectures.base import Grid
 from inrzip.architectures.combiner import CombinerConfig
 from inrzip.architectures.combiner_field import Field
 from inrzip.architectures.combiner_network import Layout
-from inrzip.codecs import parted_blocks
-from inrzip.codecs.learned_numbers import NumberCounts, NumberDecoder, NumberEncoder
-from inrzip.codecs.parted_blocks import HALVES, NOTHING, Part
+from inrzip.codecs.parted_blocks import Part
 from inrzip.errors import CorruptFile, InrzipError
 from inrzip.field_payload import CodedField, decode_classes, encode_classes, encode_field
 from inrzip.network import decode_network
@@ -102,52 +100,6 @@ def test_blocks(home: Path) -> None:
     assert all(usual[members[1:]].sum() <= 80 * 32 for _, members in blocks)
     patches = [len(set(members // TINY.n_latents)) for _, members in blocks if len(members) > 4]
     assert np.mean(patches) > 2
-
-
-def test_blocks_as_parts() -> None:
-    """Parts are read as they were written, and halves lie where they belong."""
-    blocks = [
-        ((HALVES, Part(16, 3, 65535), HALVES, NOTHING, Part(1, 0, 1)), 9),
-        ((NOTHING,), 1),
-        ((Part(5, 2, 17),), 200),
-    ]
-    encoder = NumberEncoder()
-    for block, size in blocks:
-        parted_blocks.write(encoder, block, size)
-    decoder = NumberDecoder(encoder.finish())
-    assert [(parted_blocks.read(decoder, size), size) for _, size in blocks] == blocks
-    decoder.finish()
-    assert parted_blocks.sizes(*blocks[0]) == [(9, False), (5, True), (4, True), (2, True), (2, True)]
-    found = parted_blocks.values(blocks[0][0], np.full(9, 8))
-    assert found[:5].all() and not found[5:7].any() and found[7:].all()
-    of_candidate = parted_blocks.candidates(65535, 1, 5)[0]
-    assert np.allclose(found[:5], of_candidate / 148.0 * 2 ** (1 + 2.5), rtol=2e-2)
-
-
-def test_what_is_read_of_damaged_parts() -> None:
-    for written, size in (([1], 1), ([18], 4), ([9, 4], 4)):
-        encoder = NumberEncoder()
-        kinds = parted_blocks.kind_of_bits(size, False), parted_blocks.kind_of_spread(size)
-        for number, kind in zip(written, kinds, strict=False):
-            encoder.number(kind, number)
-        with pytest.raises(CorruptFile):
-            parted_blocks.read(NumberDecoder(encoder.finish()), size)
-
-
-def test_parts_are_what_they_are_worth() -> None:
-    """Latents that hardly matter take nothing, what is known well has a near candidate, and outliers are split off."""
-    counts, n = NumberCounts(), 12
-    calm = part_search.latents_of(np.full(n, 0.01), np.full(n, 0.99))
-    sharp = part_search.latents_of(np.linspace(-1, 1, 3), np.full(3, 0.2))
-    far = np.zeros(n)
-    far[-1] = 8.0
-    outlier = part_search.latents_of(far, np.where(far > 0, 0.1, 0.9))
-    blocks = part_search.blocks_of(counts, [calm, sharp, outlier], 10)
-    assert blocks[0] == (NOTHING,)
-    assert blocks[1][0].bits >= 5
-    assert np.abs(parted_blocks.values(blocks[1], np.zeros(3, int)) - np.linspace(-1, 1, 3)).max() < 0.5
-    assert blocks[2][0] == HALVES
-    assert parted_blocks.values(blocks[2], np.zeros(n, int))[-1] == pytest.approx(8.0, abs=0.5)
 
 
 def test_classes_as_bytes() -> None:
