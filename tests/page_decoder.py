@@ -192,7 +192,7 @@ def siren_values(
 
 def decode_plain_image(data: bytes, sine: Any) -> tuple[list[Tensor], Shaped[ndarray, "h w c"]]:
     """A plain file with a SIREN, 8-bit samples and the default range: the tensors, and the picture."""
-    assert data[:3] == b"\x8d\x49\x5a" and data[3] == 0x78 and data[4] & 0xFC == 0
+    assert data[:3] == b"\x8d\x49\x5a" and data[3] == 0x88 and data[4] & 0xFC == 0
     assert zlib.crc32(data[:-4]) == struct.unpack("<I", data[-4:])[0]
     height, at = read_varint(data, 5)
     width, at = read_varint(data, at)
