@@ -18,9 +18,12 @@ import dataclasses
 import itertools
 import math
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, PRNGKeyArray
 
 from .siren import sine
 
@@ -59,6 +62,9 @@ class Layout:
     waves: int
     width: int
     ranks: tuple[int, ...]
+
+    gain: ClassVar[float] = 1.0
+    """See `WeightLayout`."""
 
     def check(self) -> None:
         """Raises ValueError for a layout that no trainer makes."""
@@ -116,6 +122,15 @@ class Layout:
     def n_latents(self) -> int:
         """Latents of a patch."""
         return sum(self.latent_counts())
+
+    def evaluate(self, shared: Shared, latents: Any, xp: ModuleType) -> Any:
+        """See the function of this name."""
+        return evaluate(self, shared, latents, xp)
+
+    def sampled(self, shared: Shared, mean: Array, deviation: Array, key: PRNGKeyArray) -> Array:
+        """Values of a sample of Gaussian latents."""
+        latents = mean + deviation * jax.random.normal(key, mean.shape)
+        return cast(Array, evaluate(self, shared, latents, jnp))
 
 
 class Shared(NamedTuple):

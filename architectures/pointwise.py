@@ -24,6 +24,8 @@ MAX_WIDTH = 4096
 MAX_DEPTH = 64
 SCALE_UNIT = 8
 """Input scales are stored in eighths."""
+SMALLEST_VARIANCE = 1e-12
+"""Of sums: where they have none, a root has no slope."""
 
 Shape = tuple[int, ...]
 Layer = tuple[Float[Array, "out in"], Float[Array, " out"]]
@@ -142,3 +144,17 @@ class Perceptron(PointRepresentation):
         for w, b in hidden:
             x = self.activate(w @ x + b[:, None])
         return (weight @ x + bias[:, None] + 0.5).T
+
+    def predict_sampled(
+        self, positions: Float[Array, "points dims"], deviations: Perceptron, key: PRNGKeyArray
+    ) -> Float[Array, "points channels"]:
+        """What `predict` gives for weights that are drawn anew at each position, with these deviations: sums of units
+        are drawn, which have the same distribution (Kingma et al., 2015, local reparameterisation).
+        """
+        x, last = self.enter(positions), len(self.layers) - 1
+        for i, ((w, b), (dw, db)) in enumerate(zip(self.layers, deviations.layers, strict=True)):
+            spread = jnp.sqrt(dw**2 @ x**2 + db[:, None] ** 2 + SMALLEST_VARIANCE)
+            sums = w @ x + b[:, None]
+            sums = sums + spread * jax.random.normal(jax.random.fold_in(key, i), sums.shape)
+            x = sums + 0.5 if i == last else self.activate(sums)
+        return x.T

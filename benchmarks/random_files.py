@@ -12,12 +12,13 @@ from inrzip.architectures.grid import GridConfig, channel_groups, count
 from inrzip.architectures.grid_layout import places
 from inrzip.architectures.motion import MotionConfig, layers, mosaics
 from inrzip.architectures.warping import SPACINGS, node_shape
+from inrzip.configuration import encode_config
 from inrzip.container import write_container
 from inrzip.grid_coding import PRIOR
 from inrzip.grid_payload import CodedPlane, encode_planes, has_preview
 from inrzip.header import Header
 from inrzip.motion_payload import Motions, encode_motions, n_planes
-from inrzip.network import encode_config, encode_network, quantise_network
+from inrzip.network import encode_network, quantise_network
 from inrzip.priors import grid_prior
 from inrzip.signal import Spec
 

@@ -26,6 +26,7 @@ from . import __version__, exact, media, plan
 from .checkpoint import Checkpoint
 from .collection import usable_name
 from .compilation import prepare
+from .configuration import encode_config
 from .container import write_container
 from .destination import Destination
 from .errors import InrzipError, TargetMissed
@@ -36,7 +37,7 @@ from .header import VERSION, Header
 from .job import Job
 from .limits import check_spec
 from .measure import measure
-from .network import count_parameters, encode_config
+from .network import count_parameters
 from .progress import ProgressCallback
 from .psnr_goal import WINDOW_DB
 from .reader import Reader

@@ -23,13 +23,13 @@ from inrzip.priors import grid_prior
 from inrzip.priors.grid_prior import NEUTRAL_OFFSET, GridPrior, lambda_of, latent_step
 
 from . import grid_fit, grid_preview, grid_windows, wire
+from .configuration import encode_config
 from .descent import adam_start
 from .grid_coding import PILOT_OFFSETS, PRIOR, STEP_OFFSETS, Plane, coded_fits, coded_large, penalty_of, rounding_of
 from .grid_fit import State
 from .grid_payload import CodedPlane, Picture, encode_planes, has_preview
 from .job import Job
 from .memory import rows_at_once
-from .network import encode_config
 from .segment import Task
 
 SECONDS_BETWEEN_REPORTS = 1.0

@@ -21,8 +21,9 @@ from inrzip.codecs.levels import ChannelSteps, UniformSteps
 from inrzip.codecs.weights import QuantisedTensor
 
 from . import wire
+from .configuration import decode_config
 from .errors import CorruptFile, InrzipError
-from .network import decode_config, decode_weights, encode_network, evaluable
+from .network import decode_weights, encode_network, evaluable
 
 Coders = Callable[[Sequence[QuantisedTensor]], list[IntegerCoder]]
 """What codes some tensors: `WeightCodec.coders`."""

@@ -12,10 +12,11 @@ import numpy as np
 from inrzip.architectures.base import Grid
 
 from . import media, wire
+from .configuration import decode_config
 from .errors import InrzipError
 from .measure import measure
 from .members import Collection
-from .network import architecture_name, count_parameters, decode_config, describe
+from .network import architecture_name, count_parameters, describe
 from .reader import Reader
 from .recipes import ARCHITECTURES, RECIPES
 from .signal import Kind

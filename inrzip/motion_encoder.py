@@ -25,6 +25,7 @@ from inrzip.priors import grid_prior
 from inrzip.priors.grid_prior import lambda_of
 
 from . import motion_fit, wire
+from .configuration import encode_config
 from .grid_coding import PRIOR, Plane
 from .grid_encoder import Encoder, Result, Stage, hurried
 from .grid_fit import LAST_PHASE, STEPS_AT_ONCE, State
@@ -41,7 +42,6 @@ from .motion_payload import (
     predicted,
     read_picture,
 )
-from .network import encode_config
 from .segment import Task
 
 TRIAL, HOPELESS = 0.25, 1.2

@@ -194,7 +194,7 @@ def read_picture(
     """The picture in a part of a payload, which may end early if `partial`. Its networks are told as changes of those
     of the one `before`.
     """
-    from .network import decode_config
+    from .configuration import decode_config
 
     config = decode_config(GridConfig, cursor, grid)
     assert isinstance(config, GridConfig)

@@ -29,6 +29,7 @@ from inrzip.codecs.uniform import quantise
 from inrzip.codecs.weights import QuantisedTensor, decode_tensors, encode_tensors
 
 from . import grid_preview, modulation_payload, wire
+from .configuration import decode_config, encode_config
 from .context_payload import CodedSamples
 from .errors import CorruptFile, LimitExceeded
 from .grid_payload import Picture, has_preview, is_tiled
@@ -39,8 +40,6 @@ from .recipes import ARCHITECTURES
 from .units import format_size
 
 Shapes = list[tuple[int, ...]]
-MAX_TUPLE = 16
-"""Entries of a tuple in a configuration."""
 WEIGHTS_PER_BYTE = 4096
 FREE_WEIGHTS = 1 << 16
 """A payload of n bytes holds at most FREE_WEIGHTS + WEIGHTS_PER_BYTE n weights: what a header asks for is bounded by
@@ -216,34 +215,6 @@ def count_parameters(payload: bytes, architecture: int, grid: Grid) -> int:
     """The weights of the network in a payload, of which only the configuration is read. Raises CorruptFile."""
     config = decode_config(ARCHITECTURES[architecture], wire.Cursor(payload), grid)
     return config.n_parameters(grid)
-
-
-def encode_config(config: Config) -> bytes:
-    """The fields in order: a number as a varint, a tuple as its length and its entries."""
-    out = b""
-    for name, is_tuple in config.field_is_tuple().items():
-        value = getattr(config, name)
-        out += (wire.varint(len(value)) + b"".join(map(wire.varint, value))) if is_tuple else wire.varint(value)
-    return out
-
-
-def decode_config(architecture: type[Config], cursor: wire.Cursor, grid: Grid) -> Config:
-    """The inverse of `encode_config`. Raises CorruptFile for values that no encoder writes."""
-    values: dict[str, Any] = {}
-    for name, is_tuple in architecture.field_is_tuple().items():
-        if not is_tuple:
-            values[name] = cursor.varint()
-            continue
-        length = cursor.varint()
-        if length > MAX_TUPLE:
-            raise CorruptFile(f"a network's {name} has {length} entries")
-        values[name] = tuple(cursor.varint() for _ in range(length))
-    config = architecture(**values)
-    try:
-        config.check(grid)
-    except ValueError as error:
-        raise CorruptFile(f"impossible network: {error}") from None
-    return config
 
 
 def describe(config: Config) -> str:

@@ -314,9 +314,10 @@ def _train_prior_parser() -> _Parser:
     what.add_argument("--kind", choices=LEARNED_KINDS, default="image", help="what to learn (default: image)")
     what.add_argument(
         "--recipe",
-        choices=("combiner", "vc-inr", "coin++"),
+        metavar="NAME",
         default="combiner",
-        help="the recipe that the prior is for (default: combiner)",
+        help="what the prior is for: combiner (default), vc-inr or coin++; or a network of positions (siren, ...), "
+        "whose weights --recipe combiner then codes",
     )
     what.add_argument(
         "--large",

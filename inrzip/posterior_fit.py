@@ -25,8 +25,7 @@ import scipy.linalg
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpy import ndarray
 
-from inrzip.architectures import combiner_network as network
-from inrzip.architectures.combiner_network import Layout, Shared
+from inrzip.architectures.network_weights import AnyLayout, AnyShared
 from inrzip.codecs import parted_blocks, relative_entropy
 from inrzip.codecs.learned_numbers import NumberCounts
 from inrzip.codecs.parted_blocks import Block
@@ -194,7 +193,8 @@ def _fitted(prior: LatentPrior, targets: ndarray, inside: ndarray, wish: Wish, w
     if len(prior.layout.grids) == 1:
         fit.begin_as_linear(classes)
     else:
-        fit.come_nearer()
+        if prior.layout.grids:
+            fit.come_nearer()
         fit.advance(n_class, 1.0, 1.0, adapt=False)
         if len(classes) > 1:
             fit.choose_classes(classes)
@@ -259,7 +259,7 @@ class _Fit:
         self._n = len(targets)
         self._targets = np.concatenate([targets, np.repeat(targets[-1:], extra, 0)]).astype(np.float32)
         self._inside = np.concatenate([inside, np.repeat(inside[-1:], extra, 0)]).astype(np.float32)
-        self._shared: Shared = jax.tree.map(jnp.asarray, prior.shared)
+        self._shared: AnyShared = jax.tree.map(jnp.asarray, prior.shared)
         self.levels = levels
         self.bits = [prior.bits] * self._n
         self._room = math.inf  # bits that are left for blocks that are split
@@ -503,7 +503,7 @@ def linear_part(
     """How values change with each latent around 0, and the values of latents of 0."""
     step = np.float32(LINEAR_STEP)
     inputs = np.concatenate([np.zeros((1, prior.layout.n_latents)), step * np.eye(prior.layout.n_latents)])
-    values = network.evaluate(prior.layout, prior.shared, inputs.astype(np.float32), np)
+    values = prior.layout.evaluate(prior.shared, inputs.astype(np.float32), np)
     return (values[1:] - values[0]) / step, values[0]
 
 
@@ -544,19 +544,18 @@ def _counts(worth: Sequence[ndarray], bits: Sequence[int], room: int | None) -> 
     return counts
 
 
-def _errors(layout: Layout, shared: Shared, problem: Problem, latents: Array) -> Array:
-    values = network.evaluate(layout, shared, latents, jnp)
+def _errors(problem: Problem, values: Array) -> Array:
     squares = jnp.mean((values - problem.targets) ** 2, -1) * problem.inside
     return squares.sum(1) / problem.inside.sum(1)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _error(layout: Layout, shared: Shared, problem: Problem, state: State) -> Array:
-    return _errors(layout, shared, problem, state.mean * problem.spread)
+def _error(layout: AnyLayout, shared: AnyShared, problem: Problem, state: State) -> Array:
+    return _errors(problem, layout.evaluate(shared, state.mean * problem.spread, jnp))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _nearer(layout: Layout, shared: Shared, problem: Problem, state: State) -> Array:
+def _nearer(layout: AnyLayout, shared: AnyShared, problem: Problem, state: State) -> Array:
     """Means that would be best under the prior if the network were linear where it is: by conjugate gradients, each
     latent in deviations of its posterior. Steps of a fit are of such deviations, too, and would take long.
     """
@@ -568,7 +567,7 @@ def _nearer(layout: Layout, shared: Shared, problem: Problem, state: State) -> A
     def errors(changes: Array) -> Array:
         """The network's values, such that the sum of their squares is the cost in nats."""
         latents = (state.mean + unit * changes) * problem.spread
-        weighted: Array = (network.evaluate(layout, shared, latents, jnp) - problem.targets) * weights
+        weighted: Array = (layout.evaluate(shared, latents, jnp) - problem.targets) * weights
         return weighted
 
     return state.mean + unit * best_changes(errors, state.mean, unit, NEARER_STEPS)
@@ -576,29 +575,29 @@ def _nearer(layout: Layout, shared: Shared, problem: Problem, state: State) -> A
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=3)
 def _advance(
-    layout: Layout, shared: Shared, problem: Problem, state: State, rate: Array, bits: Array, key: PRNGKeyArray
+    layout: AnyLayout, shared: AnyShared, problem: Problem, state: State, rate: Array, bits: Array, key: PRNGKeyArray
 ) -> State:
     """A few steps. `bits`: what blocks of each patch are to take; 0: the price of a bit is the same everywhere."""
 
-    def cost(posterior: tuple[Array, Array], noise: Array, done: Array, prices: Array) -> Array:
+    def cost(posterior: tuple[Array, Array], now: PRNGKeyArray, done: Array, prices: Array) -> Array:
         mean, narrow = posterior
         free = 1 - done
-        latents = (mean + free * noise * jnp.exp(narrow)) * problem.spread
+        values = layout.sampled(shared, mean * problem.spread, free * jnp.exp(narrow) * problem.spread, now)
         each = divergence(mean, jnp.exp(narrow), jnp.ones(())) * free
         by_latent = jnp.take_along_axis(prices, problem.block, 1)
-        total = _errors(layout, shared, problem, latents) / problem.price + (by_latent * each).sum(1)
+        total = _errors(problem, values) / problem.price + (by_latent * each).sum(1)
         return total.sum()
 
     def step(state: State, _: None) -> tuple[State, None]:
-        noise = jax.random.normal(jax.random.fold_in(key, state.step), state.mean.shape)
-        gradient = jax.grad(cost)((state.mean, state.narrow), noise, state.done, state.prices)
+        now = jax.random.fold_in(key, state.step)
+        gradient = jax.grad(cost)((state.mean, state.narrow), now, state.done, state.prices)
         return descended(state, gradient, rate), None
 
     state, _ = jax.lax.scan(step, state, None, length=STEPS_AT_ONCE)
     each = divergence(state.mean, jnp.exp(state.narrow), jnp.ones(())) * (1 - state.done)
     rows = jnp.arange(each.shape[0])[:, None]
     taken = jnp.zeros_like(state.prices).at[rows, problem.block].add(each)
-    limits = PRICE_RANGE if len(layout.grids) > 1 else LINEAR_PRICE_RANGE
+    limits = LINEAR_PRICE_RANGE if len(layout.grids) == 1 else PRICE_RANGE
     return state._replace(prices=next_prices(state.prices, taken, bits[:, None], limits))
 
 

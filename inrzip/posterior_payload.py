@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from inrzip.architectures import combiner_network as network
 from inrzip.architectures.base import Grid
 from inrzip.architectures.combiner import (
     DECODING_BYTES,
@@ -262,7 +261,7 @@ def decode_patches(
     values = []
     for first in range(0, len(coded), size):
         latents = np.stack([latents_of(prior, patch) for patch in coded[first : first + size]]).astype(real)
-        values.append(network.evaluate(prior.layout, prior.shared, latents, np))
+        values.append(prior.layout.evaluate(prior.shared, latents, np))
     return np.concatenate(values)
 
 

@@ -26,6 +26,7 @@ from numpy import ndarray
 from inrzip.architectures import combiner_network as combiner
 from inrzip.architectures.combiner import SIDE_OF_CUBES
 from inrzip.architectures.combiner_network import Layout, Shared
+from inrzip.architectures.network_weights import AnyLayout, AnyShared, WeightLayout
 from inrzip.codecs.relative_entropy import FARTHEST, SCALES_PER_OCTAVE, scale_values
 from inrzip.priors import latent_prior
 from inrzip.priors.field_prior import FieldPrior
@@ -84,6 +85,7 @@ DECAYS = (0.9, 0.99)
 LAMBDA_POWER = 0.8
 """Costs are divided by lambda to this power, so that all levels count alike."""
 BATCH = 32
+MODULATED_RECIPES = ("vc-inr", "coin++")
 SAVE_SECONDS = 120.0
 LEAST_SPREAD = 2.0**-8
 STATISTICS_SHARE = 0.05
@@ -127,7 +129,7 @@ class Pieces(Protocol):
 class State(NamedTuple):
     """`spreads`: the prior's, (levels, latents). `posterior`: means and logarithms of deviations, (items, latents)."""
 
-    shared: Shared
+    shared: AnyShared
     moments: Moments
     spreads: Array
     posterior: tuple[Array, Array]
@@ -153,20 +155,26 @@ def train_prior(
     or a name among the user's priors.
 
     `kind`: "image", "audio", "protein", "video" or "volume". `recipe`: whose prior it is to be, "combiner", or of
-    images and sound "vc-inr" or "coin++". `patches`: pieces of signals that are learned from, drawn at random places
+    images and sound "vc-inr" or "coin++"; or a recipe of networks of positions, such as "siren", whose weights
+    `combiner` then codes signals as. `patches`: pieces of signals that are learned from, drawn at random places
     and, of images and videos, scales; of proteins, turned at random. Of pictures among videos it is learned what a
     camera sees that moves over them. `rounds`: how often each is seen. `stop`: is asked after each round; once true,
     training ends as if it had come to its end. A run that was killed leaves a `.part` file, from which the same call
     goes on. Raises InrzipError.
     """
-    if recipe != "combiner":
+    if recipe in MODULATED_RECIPES:
         from . import modulation_training
 
         return modulation_training.train(
             Path(folder), output, kind, recipe, patches=patches, rounds=rounds, seed=seed, overwrite=overwrite,
             progress=progress, stop=stop,
         )  # fmt: skip
-    way = Way(LAYOUTS, GAINS, 1, len(LAMBDAS), classes_of, levels_of, begin, one_round, finished)
+    if recipe == "combiner":
+        way = Way(LAYOUTS, GAINS, 1, len(LAMBDAS), classes_of, levels_of, begin, one_round, finished)
+    else:
+        from . import weight_training
+
+        way = weight_training.way_of(recipe, kind)
     return train(way, folder, output, kind, patches, rounds, seed, overwrite, progress, stop)
 
 
@@ -176,11 +184,11 @@ class Way:
     an axis of what is learned from, lambdas and classes of each, and the functions of this module.
     """
 
-    layouts: Mapping[str, Layout]
+    layouts: Mapping[str, Any]
     gains: Mapping[str, float]
     crop: int
     lambdas: int
-    classes: Callable[[Layout], int]
+    classes: Callable[[Any], int]
     levels_of: Callable[..., Int[ndarray, " items"]]
     begin: Callable[..., Any]
     one_round: Callable[..., Any]
@@ -325,14 +333,14 @@ CUTS: Mapping[str, Callable[[Any, int, np.random.Generator], ndarray]] = {
 # ---- training ----
 
 
-def classes_of(layout: Layout) -> int:
+def classes_of(layout: AnyLayout) -> int:
     """Classes that signals are sorted into, for each lambda."""
     return CLASSES[layout.axes]
 
 
-def weights_of(layout: Layout) -> Float[ndarray, " levels"]:
+def weights_of(layout: AnyLayout) -> Float[ndarray, " levels"]:
     """Lambda of each level."""
-    return np.repeat(np.array(LAMBDAS), classes_of(layout))
+    return np.repeat(np.array(LAMBDAS), classes_of(layout)) / layout.gain**2
 
 
 def levels_of(layout: Layout, targets: Float[ndarray, "count points channels"]) -> Int[ndarray, " count"]:
@@ -395,7 +403,7 @@ def begin(
         shared, adam_start(shared), spreads, (joined[0], joined[1]), jnp.zeros_like(joined[0]), adam_start(joined[1]),
         jnp.ones((items, 2)),
     )  # fmt: skip
-    return state._replace(spreads=_spreads(layout, state, levels))
+    return with_spreads(layout, state, levels)
 
 
 def scaled_start(
@@ -434,7 +442,7 @@ def rates_at(at: int, rounds: int) -> Float[ndarray, " 2"]:
 
 
 def one_round(
-    layout: Layout, state: State, targets: ndarray, levels: ndarray, at: int, rounds: int, seed: int
+    layout: AnyLayout, state: State, targets: ndarray, levels: ndarray, at: int, rounds: int, seed: int
 ) -> State:
     """Every item once, in batches of random order, and then the spreads."""
     order = np.random.default_rng((seed, at)).permutation(len(targets))
@@ -448,22 +456,21 @@ def one_round(
             layout, state, index, targets[index], levels[index], jnp.asarray(rates),
             jnp.asarray([step, at]), jax.random.fold_in(key, i),
         )  # fmt: skip
-    return state._replace(spreads=_spreads(layout, state, levels))
+    return with_spreads(layout, state, levels)
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _step(
-    layout: Layout, state: State, index: Array, targets: Array, levels: Array, rates: Array,
+    layout: AnyLayout, state: State, index: Array, targets: Array, levels: Array, rates: Array,
     steps: Array, key: PRNGKeyArray,
 ) -> State:  # fmt: skip
     mine = tuple(part[index] for part in state.posterior)
-    noise = jax.random.normal(key, mine[0].shape)
     spreads = state.spreads[levels]
     weights = jnp.asarray(weights_of(layout), jnp.float32)[levels]
 
-    def cost(shared: Shared, posterior: tuple[Array, Array]) -> tuple[Array, Array]:
+    def cost(shared: AnyShared, posterior: tuple[Array, Array]) -> tuple[Array, Array]:
         mean, log_deviation = posterior
-        values = combiner.evaluate(layout, shared, mean + noise * jnp.exp(log_deviation), jnp)
+        values = layout.sampled(shared, mean, jnp.exp(log_deviation), key)
         errors = jnp.mean((values - targets) ** 2, (1, 2))
         bits = divergence(mean, jnp.exp(log_deviation), spreads).sum(1) / targets.shape[1]
         costs = (errors + weights * bits) / weights**LAMBDA_POWER
@@ -502,19 +509,19 @@ def relative_size(array: Array) -> Array:
     return jnp.maximum(jnp.sqrt(jnp.mean(array**2)), LEAST_SIZE)
 
 
-def _spreads(layout: Layout, state: State, levels: Int[ndarray, " items"]) -> Array:
-    """The prior under which the posteriors of each level cost least."""
+def with_spreads(layout: AnyLayout, state: State, levels: Int[ndarray, " items"]) -> State:
+    """With the prior under which the posteriors of each level cost least."""
     mean, log_deviation = state.posterior
     square = mean**2 + jnp.exp(2 * log_deviation)
     mine = levels == np.arange(len(state.spreads))[:, None]
     mine[~mine.any(1)] = True  # a level that nothing has is like all
     rows = jnp.asarray(mine / mine.sum(1, keepdims=True), jnp.float32) @ square
-    return jnp.maximum(jnp.sqrt(alike(layout, rows, jnp)), LEAST_SPREAD)
+    return state._replace(spreads=jnp.maximum(jnp.sqrt(alike(layout, rows, jnp)), LEAST_SPREAD))
 
 
-def alike(layout: Layout, rows: Any, xp: ModuleType) -> Any:
+def alike(layout: AnyLayout, rows: Any, xp: ModuleType) -> Any:
     """Statistics of latents, (levels, latents): except in images, all places of a grid are alike, and share theirs."""
-    if layout.axes == 2:
+    if layout.axes == 2 or isinstance(layout, WeightLayout):
         return rows
     parts, first = [], 0
     for *sides, channels in layout.grid_shapes():
@@ -525,7 +532,7 @@ def alike(layout: Layout, rows: Any, xp: ModuleType) -> Any:
     return xp.concatenate([*parts, rows[:, first:]], 1)
 
 
-def finished(layout: Layout, kind: str, state: State, levels: Int[ndarray, " items"]) -> LatentPrior:
+def finished(layout: AnyLayout, kind: str, state: State, levels: Int[ndarray, " items"]) -> LatentPrior:
     """The prior, rounded as files hold it; blocks are filled with the latents that cost most first."""
     mean, deviation = np.asarray(state.posterior[0]), np.exp(np.asarray(state.posterior[1]))
     members = [levels == level if (levels == level).any() else levels >= 0 for level in range(len(state.spreads))]
@@ -543,13 +550,15 @@ def finished(layout: Layout, kind: str, state: State, levels: Int[ndarray, " ite
         coded = falling[: max(int((bits >= LEAST_BITS).sum()), 1)]
         order.append(coded.astype(np.int64))
         sizes.append(block_sizes(bits[coded]))
-    gain = GAINS[kind]
-    last = state.shared._replace(
-        straight=tuple(array / gain for array in state.shared.straight),
-        bases=(*state.shared.bases[:-1], state.shared.bases[-1] / gain),
-        maps=(*state.shared.maps[:-1], state.shared.maps[-1] / gain) if layout.ranks[-1] else state.shared.maps,
-    )
-    shared: Shared = jax.tree.map(lambda a: np.asarray(a).astype(np.float16).astype(np.float32), last)
+    last, gain = state.shared, 1.0
+    if isinstance(layout, Layout):
+        gain = GAINS[kind]
+        last = last._replace(
+            straight=tuple(array / gain for array in last.straight),
+            bases=(*last.bases[:-1], last.bases[-1] / gain),
+            maps=(*last.maps[:-1], last.maps[-1] / gain) if layout.ranks[-1] else last.maps,
+        )
+    shared: AnyShared = jax.tree.map(lambda a: np.asarray(a).astype(np.float16).astype(np.float32), last)
     weights = tuple(map(float, weights_of(layout) / gain**2))
     return LatentPrior(
         layout, shared, kind, weights, scales.astype(np.int64),
@@ -557,9 +566,9 @@ def finished(layout: Layout, kind: str, state: State, levels: Int[ndarray, " ite
     )  # fmt: skip
 
 
-def smoothed(layout: Layout, spread: Float[ndarray, "levels latents"]) -> Float[ndarray, "levels latents"]:
+def smoothed(layout: AnyLayout, spread: Float[ndarray, "levels latents"]) -> Float[ndarray, "levels latents"]:
     """With one stage, latents are frequencies: what is strong at one may come at its neighbours in another signal."""
-    if len(layout.grids) != 1:
+    if len(layout.grids) != 1 or isinstance(layout, WeightLayout):
         return spread
     [(cells, channels)] = layout.grid_shapes()
     bands = spread[:, : cells * channels].reshape(len(spread), cells, -1, layout.channels)
@@ -571,7 +580,7 @@ def smoothed(layout: Layout, spread: Float[ndarray, "levels latents"]) -> Float[
 
 
 def wider(
-    layout: Layout, mean: Float[ndarray, "items latents"], deviation: Float[ndarray, "items latents"],
+    layout: AnyLayout, mean: Float[ndarray, "items latents"], deviation: Float[ndarray, "items latents"],
     spread: Float[ndarray, " latents"],
 ) -> Float[ndarray, " latents"]:  # fmt: skip
     """By how much candidates are to be spread more widely than the latents.
@@ -612,14 +621,14 @@ def block_sizes(bits: Float[ndarray, " coded"]) -> Int[ndarray, " blocks"]:
     return np.array(sizes, np.int64)
 
 
-def _by_lambda(way: Way, layout: Layout, state: Any, levels: Int[ndarray, " items"]) -> tuple[ndarray, ndarray]:
+def _by_lambda(way: Way, layout: AnyLayout, state: Any, levels: Int[ndarray, " items"]) -> tuple[ndarray, ndarray]:
     losses = np.asarray(state.losses)
     classes = way.classes(layout)
     means = np.array([losses[levels // classes == i].mean(0) for i in range(way.lambdas)])
     return means[:, 0], means[:, 1]
 
 
-def _summary(way: Way, layout: Layout, state: Any, levels: Int[ndarray, " items"]) -> str:
+def _summary(way: Way, layout: AnyLayout, state: Any, levels: Int[ndarray, " items"]) -> str:
     errors, bits = _by_lambda(way, layout, state, levels)
     return ", ".join(f"{b:.2f} bits {-10 * math.log10(e):.1f} dB" for e, b in zip(errors, bits, strict=True))
 

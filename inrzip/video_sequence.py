@@ -21,8 +21,9 @@ from inrzip.codecs.levels import UniformSteps
 from inrzip.codecs.weights import QuantisedTensor
 
 from . import wire
+from .configuration import decode_config
 from .errors import CorruptFile
-from .network import Shapes, decode_config, decode_weights, encode_network, network_of
+from .network import Shapes, decode_weights, encode_network, network_of
 
 CHOICE_STEP = 192
 """The step index that a stream of choices says, and that means nothing: what a stream expects first, so that it takes

@@ -16,16 +16,23 @@ import zipfile
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from inrzip.architectures.combiner_network import Layout, Shared, shapes
+from inrzip import wire
+from inrzip.architectures.base import Grid
+from inrzip.architectures.combiner import MOST_AXES
+from inrzip.architectures.combiner_network import Layout, shapes
 from inrzip.architectures.learned import NAME_BITS
+from inrzip.architectures.network_weights import AnyLayout, AnyShared, Usual, WeightLayout
 from inrzip.codecs.relative_entropy import MAX_MEMBERS, SCALES_PER_OCTAVE, scale_values
+from inrzip.configuration import decode_config, encode_config
 from inrzip.errors import CorruptFile, InrzipError
+from inrzip.recipes import ARCHITECTURES
 
 from . import field_prior
 from .field_prior import FieldPrior
@@ -68,8 +75,8 @@ class LatentPrior:
     - `bits`: of the index of a block's candidate.
     """
 
-    layout: Layout
-    shared: Shared
+    layout: AnyLayout
+    shared: AnyShared
     kind: str
     weights: tuple[float, ...]
     scales: Int[ndarray, "levels latents"]
@@ -90,7 +97,7 @@ class LatentPrior:
         """Raises ValueError for what no trainer makes."""
         self.layout.check()
         n, levels = self.layout.n_latents, len(self.weights)
-        wanted = jax.tree.leaves(shapes(self.layout), is_leaf=_is_shape)
+        wanted = jax.tree.leaves(_shapes(self.layout), is_leaf=_is_shape)
         found = [array.shape for array in jax.tree.leaves(self.shared)]
         coded = all(
             len(np.unique(order)) == len(order) == sizes.sum()
@@ -125,17 +132,10 @@ def eighths(factors: Float[ndarray, "..."]) -> Int[ndarray, "..."]:
 
 def dumps(prior: LatentPrior | FieldPrior) -> bytes:
     """A prior as bytes: the arrays of a NumPy archive. See docs/format.md, "Latents of a learned network"."""
-    layout = prior.layout
     out = io.BytesIO()
     arrays: dict[str, ndarray] = {
         "kind": np.array([KINDS.index(prior.kind)], np.uint8),
-        "sizes": np.array(
-            [layout.axes, layout.channels, layout.side, layout.factor, layout.waves, layout.width, prior.bits],
-            np.uint16,
-        ),
-        "grids": np.array(layout.grids, np.uint16),
-        "features": np.array(layout.features, np.uint16),
-        "ranks": np.array(layout.ranks, np.uint16),
+        **_layout_arrays(prior.layout, prior.bits),
         "weights": np.array(prior.weights, np.float32),
         **(field_prior.arrays(prior) if isinstance(prior, FieldPrior) else _own_arrays(prior)),
         "shared": np.concatenate([np.ravel(array) for array in jax.tree.leaves(prior.shared)]).astype(np.float16),
@@ -146,6 +146,45 @@ def dumps(prior: LatentPrior | FieldPrior) -> bytes:
             np.save(part, array, allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), part.getvalue(), zipfile.ZIP_DEFLATED)
     return out.getvalue()
+
+
+def _layout_arrays(layout: AnyLayout, bits: int) -> dict[str, ndarray]:
+    if isinstance(layout, WeightLayout):
+        network = wire.varint(layout.config.number) + encode_config(layout.config)
+        return {
+            "sizes": np.array([layout.axes, layout.channels, layout.side, 0, 0, 0, bits], np.uint16),
+            "network": np.frombuffer(network, np.uint8),
+        }
+    sizes = [layout.axes, layout.channels, layout.side, layout.factor, layout.waves, layout.width, bits]
+    return {
+        "sizes": np.array(sizes, np.uint16),
+        "grids": np.array(layout.grids, np.uint16),
+        "features": np.array(layout.features, np.uint16),
+        "ranks": np.array(layout.ranks, np.uint16),
+    }
+
+
+def _layout_of(arrays: dict[str, ndarray]) -> AnyLayout:
+    """The inverse. Raises ValueError."""
+    axes, channels, side, factor, waves, width, _ = map(int, arrays["sizes"])
+    if "network" in arrays:
+        cursor, grid = wire.Cursor(arrays["network"].tobytes()), Grid((side,) * min(axes, MOST_AXES), channels)
+        try:
+            found: AnyLayout = WeightLayout(
+                decode_config(ARCHITECTURES[cursor.varint()], cursor, grid), axes, channels, side
+            )
+        except CorruptFile as error:
+            raise ValueError(str(error)) from error
+    else:
+        grids, features, ranks = (tuple(map(int, arrays[name])) for name in ("grids", "features", "ranks"))
+        found = Layout(axes, channels, side, factor, grids, features, waves, width, ranks)
+    found.check()
+    return found
+
+
+def _shapes(layout: AnyLayout) -> Any:
+    """Of the shared arrays."""
+    return Usual((layout.n_latents,)) if isinstance(layout, WeightLayout) else shapes(layout)
 
 
 def _own_arrays(prior: LatentPrior) -> dict[str, ndarray]:
@@ -169,19 +208,18 @@ def loads(data: bytes) -> LatentPrior | FieldPrior:
 
 
 def _assembled(arrays: dict[str, ndarray]) -> LatentPrior | FieldPrior:
-    axes, channels, side, factor, waves, width, bits = map(int, arrays["sizes"])
-    grids, features, ranks = (tuple(map(int, arrays[name])) for name in ("grids", "features", "ranks"))
-    layout = Layout(axes, channels, side, factor, grids, features, waves, width, ranks)
-    layout.check()
-    wanted = jax.tree.leaves(shapes(layout), is_leaf=_is_shape)
+    layout, bits = _layout_of(arrays), int(arrays["sizes"][-1])
+    wanted = jax.tree.leaves(_shapes(layout), is_leaf=_is_shape)
     values = arrays["shared"].astype(np.float32)
     ends = np.cumsum([int(np.prod(shape)) for shape in wanted])
     if ends[-1] != len(values):
         raise ValueError("its arrays do not fit together")
     pieces = [part.reshape(shape) for part, shape in zip(np.split(values, ends[:-1]), wanted, strict=True)]
-    shared = jax.tree.unflatten(jax.tree.structure(shapes(layout), is_leaf=_is_shape), pieces)
+    shared = jax.tree.unflatten(jax.tree.structure(_shapes(layout), is_leaf=_is_shape), pieces)
     kind = KINDS[int(arrays["kind"][0])]
     if "field" in arrays:
+        if not isinstance(layout, Layout):
+            raise ValueError("patches of such networks are no fields")
         return field_prior.assembled(arrays, layout, shared, kind, bits)
     counts = arrays["blocks"].astype(np.int64)
     sizes = tuple(np.split(arrays["members"].astype(np.int64), np.cumsum(counts)[:-1]))
@@ -214,7 +252,12 @@ def place(name: str) -> Path:
     return user_folder() / f"{name}{SUFFIX}"
 
 
+_NAMED: dict[int, bytes] = {}
+"""Priors that were read by their path, wherever they lie: what was made with one is read again meanwhile."""
+
+
 def _all_files() -> Iterator[bytes]:
+    yield from _NAMED.values()
     for name in (*PACKAGED.values(), *LARGE.values(), *MODULATED.values()):
         file = resources.files(__package__).joinpath(name)
         if file.is_file():
@@ -256,7 +299,7 @@ def named(name: str | None, kind: str, large: bool = False) -> tuple[int, Latent
         packaged = LARGE.get(kind, PACKAGED[kind]) if large else PACKAGED[kind]
         data = resources.files(__package__).joinpath(packaged).read_bytes()
     else:
-        data = read(place(name))
+        data = known(name)
     try:
         prior = loads(data)
     except ValueError as error:
@@ -264,6 +307,13 @@ def named(name: str | None, kind: str, large: bool = False) -> tuple[int, Latent
     if prior.kind != kind:
         raise InrzipError(f"prior {name} is for signals of kind {prior.kind}, not {kind}")
     return identity(data), prior
+
+
+def known(name: str) -> bytes:
+    """The bytes of a prior that the user names; files that name it are read with it from now on. Raises InrzipError."""
+    data = read(place(name))
+    _NAMED[identity(data)] = data
+    return data
 
 
 def read(path: Path) -> bytes:

@@ -185,7 +185,7 @@ def named(name: str | None, kind: str, recipe: str, gated: bool) -> tuple[int, M
             )
         data = resources.files("inrzip.priors").joinpath(packaged).read_bytes()
     else:
-        data = latent_prior.read(latent_prior.place(name))
+        data = latent_prior.known(name)
     try:
         prior = loads(data)
     except ValueError as error:

@@ -74,7 +74,7 @@ def check_architecture(architecture: Any, shape: tuple[int, ...], channels: int 
 def check_config_bytes(config: Any, grid: Any) -> None:
     """A configuration survives the file format, and takes no more bytes than it needs."""
     from inrzip import wire
-    from inrzip.network import decode_config, encode_config
+    from inrzip.configuration import decode_config, encode_config
 
     encoded = encode_config(config)
     cursor = wire.Cursor(encoded + b"rest")
@@ -114,8 +114,9 @@ def warm_up() -> None:
     """Has the entropy decoder compiled, which is no part of what a hostile file takes."""
     from inrzip.architectures.base import Grid
     from inrzip.architectures.siren import SirenConfig
+    from inrzip.configuration import encode_config
     from inrzip.errors import CorruptFile
-    from inrzip.network import decode_network, encode_config
+    from inrzip.network import decode_network
 
     with contextlib.suppress(CorruptFile):
         decode_network(encode_config(SirenConfig(2, 1, (8,))) + bytes(40), SirenConfig.number, Grid((3,), 1))
@@ -124,8 +125,9 @@ def warm_up() -> None:
 def check_hostile_config(architecture: Any, fields: Mapping[str, Any], shape: tuple[int, ...]) -> None:
     """A configuration that no encoder writes is refused at once, before anything is allocated."""
     from inrzip.architectures.base import Grid
+    from inrzip.configuration import encode_config
     from inrzip.errors import CorruptFile
-    from inrzip.network import decode_network, encode_config
+    from inrzip.network import decode_network
 
     warm_up()
     payload = encode_config(architecture(**fields)) + bytes(40)

@@ -45,9 +45,9 @@ def weight_digest(source: Path | bytes) -> str:
     from inrzip.architectures.motion import MotionConfig
     from inrzip.codecs.levels import UniformSteps
     from inrzip.codecs.weights import decode_tensors
+    from inrzip.configuration import decode_config
     from inrzip.container import Container
     from inrzip.context_payload import CodedSamples
-    from inrzip.network import decode_config
     from inrzip.recipes import ARCHITECTURES
 
     digest = hashlib.sha256()

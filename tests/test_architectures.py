@@ -225,8 +225,9 @@ def test_hostile_frames(architecture, change):
 @pytest.mark.parametrize("shape", [(2**30, 2**20, 2), (1, 2**40, 1), (2**40, 1, 1)])
 def test_vast_grids_end_in_an_error_or_a_small_network(architecture, shape):
     """A header may claim any size: a network for it has as many weights as its bytes can hold, or is refused."""
+    from inrzip.configuration import encode_config
     from inrzip.errors import InrzipError
-    from inrzip.network import FREE_WEIGHTS, WEIGHTS_PER_BYTE, decode_network, encode_config
+    from inrzip.network import FREE_WEIGHTS, WEIGHTS_PER_BYTE, decode_network
 
     fields = SIREN if "scales" in architecture.field_is_tuple() else sane(architecture)
     payload = encode_config(architecture(**fields)) + bytes(40)

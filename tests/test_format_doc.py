@@ -37,7 +37,7 @@ def _parse_example(block: str) -> tuple[bytes, Shape, int, list[Shape]]:
 def test_tensor_tables(name: str, block: str) -> None:
     from inrzip import wire
     from inrzip.architectures.base import Grid, parameters
-    from inrzip.network import decode_config, encode_config
+    from inrzip.configuration import decode_config, encode_config
     from inrzip.recipes import ARCHITECTURES
 
     config_bytes, axes, channels, shapes = _parse_example(block)

@@ -14,9 +14,10 @@ from inrzip.architectures.base import Grid
 from inrzip.architectures.grid import GridConfig, LatentGrid
 from inrzip.codecs import latent_tiles
 from inrzip.codecs.latent_tiles import TiledGrids
+from inrzip.configuration import encode_config
 from inrzip.errors import CorruptFile
 from inrzip.grid_preview import enlarged, halvings, shrunk, size
-from inrzip.network import decode_network, encode_config
+from inrzip.network import decode_network
 from inrzip.reader import Reader
 from tests import page_latents
 from tests.common import slow

@@ -21,6 +21,7 @@ from inrzip.architectures.warping import FRACTIONS, SPACINGS, moved, moved_with_
 from inrzip.checkpoint import Checkpoint
 from inrzip.codecs.motion import Contexts, decode_pyramid, encode_pyramid
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
+from inrzip.configuration import encode_config
 from inrzip.container import write_container
 from inrzip.errors import CorruptFile, LimitExceeded
 from inrzip.fitting import Schedule
@@ -30,7 +31,7 @@ from inrzip.job import Job
 from inrzip.metrics import psnr
 from inrzip.motion_encoder import FilmEncoder, Pace, work
 from inrzip.motion_payload import encode_motions, n_planes
-from inrzip.network import decode_network, encode_config
+from inrzip.network import decode_network
 from inrzip.reader import Reader
 from inrzip.recipes import RECIPES
 from inrzip.research import Fitted

@@ -18,13 +18,14 @@ from inrzip.architectures.grid_layout import flat, places
 from inrzip.architectures.motion import Film, MotionConfig, layers, mosaics
 from inrzip.architectures.warping import SPACINGS, node_shape
 from inrzip.codecs import latent_tiles
+from inrzip.configuration import encode_config
 from inrzip.grid_encoder import Stage
 from inrzip.grid_payload import CodedPlane, Picture, encode_planes
 from inrzip.header import VERSION
 from inrzip.job import Job
 from inrzip.motion_encoder import FilmEncoder
 from inrzip.motion_payload import CodedFrames, Motions, encode_motions, n_planes, read_picture
-from inrzip.network import decode_network, encode_config
+from inrzip.network import decode_network
 from inrzip.priors import grid_prior
 from inrzip.segment import Task
 from tests import page_motion

@@ -25,11 +25,12 @@ from inrzip import cli, compression, media, memory, plan, segment
 from inrzip.architectures.base import Grid, parameters
 from inrzip.architectures.siren import SirenConfig
 from inrzip.checkpoint import Checkpoint
+from inrzip.configuration import encode_config
 from inrzip.container import write_container
 from inrzip.errors import CorruptFile, InrzipError, LimitExceeded, TargetMissed
 from inrzip.files import atomic_output, check_writable
 from inrzip.header import Header
-from inrzip.network import decode_network, encode_config, encode_network, quantise_network
+from inrzip.network import decode_network, encode_network, quantise_network
 from inrzip.recipes import RECIPES, check_settings, parse_settings
 from inrzip.signal import AudioTrack, Kind, Spec
 from tests import fuzz, fuzz_networks

@@ -239,8 +239,8 @@ def integers_of(path: Path) -> list[list[np.ndarray]]:
     from inrzip.architectures.base import Grid, parameters
     from inrzip.architectures.grid import GridConfig
     from inrzip.codecs.weights import decode_tensors
+    from inrzip.configuration import decode_config
     from inrzip.grid_payload import Picture
-    from inrzip.network import decode_config
     from inrzip.recipes import ARCHITECTURES
 
     with inrzip.open(path) as reader:
