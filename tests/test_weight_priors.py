@@ -131,7 +131,7 @@ def test_others_are_refused(tmp_path: Path, recipe: str, kind: str) -> None:
 
 def test_damaged_priors(home: Path) -> None:
     prior = prior_of(home, "siren")
-    for change in ({"side": 300}, {"axes": 3}, {"config": SirenConfig(7, 3, (8, 8))}):
+    for change in ({"side": 300}, {"axes": 3}, {"config": SirenConfig(12, 3, (8, 8))}):
         layout = WeightLayout(**({"config": prior.layout.config, "axes": 2, "channels": 3, "side": SIDE} | change))
         damaged = LatentPrior(**(vars(prior) | {"layout": layout}))
         with pytest.raises(ValueError):
