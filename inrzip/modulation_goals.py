@@ -17,7 +17,7 @@ from .errors import TargetMissed
 from .job import Job
 from .modulation_fit import LAMBDA_OF_STEP, encode_patches
 from .modulation_payload import encode_payload
-from .posterior_goals import QUALITY_DECADE, measured, patches_of, watching
+from .posterior_goals import QUALITY_DECADE, is_large, measured, patches_of, watching
 from .recipes import Recipe
 from .segment import Coded as CodedSegment
 from .segment import Goal, Task
@@ -55,7 +55,7 @@ def plan_for(recipe: Recipe, spec: Spec, name: str | None, quality: float, effor
     architecture = recipe.architecture
     assert issubclass(architecture, ModulatedConfig)
     kind = "audio" if spec.kind == Kind.AUDIO else "image"
-    found, prior = modulation_prior.named(name, kind, recipe.name, architecture.gated)
+    found, prior = modulation_prior.named(name, kind, recipe.name, architecture.gated, is_large(spec))
     return Plan(architecture(found, step_at(quality, prior.layout.channels)), prior, STEPS[effort - 1])
 
 

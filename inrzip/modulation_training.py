@@ -47,6 +47,8 @@ STEPS = (14, 21, 28, 35, 42)
 """Of the levels, as numbers of steps: as many octaves of lambda as `--quality` 25 to 75 takes."""
 CLASSES = {"coin++": 1, "vc-inr": 8}
 """COIN++ has one distribution of latents, as in the paper."""
+CLASSES_OF_LARGE = {"coin++": 1, "vc-inr": 16}
+"""Of parts of large images."""
 PEAK = 2e-3
 """Largest learning rate, as a part of what each parameter begins as, or of the root mean square of its array."""
 WAVE_RATE, LEAST_SIZE = 0.02, 0.02
@@ -84,6 +86,7 @@ def train(
     kind: str,
     recipe: str,
     *,
+    large: bool = False,
     patches: int,
     rounds: int,
     seed: int = 0,
@@ -103,7 +106,9 @@ def train(
     layout = LAYOUTS[recipe, kind]
     tell = progress or (lambda report: None)
     tell(Progress("reading", 0.0))
-    targets = training_patches(folder, kind, layout, patches, seed)
+    if large and kind != "image":
+        raise InrzipError(f"no priors of {recipe} are trained for large {kind}")
+    targets = training_patches(folder, kind, layout, patches, seed, parts=large)
     part, job = path.with_name(path.name + ".part"), (seed, rounds)
     first_shared, latents = network.start(layout, targets, seed)
     start = State(
@@ -111,7 +116,7 @@ def train(
         jnp.asarray(latents), jnp.zeros_like(latents), jnp.ones((len(targets), 2)),
     )  # fmt: skip
     state, first = restored(part, start, job)
-    classes = sorted_by_activity(latents, CLASSES[recipe])
+    classes = sorted_by_activity(latents, (CLASSES_OF_LARGE if large else CLASSES)[recipe])
     sizes, levels = sizes_of(first_shared), np.arange(len(targets)) % len(STEPS)
     at, saved = first, time.monotonic()
     while at < rounds:

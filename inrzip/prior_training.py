@@ -65,6 +65,8 @@ BLOCK_BITS = 15.6
 LEAST_BITS = 0.06
 """Latents that take less in usual signals of a level are not coded at it."""
 MOST_MEMBERS = 96
+COARSEST_PART = 3
+"""Pixels along an axis that parts of large images are made smaller by, at most."""
 MOST_FRAMES = 32
 """That are learned from, of a video."""
 NEIGHBOURS = {1: 0.8, 2: 0.5, 3: 0.35}
@@ -144,6 +146,7 @@ def train_prior(
     kind: str = "image",
     *,
     recipe: str = "combiner",
+    large: bool = False,
     patches: int = 2000,
     rounds: int = 300,
     seed: int = 0,
@@ -156,7 +159,8 @@ def train_prior(
 
     `kind`: "image", "audio", "protein", "video" or "volume". `recipe`: whose prior it is to be, "combiner", or of
     images and sound "vc-inr" or "coin++"; or a recipe of networks of positions, such as "siren", whose weights
-    `combiner` then codes signals as. `patches`: pieces of signals that are learned from, drawn at random places
+    `combiner` then codes signals as. `large`: for large images; of "combiner", `train_field_prior` learns these.
+    `patches`: pieces of signals that are learned from, drawn at random places
     and, of images and videos, scales; of proteins, turned at random. Of pictures among videos it is learned what a
     camera sees that moves over them. `rounds`: how often each is seen. `stop`: is asked after each round; once true,
     training ends as if it had come to its end. A run that was killed leaves a `.part` file, from which the same call
@@ -166,9 +170,11 @@ def train_prior(
         from . import modulation_training
 
         return modulation_training.train(
-            Path(folder), output, kind, recipe, patches=patches, rounds=rounds, seed=seed, overwrite=overwrite,
-            progress=progress, stop=stop,
+            Path(folder), output, kind, recipe, large=large, patches=patches, rounds=rounds, seed=seed,
+            overwrite=overwrite, progress=progress, stop=stop,
         )  # fmt: skip
+    if large:
+        raise InrzipError(f"priors of {recipe} for large signals are not trained so")
     if recipe == "combiner":
         way = Way(LAYOUTS, GAINS, 1, len(LAMBDAS), classes_of, levels_of, begin, one_round, finished)
     else:
@@ -247,9 +253,11 @@ def train(
 
 
 def training_patches(
-    folder: Path, kind: str, layout: Pieces, count: int, seed: int
+    folder: Path, kind: str, layout: Pieces, count: int, seed: int, parts: bool = False
 ) -> Float[ndarray, "count points channels"]:
-    """Random patches of the signals in a folder, from 0 to 1. Raises InrzipError if there are none."""
+    """Random patches of the signals in a folder, from 0 to 1. `parts`: as parts of large images are, not as small ones.
+    Raises InrzipError if there are none.
+    """
     if not folder.is_dir():
         raise InrzipError(f"{folder}: is no folder")
     rng = np.random.default_rng(seed)
@@ -267,7 +275,7 @@ def training_patches(
         raise InrzipError(
             f"{folder}: holds no {kind} of {layout.axes} axes and {layout.side} samples or more along each"
         )
-    cut = CUTS[kind]
+    cut = part_of_image if parts else CUTS[kind]
     return np.stack([cut(signals[i % len(signals)], layout.side, rng) for i in range(count)])
 
 
@@ -295,7 +303,18 @@ def _normalised(signal: Signal, layout: Pieces) -> Float[ndarray, "*grid channel
 def _image_patch(picture: Float[ndarray, "h w c"], side: int, rng: np.random.Generator) -> Float[ndarray, "p c"]:
     """A square of a random scale, halved and halved again by means of whole numbers of pixels, turned at random."""
     largest = min(picture.shape[:2]) // side
-    factor = int(np.exp(rng.uniform(np.log(min(2, largest)), np.log(largest + 0.999))))
+    return _scaled(picture, side, min(2, largest), largest, rng)
+
+
+def part_of_image(picture: Float[ndarray, "h w c"], side: int, rng: np.random.Generator) -> Float[ndarray, "p c"]:
+    """The same at a scale near that of the picture itself."""
+    return _scaled(picture, side, 1, min(min(picture.shape[:2]) // side, COARSEST_PART), rng)
+
+
+def _scaled(
+    picture: Float[ndarray, "h w c"], side: int, least: int, largest: int, rng: np.random.Generator
+) -> Float[ndarray, "p c"]:
+    factor = int(np.exp(rng.uniform(np.log(least), np.log(largest + 0.999))))
     top, left = (int(rng.integers(n - side * factor + 1)) for n in picture.shape[:2])
     square = picture[top : top + side * factor, left : left + side * factor]
     small = square.reshape(side, factor, side, factor, -1).mean((1, 3))

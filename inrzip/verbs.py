@@ -398,15 +398,15 @@ def _train_prior(opts: argparse.Namespace) -> int:
             console.stop_on_interrupt() as stop,
             console.progress_display("", shown=_says(opts)) as progress,
         ):
-            if opts.large:
+            if opts.large and opts.recipe == "combiner":
                 report = _api().train_field_prior(
                     opts.inputs[0], opts.output, opts.kind, patches=opts.patches, rounds=opts.rounds,
                     overwrite=opts.force, progress=progress, stop=stop,
                 )  # fmt: skip
             else:
                 report = _api().train_prior(
-                    opts.inputs[0], opts.output, opts.kind, recipe=opts.recipe, patches=opts.patches,
-                    rounds=opts.rounds, overwrite=opts.force, progress=progress, stop=stop,
+                    opts.inputs[0], opts.output, opts.kind, recipe=opts.recipe, large=opts.large,
+                    patches=opts.patches, rounds=opts.rounds, overwrite=opts.force, progress=progress, stop=stop,
                 )  # fmt: skip
         _say(opts, reports.training_text(report))
         return report.to_json()

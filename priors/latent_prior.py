@@ -51,8 +51,12 @@ MODULATED = {
     ("coin++", "image"): "coinpp_photographs" + SUFFIX,
 }
 """Those of modulations (`inrzip.priors.modulation_prior`), by recipe and kind."""
+LARGE_MODULATED: dict[tuple[str, str], str] = {}
+"""Those for large signals."""
 LARGE = {"image": "photographs" + SUFFIX}
 """Those for signals of many patches."""
+EARLIER: tuple[str, ...] = ()
+"""Those that files were made with before there were better ones."""
 MAX_LEVELS = 64
 MAX_BITS = 20
 MAX_FILE_BYTES = 64 << 20
@@ -258,7 +262,7 @@ _NAMED: dict[int, bytes] = {}
 
 def _all_files() -> Iterator[bytes]:
     yield from _NAMED.values()
-    for name in (*PACKAGED.values(), *LARGE.values(), *MODULATED.values()):
+    for name in (*PACKAGED.values(), *LARGE.values(), *MODULATED.values(), *LARGE_MODULATED.values(), *EARLIER):
         file = resources.files(__package__).joinpath(name)
         if file.is_file():
             yield file.read_bytes()

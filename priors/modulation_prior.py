@@ -172,12 +172,14 @@ def find(name: int) -> ModulationPrior:
         raise CorruptFile(f"its prior {name:07x} is not for this recipe") from error
 
 
-def named(name: str | None, kind: str, recipe: str, gated: bool) -> tuple[int, ModulationPrior]:
-    """A prior by its name among the user's, or its path; None: the package's for the recipe. The file's name for it
-    comes first. Raises InrzipError.
+def named(name: str | None, kind: str, recipe: str, gated: bool, large: bool = False) -> tuple[int, ModulationPrior]:
+    """A prior by its name among the user's, or its path; None: the package's for the recipe, or for `large` signals.
+    The file's name for it comes first. Raises InrzipError.
     """
     if name is None:
         packaged = latent_prior.MODULATED.get((recipe, kind))
+        if large:
+            packaged = latent_prior.LARGE_MODULATED.get((recipe, kind), packaged)
         if packaged is None:
             raise InrzipError(
                 f"there is no prior of {recipe} for {kind}; make one with inrzip train-prior --recipe {recipe} and "
