@@ -314,9 +314,12 @@ def named(name: str | None, kind: str, large: bool = False) -> tuple[int, Latent
 
 
 def known(name: str) -> bytes:
-    """The bytes of a prior that the user names; files that name it are read with it from now on. Raises InrzipError."""
+    """The bytes of a prior that the user names; if it is by its path, files that name it are read with it from now on.
+    Raises InrzipError.
+    """
     data = read(place(name))
-    _NAMED[identity(data)] = data
+    if name.endswith(SUFFIX):
+        _NAMED[identity(data)] = data
     return data
 
 
