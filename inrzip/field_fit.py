@@ -30,7 +30,8 @@ from . import part_search
 from .descent import TINY, adam_start, best_changes
 from .field_payload import CodedField
 from .part_search import LEAST_GAP
-from .posterior_fit import CODING_RATE, SMALLEST_DEVIATION, State, Watch, descended, divergence
+from .posterior_fit import CODING_RATE, Watch
+from .posterior_steps import SMALLEST_DEVIATION, State, descended, divergence
 
 STEPS_AT_ONCE = 5
 CLASS_SHARES = (0.12, 0.24)

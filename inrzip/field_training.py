@@ -29,7 +29,7 @@ from inrzip.priors.latent_prior import eighths
 
 from . import prior_training
 from .descent import Moments, adam_start
-from .posterior_fit import divergence
+from .posterior_steps import divergence
 from .prior_training import (
     FIRST_DEVIATION,
     FIRST_MEAN,

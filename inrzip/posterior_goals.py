@@ -23,8 +23,9 @@ from .field_fit import FieldFit
 from .field_payload import HEAD_BYTES, encode_field
 from .field_payload import shortened as shortened_field
 from .job import Job
+from .latent_fit import Wish
 from .network import decode_network
-from .posterior_fit import MANY, Wish, bits_of_patches, encode_many, encode_patches
+from .posterior_fit import MANY, bits_of_patches, encode_many, encode_patches
 from .posterior_payload import LEAST_INDEX_BITS, Coded, encode_payload, shortened
 from .segment import Coded as CodedSegment
 from .segment import Goal, Task

@@ -37,7 +37,7 @@ from .compilation import prepare
 from .descent import Moments, adam, adam_start
 from .errors import InrzipError
 from .files import atomic_output, check_writable
-from .posterior_fit import divergence, faster
+from .posterior_steps import divergence, faster
 from .progress import Progress, ProgressCallback
 from .signal import Kind, Signal, Spec
 from .training_clips import clip

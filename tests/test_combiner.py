@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 import inrzip
-from inrzip import cli, plan, posterior_fit, posterior_goals, prior_training, wire
+from inrzip import cli, latent_fit, plan, posterior_goals, prior_training, wire
 from inrzip.architectures import combiner_network as network
 from inrzip.architectures.base import Grid
 from inrzip.architectures.combiner import MAX_PATCHES, CombinerConfig, Patches, cut, patch_counts, planes_of
@@ -137,11 +137,11 @@ def test_indices_of_fewer_bits() -> None:
 
 def test_blocks_by_what_they_are_worth() -> None:
     worth = [np.array([40.0, 20.0, 5.0]), np.array([30.0, 2.0, 28.0]), np.array([1.0])]
-    assert posterior_fit._counts(worth, [16, 10, 16], None) == [2, 3, 0]
-    assert posterior_fit._counts(worth, [16, 10, 16], 1000) == [2, 3, 0]  # more bytes would not be better
-    assert posterior_fit._counts(worth, [16, 10, 16], 46) == [1, 3, 0]
-    assert posterior_fit._counts(worth, [16, 10, 16], 26) == [1, 1, 0]
-    assert posterior_fit._counts(worth, [16, 10, 16], 3) == [0, 0, 0]
+    assert latent_fit.shared_out(worth, [16, 10, 16], None) == [2, 3, 0]
+    assert latent_fit.shared_out(worth, [16, 10, 16], 1000) == [2, 3, 0]  # more bytes would not be better
+    assert latent_fit.shared_out(worth, [16, 10, 16], 46) == [1, 3, 0]
+    assert latent_fit.shared_out(worth, [16, 10, 16], 26) == [1, 1, 0]
+    assert latent_fit.shared_out(worth, [16, 10, 16], 3) == [0, 0, 0]
 
 
 # ---- the network and its prior ----
