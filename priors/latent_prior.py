@@ -51,11 +51,11 @@ MODULATED = {
     ("coin++", "image"): "coinpp_photographs" + SUFFIX,
 }
 """Those of modulations (`inrzip.priors.modulation_prior`), by recipe and kind."""
-LARGE_MODULATED: dict[tuple[str, str], str] = {}
+LARGE_MODULATED = {("vc-inr", "image"): "vcinr_large" + SUFFIX}
 """Those for large signals."""
 LARGE = {"image": "photographs" + SUFFIX}
 """Those for signals of many patches."""
-EARLIER: tuple[str, ...] = ()
+EARLIER = ("photographs_1" + SUFFIX,)
 """Those that files were made with before there were better ones."""
 MAX_LEVELS = 64
 MAX_BITS = 20
