@@ -48,7 +48,7 @@ class WeightLayout:
     axes: int
     channels: int
     side: int
-    gain: float = dataclasses.field(default=1.0, compare=False)
+    gain: float = 1.0
 
     grids = ()
     """There are no grids of latents."""
@@ -94,7 +94,9 @@ class WeightLayout:
         if latents.dtype == np.float64:
             with double_precision():
                 return np.asarray(_values(self, jnp.asarray(shared.weights.astype(np.float64) + latents)))
-        return np.asarray(_compiled(self, jnp.asarray(shared.weights + latents)))
+        n = len(latents)
+        padded = np.concatenate([latents, np.zeros(((1 << (n - 1).bit_length()) - n, self.n_latents), latents.dtype)])
+        return np.asarray(_compiled(self, jnp.asarray(shared.weights + padded)))[:n]
 
     def sampled(self, shared: Usual, mean: Array, deviation: Array, key: PRNGKeyArray) -> Array:
         """The same of a sample of Gaussian latents."""

@@ -11,8 +11,8 @@ first 2^n. Whole numbers decide everything.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -24,7 +24,7 @@ from inrzip.codecs.relative_entropy import SCALES_PER_OCTAVE
 from inrzip.errors import CorruptFile
 
 MAX_MEMBERS = 256
-"""Latents of a block, at most."""
+"""Latents of a block, at most: each candidate has so many words."""
 MAX_BITS = 16
 """Of an index."""
 SPREADS = tuple(SCALES_PER_OCTAVE * (2 * i - 1) // 2 for i in range(4))
@@ -33,8 +33,9 @@ NONE, SPLIT = 0, 1
 """Numbers of parts whose latents are 0, and that are split; one whose index has n bits has the number n + 1."""
 
 
-PARTS_PER_BYTE, PARTS_BEYOND = 256, 256
+PARTS_PER_BYTE, FREE_PARTS = 64, 1 << 17
 """A stream has at most so many parts for each of its bytes, and so many more: nobody makes much work of few bytes."""
+BITS_OF_BYTE = 8
 
 
 class Part(NamedTuple):
@@ -101,12 +102,22 @@ def learn(counts: NumberCounts, block: Block, size: int) -> None:
 
 def most_parts(n_bytes: int) -> int:
     """In a stream of so many bytes."""
-    return PARTS_PER_BYTE * n_bytes + PARTS_BEYOND
+    return PARTS_PER_BYTE * n_bytes + FREE_PARTS
 
 
 def useful(blocks: Sequence[Block]) -> int:
     """How many blocks there are up to the last one that is not 0."""
     return next((i for i in range(len(blocks), 0, -1) if blocks[i - 1] != (NOTHING,)), 0)
+
+
+def tellable(blocks: Sequence[Block]) -> int:
+    """How many of the first blocks a stream may hold: all, but where hardly any has an index."""
+    found = parts = bits = 0
+    for number, block in enumerate(blocks, 1):
+        parts, bits = parts + len(block), bits + sum(max(part.bits, 0) for part in block)
+        if parts <= most_parts(bits // BITS_OF_BYTE):
+            found = number
+    return found
 
 
 def read(decoder: NumberDecoder, size: int) -> Block:
@@ -134,7 +145,7 @@ def read(decoder: NumberDecoder, size: int) -> Block:
 
 
 class BlockReader:
-    """The blocks of a stream. With `partial` it may end too early."""
+    """The blocks of a stream. With `partial` it may end too early: then those are found that are wholly there."""
 
     def __init__(self, data: bytes, partial: bool = False):
         self.numbers = NumberDecoder(data)
@@ -149,13 +160,31 @@ class BlockReader:
                 return None
             raise
         self._left -= len(block)
+        if self._partial and (self._left < 0 or self.numbers.overrun):
+            return None
         if self._left < 0:
             raise CorruptFile("there is more in it than its bytes can tell; get the file again")
-        return None if self._partial and self.numbers.overrun else block
+        return block
 
     def finish(self) -> None:
-        """Call after the last block. Raises CorruptFile if bytes are left."""
-        self.numbers.finish()
+        """Call after the last block. Raises CorruptFile if bytes are left, but of a stream that may be partial."""
+        if not self._partial:
+            self.numbers.finish()
+
+
+FoundT = TypeVar("FoundT")
+
+
+def whole_or_partial(read_as: Callable[[bool], FoundT], partial: bool) -> FoundT:
+    """What `read_as` finds in a stream that is whole, or with `partial`, if it is not, in a part of one: the end of a
+    stream that was not cut short is known by its length alone.
+    """
+    if partial:
+        try:
+            return read_as(False)
+        except CorruptFile:
+            return read_as(True)
+    return read_as(False)
 
 
 def values(block: Block, scales: Int[ndarray, " size"]) -> Float[ndarray, " size"]:

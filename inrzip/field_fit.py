@@ -212,7 +212,8 @@ class FieldFit:
                 hurried = self.advance(round(steps / rounds), rate, rate, (now, end))
             else:
                 self._watch(end, f"{len(coded)} of {len(blocks)} blocks")
-        return CodedField(self.weight, self.classes, self.fill, coded[: parted_blocks.useful(coded)])
+        coded = coded[: parted_blocks.useful(coded)]
+        return CodedField(self.weight, self.classes, self.fill, coded[: parted_blocks.tellable(coded)])
 
     def _code_blocks(self, blocks: list[Int[ndarray, " members"]]) -> list[Block]:
         """What blocks are coded as; their latents are so from now on."""

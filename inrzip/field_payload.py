@@ -18,7 +18,7 @@ from inrzip.architectures.combiner import MAX_PATCHES, Patches, Real, patch_coun
 from inrzip.architectures.combiner_field import MARGIN, Field
 from inrzip.codecs import parted_blocks, relative_entropy
 from inrzip.codecs.learned_numbers import NumberEncoder
-from inrzip.codecs.parted_blocks import Block, BlockReader
+from inrzip.codecs.parted_blocks import NOTHING, Block, BlockReader
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
 from inrzip.priors.field_prior import FieldPrior
 
@@ -26,6 +26,7 @@ from . import wire
 from .errors import CorruptFile
 from .header import VERSION
 
+NONE_OF_IT = (NOTHING,)
 PARTED_FROM = 8
 """The format version that had blocks of `parted_blocks` first."""
 HEAD_BYTES = 18
@@ -84,13 +85,19 @@ def decode_field(prior: FieldPrior, cursor: wire.Cursor, grid: Grid, partial: bo
     classes = decode_classes(prior.classes, field, cursor.take(cursor.varint()))
     count = cursor.varint() if version >= PARTED_FROM else 0
     data = cursor.take(cursor.remaining)
-    latents = np.zeros(fields.n_latents(layout, field), np.float32)
+    if count > parted_blocks.most_parts(len(data)):
+        raise CorruptFile(f"{count} blocks in {len(data)} bytes cannot be")
     scales = prior.at_each(prior.scales, weight, classes, field)
-    blocks = prior.blocks(weight, classes, field, fill)
-    if version >= PARTED_FROM:
-        _read_blocks(blocks, count, data, scales, latents, partial)
-    else:
-        _read_indices(blocks, data, scales, latents, partial)
+
+    def read_as(partial: bool) -> Float[ndarray, " latents"]:
+        found, blocks = np.zeros(len(scales), np.float32), prior.blocks(weight, classes, field, fill)
+        if version >= PARTED_FROM:
+            _read_blocks(blocks, count, data, scales, found, partial)
+        else:
+            _read_indices(blocks, data, scales, found, partial)
+        return found
+
+    latents = parted_blocks.whole_or_partial(read_as, partial)
     whole = fields.combined(layout, field, latents[None], np)[0]
     return Patches(grid, layout.patch, FieldDecoder(prior, field, whole, grid.channels))
 
@@ -109,7 +116,8 @@ def _read_blocks(
         block = source.take(len(members))
         if block is None:
             return
-        latents[members] = parted_blocks.values(block, scales[members])
+        if block != NONE_OF_IT:
+            latents[members] = parted_blocks.values(block, scales[members])
         done += 1
     if done < count:
         raise CorruptFile(f"{count} blocks of a signal that has {done}")

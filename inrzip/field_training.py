@@ -269,4 +269,4 @@ def finished(layout: Layout, kind: str, state: State, levels: Int[ndarray, " ite
     )  # fmt: skip
 
 
-WAY = Way(LAYOUTS, {}, CROP, len(LAMBDAS), lambda layout: 1, levels_of, begin, one_round, finished)
+WAY = Way("field", LAYOUTS, {}, CROP, len(LAMBDAS), lambda layout: 1, levels_of, begin, one_round, finished)

@@ -244,7 +244,8 @@ class Fit:
         mean, deviation = self._posterior()
         new_mean, done = np.asarray(self._state.mean).copy(), np.asarray(self._state.done).copy()
         rows = [i for i, count in enumerate(counts) if count > number]
-        members = [self.prior.blocks(self.levels[row])[number] for row in rows]
+        blocks = {level: self.prior.blocks(level)[number] for level in {self.levels[row] for row in rows}}
+        members = [blocks[self.levels[row]] for row in rows]
         every = [
             part_search.latents_of(mean[row, own], deviation[row, own]) for row, own in zip(rows, members, strict=True)
         ]

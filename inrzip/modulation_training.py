@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import math
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,7 +110,7 @@ def train(
     if large and kind != "image":
         raise InrzipError(f"no priors of {recipe} are trained for large {kind}")
     targets = training_patches(folder, kind, layout, patches, seed, parts=large)
-    part, job = path.with_name(path.name + ".part"), (seed, rounds)
+    part, job = path.with_name(path.name + ".part"), (seed, rounds, zlib.crc32(repr((recipe, kind, large)).encode()))
     first_shared, latents = network.start(layout, targets, seed)
     start = State(
         jax.tree.map(jnp.asarray, first_shared), adam_start(jax.tree.map(jnp.asarray, first_shared)),

@@ -322,7 +322,8 @@ def _train_prior_parser() -> _Parser:
     what.add_argument(
         "--large",
         action="store_true",
-        help="for signals of many patches, which share what they have in common; learned from squares of 8 x 8 patches",
+        help="for large images: with combiner, patches that share what they have in common, learned from squares of "
+        "8 x 8; with vc-inr and coin++, parts of images at their own scale",
     )
     what.add_argument(
         "--patches",

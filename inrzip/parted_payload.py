@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -34,19 +34,29 @@ def encode_parted(prior: LatentPrior, coded: Sequence[PartedPatch]) -> bytes:
     """A stream: level and number of blocks of each patch; then the first block of each, the second of each, and so on:
     what is cut off at the end are the least important ones.
     """
+    turns = _turns([len(patch.blocks) for patch in coded])
+    told = turns[: parted_blocks.tellable([coded[i].blocks[number] for i, number in turns])]
+    counts = Counter(i for i, _ in told)
     encoder = NumberEncoder()
-    for patch in coded:
+    for i, patch in enumerate(coded):
         encoder.number(LEVEL, patch.level)
-        encoder.number((BLOCKS, patch.level), len(patch.blocks))
-    for number in range(max(len(patch.blocks) for patch in coded)):
-        for patch in coded:
-            if number < len(patch.blocks):
-                parted_blocks.write(encoder, patch.blocks[number], int(prior.sizes[patch.level][number]))
+        encoder.number((BLOCKS, patch.level), counts[i])
+    for i, number in told:
+        parted_blocks.write(encoder, coded[i].blocks[number], int(prior.sizes[coded[i].level][number]))
     return encoder.finish()
+
+
+def _turns(counts: Sequence[int]) -> list[tuple[int, int]]:
+    """Patch and number of each block, in order."""
+    return [(i, b) for b in range(max(counts)) for i, count in enumerate(counts) if b < count]
 
 
 def decode_parted(prior: LatentPrior, data: bytes, n: int, partial: bool) -> list[PartedPatch]:
     """The inverse, for `n` patches. Raises CorruptFile."""
+    return parted_blocks.whole_or_partial(lambda partial: _decoded(prior, data, n, partial), partial)
+
+
+def _decoded(prior: LatentPrior, data: bytes, n: int, partial: bool) -> list[PartedPatch]:
     source, heads = BlockReader(data, partial), []
     for _ in range(n):
         level = source.numbers.number(LEVEL)
@@ -56,9 +66,9 @@ def decode_parted(prior: LatentPrior, data: bytes, n: int, partial: bool) -> lis
         if heads[-1][1] > len(prior.sizes[level]):
             raise CorruptFile("a patch has more blocks than its level")
     found: list[list[Block]] = [[] for _ in heads]
-    last = max(count for _, count in heads)
-    turns = ((i, b) for b, (i, head) in itertools.product(range(last), enumerate(heads)) if b < head[1])
-    for i, number in turns:
+    if sum(count for _, count in heads) > parted_blocks.most_parts(len(data)):
+        raise CorruptFile(f"there are more blocks than {len(data)} bytes can tell of; get the file again")
+    for i, number in _turns([count for _, count in heads]):
         block = source.take(int(prior.sizes[heads[i][0]][number]))
         if block is None:
             break

@@ -130,6 +130,12 @@ def patches_of(
     return found, np.concatenate(inside)
 
 
+def n_patches(prior: OfLayout, spec: Spec) -> int:
+    """How many there are of a signal."""
+    planes = len(list(planes_of(spec.channels, prior.layout.channels)))
+    return planes * math.prod(patch_counts(spec.shape, prior.layout.patch))
+
+
 class _Way(Protocol):
     """How one signal is coded with its prior."""
 
@@ -315,19 +321,23 @@ def payloads_together(
         known[key] = known.get(key) or prior_for(spec, plan.prior)
         priors.append(known[key])
     points = [float(math.prod(spec.shape)) for spec, _ in signals]
-    pieces = {i: patches_of(prior, *signals[i]) for i, (_, prior) in enumerate(priors)}
-    together = [i for i, (_, prior) in enumerate(priors) if isinstance(prior, LatentPrior) and len(pieces[i][0]) < MANY]
+    together = [
+        i
+        for i, ((_, prior), (spec, _)) in enumerate(zip(priors, signals, strict=True))
+        if isinstance(prior, LatentPrior) and n_patches(prior, spec) < MANY
+    ]
     payloads: dict[int, bytes] = {}
     begun = 0.0
     if together:
         name, prior = priors[together[0]]
         assert isinstance(prior, LatentPrior) and all(priors[i][0] == name for i in together)
-        targets, inside = (np.concatenate([pieces[i][k] for i in together]) for k in range(2))
+        pieces = [patches_of(prior, *signals[i]) for i in together]
+        targets, inside = (np.concatenate([piece[k] for piece in pieces]) for k in range(2))
         begun = sum(points[i] for i in together) / sum(points)
         watch, wish = watching(job, (0.0, begun)), Wish(weight_at(prior, plan.quality), None, plan.steps)
         coded = iter(encode_patches(prior, targets, inside, wish, watch))
-        for i in together:
-            payloads[i] = encode_payload(name, prior, [next(coded) for _ in pieces[i][0]])
+        for i, (own, _) in zip(together, pieces, strict=True):
+            payloads[i] = encode_payload(name, prior, [next(coded) for _ in own])
     for i, (name, prior) in enumerate(priors):
         if i not in payloads:
             way = _way(name, prior, *signals[i], plan.steps, job)

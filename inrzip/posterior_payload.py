@@ -46,6 +46,8 @@ PLAIN_HEADS, PARTED = 0, 1
 PATCHES_PER_BYTE, BYTES_LEFT_OUT = 512, 4
 """That such heads tell of, at most, where so many bytes more are counted: a coder need not write the last zeros."""
 BITS_OF_BYTE = 8
+LATENTS_AT_ONCE = 1 << 20
+"""Of patches that are evaluated side by side, but one patch at least."""
 LEVEL, SAVED, BLOCKS = "level", "saved", "blocks"
 """Kinds of numbers in heads."""
 LEAST_INDEX_BITS = 8
@@ -70,7 +72,8 @@ def encode_payload(name: int, prior: LatentPrior, coded: Sequence[AnyCoded]) -> 
     """The payload of all patches of a signal, plane after plane.
 
     One patch has a level, and blocks to the end. Several have a level and a number of blocks each, and then the first
-    block of each, the second of each, and so on: what is cut off at the end are the least important ones.
+    block of each, the second of each, and so on: what is cut off at the end are the least important ones. Many are
+    patches of parts (`inrzip.parted_payload`).
     """
     parted = [patch for patch in coded if isinstance(patch, PartedPatch)]
     flat = [patch for patch in coded if isinstance(patch, Coded)]
@@ -114,7 +117,7 @@ def shortened(name: int, prior: LatentPrior, coded: Sequence[AnyCoded], size: in
 
 def _with_blocks(coded: AnyCoded, count: int) -> AnyCoded:
     """With the first blocks only."""
-    if isinstance(coded, PartedPatch):
+    if isinstance(coded, PartedPatch):  # both look alike, but are not of one type
         return coded._replace(blocks=coded.blocks[:count])
     return coded._replace(blocks=coded.blocks[:count])
 
@@ -257,7 +260,7 @@ def decode_patches(
     prior: LatentPrior, coded: Sequence[AnyCoded], real: Real = np.float32
 ) -> Float[ndarray, "patches samples channels"]:
     """The values of coded patches."""
-    size = max(1, POINTS_AT_ONCE // math.prod(prior.layout.patch))
+    size = max(1, min(POINTS_AT_ONCE // math.prod(prior.layout.patch), LATENTS_AT_ONCE // prior.layout.n_latents))
     values = []
     for first in range(0, len(coded), size):
         latents = np.stack([latents_of(prior, patch) for patch in coded[first : first + size]]).astype(real)

@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import math
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -176,7 +177,7 @@ def train_prior(
     if large:
         raise InrzipError(f"priors of {recipe} for large signals are not trained so")
     if recipe == "combiner":
-        way = Way(LAYOUTS, GAINS, 1, len(LAMBDAS), classes_of, levels_of, begin, one_round, finished)
+        way = Way(recipe, LAYOUTS, GAINS, 1, len(LAMBDAS), classes_of, levels_of, begin, one_round, finished)
     else:
         from . import weight_training
 
@@ -186,10 +187,11 @@ def train_prior(
 
 @dataclasses.dataclass(frozen=True)
 class Way:
-    """How priors of one form are learned: the networks by kind and by how much signals are made larger, patches along
-    an axis of what is learned from, lambdas and classes of each, and the functions of this module.
+    """How priors of one form are learned: its name, the networks by kind and by how much signals are made larger,
+    patches along an axis of what is learned from, lambdas and classes of each, and the functions of this module.
     """
 
+    name: str
     layouts: Mapping[str, Any]
     gains: Mapping[str, float]
     crop: int
@@ -223,7 +225,8 @@ def train(
     targets = combiner.MIDDLE + np.float32(way.gains.get(kind, 1.0)) * (targets - combiner.MIDDLE)
     part = path.with_name(path.name + ".part")
     levels = way.levels_of(layout, targets)
-    state, first = restored(part, way.begin(layout, targets, levels, seed), (seed, rounds))
+    job = seed, rounds, zlib.crc32(repr((way.name, kind, layout)).encode())
+    state, first = restored(part, way.begin(layout, targets, levels, seed), job)
     at, saved = first, time.monotonic()
     while at < rounds:
         begin_of_round = time.monotonic()
@@ -234,7 +237,7 @@ def train(
         if stop is not None and stop():
             break
         if time.monotonic() - saved >= SAVE_SECONDS:
-            save(part, state, at, (seed, rounds))
+            save(part, state, at, job)
             saved = time.monotonic()
     prior = way.finished(layout, kind, state, levels)
     data = dumps(prior)
@@ -655,13 +658,13 @@ def _summary(way: Way, layout: AnyLayout, state: Any, levels: Int[ndarray, " ite
 # ---- runs that were killed ----
 
 
-def save(path: Path, state: Tree, at: int, job: tuple[int, int]) -> None:
+def save(path: Path, state: Tree, at: int, job: tuple[int, ...]) -> None:
     """Keeps the state of a run after so many rounds."""
     with atomic_output(path, overwrite=True) as temporary, open(temporary, "wb") as file:
         np.savez(file, *map(np.asarray, jax.tree.leaves(state)), at=at, job=np.array(job))
 
 
-def restored(path: Path, state: Tree, job: tuple[int, int]) -> tuple[Tree, int]:
+def restored(path: Path, state: Tree, job: tuple[int, ...]) -> tuple[Tree, int]:
     """The state of a run that was killed, and the round to go on with; or `state` and 0."""
     if not path.is_file():
         return state, 0

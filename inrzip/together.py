@@ -87,8 +87,9 @@ def compress_together(
     if architecture is CombinerConfig:
         payloads = payloads_together(plan_together(signals[0].spec, prior, chosen, effort), everything, job)
     elif issubclass(architecture, ModulatedConfig):
-        first = modulation_goals.plan_for(RECIPES[recipe], signals[0].spec, prior, chosen, effort)
-        payloads = modulation_goals.payloads_together(first, everything, job)
+        largest = max((signal.spec for signal in signals), key=lambda spec: math.prod(spec.shape))
+        one = modulation_goals.plan_for(RECIPES[recipe], largest, prior, chosen, effort)
+        payloads = modulation_goals.payloads_together(one, everything, job)
     else:
         raise InrzipError(f"recipe {recipe} fits no signals together; use combiner, vc-inr or coin++")
     files = []

@@ -45,7 +45,7 @@ def way_of(recipe: str, kind: str) -> Way:
         jax.eval_shape(lambda z: layout.evaluate(Usual(jnp.zeros(layout.n_latents)), z, jnp), zeros)
     except (ValueError, TypeError) as error:
         raise InrzipError(f"weights of {recipe} cannot be latents of {kind}; take those of siren, say") from error
-    return Way({kind: layout}, {}, 1, len(LAMBDAS), classes_of, levels_of, begin, one_round, finished)
+    return Way(recipe, {kind: layout}, {}, 1, len(LAMBDAS), classes_of, levels_of, begin, one_round, finished)
 
 
 def levels_of(layout: WeightLayout, targets: Float[ndarray, "count points channels"]) -> Int[ndarray, " count"]:

@@ -179,6 +179,8 @@ def _layout_of(arrays: dict[str, ndarray]) -> AnyLayout:
             )
         except CorruptFile as error:
             raise ValueError(str(error)) from error
+        if cursor.remaining:
+            raise ValueError("more follows its network")
     else:
         grids, features, ranks = (tuple(map(int, arrays[name])) for name in ("grids", "features", "ranks"))
         found = Layout(axes, channels, side, factor, grids, features, waves, width, ranks)
@@ -261,7 +263,7 @@ _NAMED: dict[int, bytes] = {}
 
 
 def _all_files() -> Iterator[bytes]:
-    yield from _NAMED.values()
+    yield from list(_NAMED.values())
     for name in (*PACKAGED.values(), *LARGE.values(), *MODULATED.values(), *LARGE_MODULATED.values(), *EARLIER):
         file = resources.files(__package__).joinpath(name)
         if file.is_file():

@@ -161,6 +161,15 @@ def test_sizes_and_a_file_cut_short(tmp_path: Path) -> None:
         inrzip.compress(tmp_path / "a.png", tmp_path / "a.inrz", target_size=30, **how)
 
 
+def at_count(payload: bytes, count: int) -> bytes:
+    """With another number of blocks, of one that has one."""
+    cursor = wire.Cursor(payload)
+    cursor.varint(), cursor.varint(), cursor.byte()
+    cursor.take(cursor.varint())
+    assert payload[cursor.position] == 1
+    return payload[: cursor.position] + wire.varint(count) + payload[cursor.position + 1 :]
+
+
 def test_damaged_payloads(home: Path) -> None:
     name, prior = prior_of(home)
     field, grid = prior.field((2, 2)), Grid((16, 16), 3)
@@ -171,6 +180,9 @@ def test_damaged_payloads(home: Path) -> None:
     bad = [
         (good + bytes(4000), grid),
         (good, Grid((16,), 3)),
+        (at_count(good, 1 << 40), grid),
+        (at_count(good, (1 << 64) - 1), grid),
+        (at_count(good, 2000), grid),
         (good, Grid((16, 16), 2)),
         (good[:start] + b"\x7f" + good[start + 1 :], grid),
         (good[: start + 1] + b"\0" + good[start + 2 :], grid),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import inrzip
-from inrzip import cli, modulation_training
+from inrzip import cli, modulation_training, prior_training
 from inrzip.architectures import modulated_network as network
 from inrzip.architectures.base import Grid
 from inrzip.architectures.modulated import CoinppConfig, ModulatedConfig, VcinrConfig
@@ -237,3 +237,20 @@ def test_the_packages_priors(recipe: str, kind: str) -> None:
     name, prior = modulation_prior.named(None, kind, recipe, recipe == "vc-inr")
     assert len(modulation_prior.dumps(prior)) < 1 << 19
     assert modulation_prior.find(name) is not None
+
+
+def test_parts_of_large_images(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prior of their own is learned from parts at about their scale, and taken where an image is large."""
+    striped = np.zeros((96, 96, 3), np.float32)
+    striped[:, ::2] = 1
+    rng = np.random.default_rng(0)
+    parts = [prior_training.part_of_image(striped, 8, rng).reshape(8, 8, 3) for _ in range(30)]
+    assert sum(part.std() > 0.4 for part in parts) > 8  # at the scale of the picture: not made smaller
+    monkeypatch.setitem(modulation_training.LAYOUTS, ("vc-inr", "image"), TINY["vc-inr"])
+    how = ["--recipe", "vc-inr", "--large", "--patches", "100", "--rounds", "2", "--quiet"]
+    assert cli.main(["train-prior", str(home / "media"), "-o", str(tmp_path / "a.inrprior"), *how]) == 0
+    assert modulation_prior.loads((tmp_path / "a.inrprior").read_bytes()).n_classes > 8
+    assert cli.main(["train-prior", str(home / "media"), "-o", "b", "--kind", "audio", *how]) == 1
+    _, small = modulation_prior.named(None, "image", "vc-inr", True)
+    _, large = modulation_prior.named(None, "image", "vc-inr", True, large=True)
+    assert small.n_classes == 8 and large.n_classes == 16

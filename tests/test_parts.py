@@ -21,6 +21,7 @@ from inrzip.parted_payload import PartedPatch
 from inrzip.posterior_payload import Decoder, decode_patches, encode_payload, shortened
 from inrzip.priors import latent_prior
 from tests import page_combiner
+from tests.make_golden import FOLDER
 from tests.test_combiner import learn_tiny, pictures
 
 
@@ -130,6 +131,44 @@ def test_more_parts_than_bytes_can_tell() -> None:
     with pytest.raises(CorruptFile, match="more in it"):
         for _ in range(200_000):
             source.take(5)
+
+
+def test_what_a_stream_may_hold() -> None:
+    """An encoder leaves out the last blocks of those that a reader would refuse."""
+    nothing, some = (NOTHING,), (Part(8, 0, 3),)
+    few = [nothing] * 10 + [some]
+    assert parted_blocks.tellable(few) == 11 and parted_blocks.useful([*few, nothing]) == 11
+    many = [nothing] * parted_blocks.FREE_PARTS + [some] * 2
+    assert parted_blocks.tellable(many) == len(many)
+    beyond = [nothing] * 10 + many
+    n = parted_blocks.tellable(beyond)
+    assert n == len(beyond)  # two indices of 8 bits make room for 128 parts
+    longer = [*beyond[:-1], *[nothing] * 100]
+    assert parted_blocks.tellable(longer) == parted_blocks.FREE_PARTS + parted_blocks.PARTS_PER_BYTE < len(longer)
+    encoder = NumberEncoder()
+    for block in beyond[:n]:
+        parted_blocks.write(encoder, block, 5)
+    source = BlockReader(encoder.finish())
+    for block in beyond[:n]:
+        assert source.take(5) == block
+    source.finish()
+
+
+@pytest.mark.parametrize("name", ["image_large_combiner", "image_parts_combiner"])
+def test_a_file_whose_end_is_damaged_or_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all of its blocks there, all are decoded; of a shorter one, those that are."""
+    monkeypatch.delenv(latent_prior.FOLDER_VARIABLE)
+    data = (FOLDER / f"{name}.inrz").read_bytes()
+    with inrzip.Reader(data) as reader:
+        whole = reader[...]
+    for damaged in (data[:-1] + bytes([data[-1] ^ 255]), data[:-1], data[:-4]):
+        with pytest.raises(CorruptFile):
+            inrzip.Reader(damaged)
+        with inrzip.Reader(damaged, partial=True) as reader:
+            assert np.array_equal(reader[...], whole)
+    with inrzip.Reader(data[: len(data) * 2 // 3], partial=True) as reader:
+        part = reader[...].astype(float)
+    assert 0 < np.mean((part - whole) ** 2) < np.mean((whole - 128.0) ** 2)
 
 
 def test_a_picture_of_many_patches(tmp_path: Path, home: Path) -> None:

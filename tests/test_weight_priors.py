@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -136,6 +137,51 @@ def test_damaged_priors(home: Path) -> None:
         damaged = LatentPrior(**(vars(prior) | {"layout": layout}))
         with pytest.raises(ValueError):
             latent_prior.loads(latent_prior.dumps(damaged)).check()
+
+
+@pytest.mark.parametrize("network", [b"", b"\x63", b"\x01\x07", b"\x1b\x01", b"\x01\x07\x03\x02\x08\x08\x00"])
+def test_networks_that_are_none(home: Path, network: bytes) -> None:
+    """No bytes, an unknown architecture, too few, one of learned priors, too many."""
+    with np.load(home / "siren.inrprior") as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    out = io.BytesIO()
+    np.savez(out, **(arrays | {"network": np.frombuffer(network, np.uint8)}))
+    with pytest.raises((ValueError, InrzipError)):
+        latent_prior.loads(out.getvalue())
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_other_channels_and_a_size(tmp_path: Path, channels: int) -> None:
+    """Planes of a network of three channels, to a size; and a part of what was cut short."""
+    picture = np.concatenate([*pictures(2, 30, 37)], -1)[..., :channels]
+    iio.imwrite(tmp_path / "a.png", picture if channels > 1 else picture[..., 0])
+    how = {"recipe": "combiner", "prior": "siren", "overwrite": True}
+    sizes = [inrzip.compress(tmp_path / "a.png", tmp_path / "a.inrz", target_size=n, **how).bytes for n in (150, 500)]
+    assert sizes[0] <= 150 < sizes[1] <= 500
+    data = (tmp_path / "a.inrz").read_bytes()
+    with inrzip.Reader(data[: len(data) // 2], partial=True) as reader:
+        assert reader[...].shape == (picture.shape if channels > 1 else picture.shape[:2])
+
+
+def test_a_run_of_another_recipe_is_not_gone_on_with(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Is not gone on with, though its arrays have the same shapes."""
+    monkeypatch.setitem(prior_training.LAYOUTS, "image", TINY)
+    monkeypatch.setitem(weight_training.WEIGHTS, "image", 150)
+    monkeypatch.setattr(prior_training, "SAVE_SECONDS", 0.0)
+    how = {"patches": 60, "rounds": 3, "overwrite": True}
+
+    def killed() -> bool:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rounds = iter([False, True])
+        inrzip.train_prior(
+            home / "media", tmp_path / "a.inrprior", recipe="siren", stop=lambda: next(rounds) and killed(), **how
+        )
+    assert (tmp_path / "a.inrprior.part").exists()
+    assert not inrzip.train_prior(home / "media", tmp_path / "a.inrprior", recipe="finer", **how).resumed
 
 
 def test_a_prior_elsewhere(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
