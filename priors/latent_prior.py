@@ -55,7 +55,7 @@ LARGE_MODULATED = {("vc-inr", "image"): "vcinr_large" + SUFFIX}
 """Those for large signals."""
 LARGE = {"image": "photographs" + SUFFIX}
 """Those for signals of many patches."""
-EARLIER = ("photographs_1" + SUFFIX,)
+EARLIER = ("photographs_1" + SUFFIX, "thumbnails_1" + SUFFIX)
 """Those that files were made with before there were better ones."""
 MAX_LEVELS = 64
 MAX_BITS = 20
