@@ -25,10 +25,8 @@ from inrzip.priors.field_prior import FieldPrior
 from . import wire
 from .errors import CorruptFile
 from .header import VERSION
+from .parted_payload import PARTED_FROM
 
-NONE_OF_IT = (NOTHING,)
-PARTED_FROM = 8
-"""The format version that had blocks of `parted_blocks` first."""
 HEAD_BYTES = 18
 """What a payload has besides classes and blocks, at most."""
 TOTAL_BITS = 12
@@ -116,7 +114,7 @@ def _read_blocks(
         block = source.take(len(members))
         if block is None:
             return
-        if block != NONE_OF_IT:
+        if block != (NOTHING,):  # they are 0 as it is
             latents[members] = parted_blocks.values(block, scales[members])
         done += 1
     if done < count:

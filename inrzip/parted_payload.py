@@ -19,6 +19,8 @@ from inrzip.priors.latent_prior import LatentPrior
 
 from .errors import CorruptFile
 
+PARTED_FROM = 8
+"""The format version that had blocks of parts first."""
 LEVEL, BLOCKS = "level", "blocks"
 """Kinds of numbers that are told of each patch first."""
 

@@ -37,10 +37,10 @@ from . import wire
 from .errors import CorruptFile
 from .field_payload import decode_field
 from .header import VERSION
-from .parted_payload import PartedPatch, decode_parted, encode_parted, latents_of_parted
+from .parted_payload import PARTED_FROM, PartedPatch, decode_parted, encode_parted, latents_of_parted
 
-SPLIT_FROM, HEADS_FROM, PARTED_FROM = 6, 7, 8
-"""Format versions that had blocks that are split, heads of patches that are coded, and patches of parts first."""
+SPLIT_FROM, HEADS_FROM = 6, 7
+"""Format versions that had blocks that are split, and heads of patches that are coded, first."""
 PLAIN_HEADS, PARTED = 0, 1
 """What stands in place of the length of coded heads, plus 1, where there are none."""
 PATCHES_PER_BYTE, BYTES_LEFT_OUT = 512, 4
