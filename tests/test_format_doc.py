@@ -66,7 +66,7 @@ def test_every_architecture_is_on_the_page() -> None:
 
 
 def test_limits() -> None:
-    from inrzip import collection, group_chain, network, video_sequence
+    from inrzip import collection, configuration, group_chain, network, video_sequence
     from inrzip.architectures import (
         enerv,
         frames,
@@ -84,7 +84,7 @@ def test_limits() -> None:
     )
 
     for text in (
-        f"at most {network.MAX_TUPLE})",
+        f"at most {configuration.MAX_TUPLE})",
         f"{network.FREE_WEIGHTS} + {network.WEIGHTS_PER_BYTE} n weights",
         f"1 to {pointwise.MAX_WIDTH}; 1 to {pointwise.MAX_DEPTH}; as many",
         f"1 to {frames.MAX_CHANNELS}; 1 to {nerv.MAX_FREQUENCIES} |",
