@@ -188,6 +188,7 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         "image_context": (image, {"recipe": "context"}),
         "image_combiner": (image, {"quality": 50, "recipe": "combiner"}),
         "image_split_combiner": (noise, {"quality": 40, "recipe": "combiner"}),
+        "image_few_combiner": (drawing, {"quality": 30, "recipe": "combiner"}),
         "image_parts_combiner": (middling, {"quality": 20, "recipe": "combiner"}),
         "image_large_combiner": (large, {"quality": 20, "recipe": "combiner"}),  # image_old_large_combiner has format 7
         "image_vc-inr": (image, {"quality": 50, "recipe": "vc-inr"}),

@@ -82,9 +82,11 @@ def test_limits() -> None:
         pfnr,
         pointwise,
     )
+    from inrzip.codecs import parted_blocks
 
     for text in (
         f"at most {configuration.MAX_TUPLE})",
+        f"{parted_blocks.PARTS_PER_BYTE} B + 2^{parted_blocks.FREE_PARTS.bit_length() - 1} parts at most",
         f"{network.FREE_WEIGHTS} + {network.WEIGHTS_PER_BYTE} n weights",
         f"1 to {pointwise.MAX_WIDTH}; 1 to {pointwise.MAX_DEPTH}; as many",
         f"1 to {frames.MAX_CHANNELS}; 1 to {nerv.MAX_FREQUENCIES} |",
