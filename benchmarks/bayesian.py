@@ -174,10 +174,12 @@ def main() -> None:
             print(f"\n{recipe}, quality {quality:g}: {found}", flush=True)
     points = sorted(points, key=lambda point: str(point["codec"])) + peers(images)
     papers = published.load("cifar10", [])
-    of_prior = f" --prior {Path(options.prior).name}" if options.prior else ""
+    more = f" --prior {Path(options.prior).name}" if options.prior else ""
+    if tuple(options.qualities) != QUALITIES:
+        more += f" --qualities {' '.join(f'{quality:g}' for quality in options.qualities)}"
     about = (
         f"`python -m benchmarks.bayesian {options.sprites.name} --rows {options.rows[0]} {options.rows[1]} "
-        f"--recipes {' '.join(options.recipes)} --effort {options.effort}{of_prior}`: {len(images)} images; "
+        f"--recipes {' '.join(options.recipes)} --effort {options.effort}{more}`: {len(images)} images; "
         f"commit {machine.commit()}; {machine.device()}."
     )
     out = io.StringIO()
