@@ -1,5 +1,5 @@
 """Many patches that know nothing of each other, each of whose blocks has as many bits as it is worth, as bytes and back
-(docs/format.md, "Patches of parts").
+(docs/format.md, "Blocks of parts").
 """
 
 from __future__ import annotations
