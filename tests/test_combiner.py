@@ -47,6 +47,13 @@ def pictures(count: int, height: int, width: int) -> list[np.ndarray]:
     return found
 
 
+def write_pictures(folder: Path, count: int, height: int, width: int) -> None:
+    """Puts such pictures into the folder `media` there."""
+    (folder / "media").mkdir()
+    for i, picture in enumerate(pictures(count, height, width)):
+        iio.imwrite(folder / "media" / f"{i}.png", picture)
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the prior `tiny`, learned from the pictures in its folder `media`."""
@@ -55,9 +62,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def learn_tiny(folder: Path) -> Path:
     """Makes such a folder."""
-    (folder / "media").mkdir()
-    for i, picture in enumerate(pictures(6, 24, 24)):
-        iio.imwrite(folder / "media" / f"{i}.png", picture)
+    write_pictures(folder, 6, 24, 24)
     (folder / "media" / "no picture.txt").write_text("no picture")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(prior_training.LAYOUTS, "image", TINY)

@@ -23,7 +23,7 @@ from inrzip.network import decode_network
 from inrzip.priors import latent_prior
 from inrzip.priors.field_prior import FieldPrior
 from tests import page_combiner
-from tests.test_combiner import pictures
+from tests.test_combiner import pictures, write_pictures
 
 TINY = Layout(2, 3, 8, 2, (12, 9), (5, 4), 1, 4, (2, 0))
 
@@ -32,9 +32,7 @@ TINY = Layout(2, 3, 8, 2, (12, 9), (5, 4), 1, 4, (2, 0))
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the prior `wide`, learned from the pictures in its folder `media`."""
     folder = tmp_path_factory.mktemp("home")
-    (folder / "media").mkdir()
-    for i, picture in enumerate(pictures(4, 72, 70)):
-        iio.imwrite(folder / "media" / f"{i}.png", picture)
+    write_pictures(folder, 4, 72, 70)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(field_training.LAYOUTS, "image", TINY)
         patch.setattr(field_training, "BITS", 10)

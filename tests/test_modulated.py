@@ -25,7 +25,7 @@ from inrzip.priors import latent_prior, modulation_prior
 from inrzip.priors.integer_tables import Family
 from tests import page_combiner, page_modulated
 from tests.common import check_fitted_together, check_hostile_config
-from tests.test_combiner import pictures
+from tests.test_combiner import pictures, write_pictures
 
 TINY = {
     "coin++": Layout(False, 2, 3, 8, (40,), 10, (6, 5)),
@@ -39,9 +39,7 @@ RECIPES = pytest.mark.parametrize("recipe", list(TINY))
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with priors named as their recipes, learned from the pictures in its folder `media`."""
     folder = tmp_path_factory.mktemp("home")
-    (folder / "media").mkdir()
-    for i, picture in enumerate(pictures(6, 24, 24)):
-        iio.imwrite(folder / "media" / f"{i}.png", picture)
+    write_pictures(folder, 6, 24, 24)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(latent_prior.FOLDER_VARIABLE, str(folder))
         for recipe, layout in TINY.items():

@@ -23,7 +23,7 @@ from inrzip.posterior_payload import Decoder, latents_of
 from inrzip.priors import latent_prior
 from inrzip.priors.latent_prior import LatentPrior
 from tests import page_backbones
-from tests.test_combiner import TINY, pictures
+from tests.test_combiner import TINY, pictures, write_pictures
 
 SIDE = TINY.side
 
@@ -32,9 +32,7 @@ SIDE = TINY.side
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with priors of weights of 8x8 patches, `siren` and `hash`."""
     folder = tmp_path_factory.mktemp("home")
-    (folder / "media").mkdir()
-    for i, picture in enumerate(pictures(6, 24, 24)):
-        iio.imwrite(folder / "media" / f"{i}.png", picture)
+    write_pictures(folder, 6, 24, 24)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(prior_training.LAYOUTS, "image", TINY)
         patch.setitem(weight_training.WEIGHTS, "image", 150)
