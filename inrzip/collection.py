@@ -15,12 +15,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Self, cast
 
-from . import wire
-from .container import CRC_BYTES, MAX_HEAD_BYTES, check_start, checksum, naming
+from . import short_files, wire
+from .checks import CHECK_BYTES, CRC_BYTES, check_of, checksum
+from .container import MAX_HEAD_BYTES, check_start, naming
 from .errors import CorruptFile, InrzipError
 from .header import COLLECTION, FIXED_BYTES, KIND_MASK, MAGIC, VERSION, VERSIONS
 from .open_file import OpenFile, Source, open_regular, opened
-from .shared_heads import CHECK_BYTES, check_of, choose_heads, fitting_head, whole
+from .shared_heads import choose_heads, fitting_head, whole
+from .short_files import SHORT_MAGIC
 
 MAX_MEMBERS = 1 << 20
 MAX_NAME_BYTES = 255
@@ -165,7 +167,7 @@ def write_collection(
     """Writes a file of the members of `before`, as they are, and of more. `shared`: what members begin with alike is
     written once. That is so, too, if it is so in `before`.
     """
-    added = list(members)
+    added = [(name, short_files.whole(data)) for name, data in members]
     kept = [] if before is None else before.entries
     heads = list(before.heads) if before is not None else choose_heads([data for _, data in added]) if shared else []
     if heads and b"" not in heads and any(fitting_head(data, heads) is None for _, data in added):
@@ -240,7 +242,7 @@ class CollectionFile(OpenFile):
         with naming(name):
             start = self.read_at(0, min(self.size, FIXED_BYTES + wire.MAX_VARINT_BYTES))
             check_start(start)
-            self.several = start[3] & KIND_MASK == COLLECTION
+            self.several = not start.startswith(SHORT_MAGIC) and start[3] & KIND_MASK == COLLECTION
             self.heads = []
             if not self.several:
                 self.entries, self._starts = [Entry(usable_name(Path(name).stem), self.size)], [0]

@@ -43,6 +43,7 @@ from .psnr_goal import WINDOW_DB
 from .reader import Reader
 from .recipes import Recipe, check_settings, choose_recipe, parse_settings
 from .segment import Task, make_examples
+from .short_files import saved_bytes
 from .signal import AudioTrack, Kind, ShapeSignal, Signal, Spec
 from .video_sequence import Pool
 from .weight_codecs import WeightCodec, choose_codec
@@ -213,7 +214,8 @@ def encode_signal(
     """
     header = Header(signal.spec, recipe.architecture.number, plan.segment_length(signal.spec, recipe, settings))
     bounds = [header.segment_bounds(i) for i in range(header.n_segments)]
-    budget = _segment_budget(header, tracks, plan.total_bytes(request, signal.spec), request)
+    spared = saved_bytes(header) if prior is None else 0
+    budget = _segment_budget(header, tracks, plan.total_bytes(request, signal.spec), request, spared)
     grids = [Grid((stop - start, *signal.spec.shape[1:]), signal.spec.channels) for start, stop in bounds]
 
     def task(index: int, until: float | None) -> Task:
@@ -312,12 +314,14 @@ def _share_of_time(deadline: float | None, n_left: int) -> float | None:
     return now + max(deadline - now, 0.0) / n_left
 
 
-def _segment_budget(header: Header, tracks: list[AudioTrack], size: int, request: plan.Request) -> int:
-    """Bytes for all segments together: the file's size less header, index, checksums and sound."""
+def _segment_budget(header: Header, tracks: list[AudioTrack], size: int, request: plan.Request, spared: int) -> int:
+    """Bytes for all segments together: the file's size less header, index, checksums and sound. `spared`: what of
+    these will not be in the file.
+    """
     n = header.n_segments
     length = min(max(size // n, 1), LONGEST_GUESS)
     reserved = RESERVED_BYTES * n if n > 1 or size > LONGEST_GUESS else 0
-    fixed = len(write_container(header, [bytes(length)] * n, tracks)) - n * length + reserved
+    fixed = len(write_container(header, [bytes(length)] * n, tracks)) - n * length + reserved - spared
     if request.target_size is None and request.target_bpp is None:
         return size  # the sound rides on top of what the picture's quality asks for
     if size - fixed < n * plan.SMALLEST_BYTES:

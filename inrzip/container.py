@@ -14,7 +14,8 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, Self
 
-from . import wire
+from . import short_files, wire
+from .checks import CRC_BYTES, checksum
 from .errors import CorruptFile
 from .header import (
     COLLECTION,
@@ -31,23 +32,24 @@ from .header import (
     encode_header,
 )
 from .open_file import OpenFile, Source, opened
+from .short_files import SHORT_MAGIC, shortened
 from .signal import AudioTrack
 
 MAX_PLAIN_BYTES = 2**20  # a longer file has an index, so that a reader may read a plain one whole and check it first
 MAX_HEAD_BYTES = 16 * 2**20
-CRC_BYTES = 4
 SPOOL_BYTES = 64 * 2**20  # segments of a streamed file wait in memory up to this, then in a temporary file
 
 
 def write_container(header: Header, segments: Sequence[bytes], tracks: Sequence[AudioTrack] = ()) -> bytes:
-    """The whole file as bytes: plain if it is one segment, short and without sound, else with an index.
+    """The whole file as bytes: plain if it is one segment, of few bytes and without sound, else with an index. Of small
+    images of learned priors the plain file is written as a short one: see `inrzip.short_files`.
 
     Raises `UnsupportedSignal` for what the format has no room for, `ValueError` for a wrong number of segments."""
     _check_count(header, len(segments))
     if len(segments) == 1 and not tracks:
         body = encode_header(header, None) + segments[0]
         if len(body) + CRC_BYTES <= MAX_PLAIN_BYTES:
-            return body + checksum(body)
+            return shortened(body + checksum(body))
     head = _encode_head(header, [len(segment) for segment in segments], tracks)
     parts = [*segments, *(track.payload for track in tracks)]
     return b"".join([head, *(piece for part in parts for piece in (part, checksum(part)))])
@@ -73,11 +75,6 @@ def write_stream(out: BinaryIO, header: Header, segments: Iterable[bytes], track
     return size + sum(out.write(track.payload) + out.write(checksum(track.payload)) for track in tracks)
 
 
-def checksum(data: bytes) -> bytes:
-    """CRC-32 (ISO-HDLC, that of zlib and PNG) of `data`, four bytes, lowest first."""
-    return zlib.crc32(data).to_bytes(CRC_BYTES, "little")
-
-
 def _check_count(header: Header, n_segments: int) -> None:
     if n_segments != header.n_segments:
         raise ValueError(f"{n_segments} segments were given; the header says {header.n_segments}")
@@ -101,6 +98,10 @@ class Container(OpenFile):
         with naming(name):
             start = self.read_at(0, min(self.size, FIXED_BYTES + wire.MAX_VARINT_BYTES))
             check_start(start)
+            self._indexed, self._implied = False, 0
+            if start.startswith(SHORT_MAGIC):
+                self._open_short()
+                return
             if start[3] & KIND_MASK == COLLECTION:
                 raise CorruptFile("is a collection of signals; name one (--member; in Python, inrzip.open_all)")
             self._indexed = bool(start[FIXED_BYTES - 1] & INDEXED)
@@ -146,12 +147,19 @@ class Container(OpenFile):
     @property
     def overhead(self) -> int:
         """Bytes of the file that are neither segment nor track: header, index and checksums."""
-        return self.size - sum(self._lengths)
+        return self.size - sum(self._lengths) + self._implied
 
     def verify(self) -> None:
         """Reads and checks every byte; raises `CorruptFile` at the first part that is damaged."""
         for index in range(len(self._lengths)):
             self._part(index)
+
+    def _open_short(self) -> None:
+        if self.size > MAX_PLAIN_BYTES:
+            raise CorruptFile(f"is {self.size} bytes long, but a short file has at most 2^20: it is damaged")
+        data, self.cut = short_files.lengthened(self.read_at(0, self.size), self._partial)
+        self._implied = short_files.implied_bytes(data)
+        self._parse_plain(data)
 
     def _open_plain(self) -> None:
         if self.size > MAX_PLAIN_BYTES:
@@ -161,6 +169,10 @@ class Container(OpenFile):
         if not self.cut:
             _check_plain(data)
             data = data[:-CRC_BYTES]
+        self._parse_plain(data)
+
+    def _parse_plain(self, data: bytes) -> None:
+        """`data`: without its checksum."""
         self._plain = data
         self.header, _, start = _decode(data)
         self._tracks: Sequence[tuple[TrackMode, int]] = []
@@ -234,6 +246,8 @@ def check_start(start: bytes) -> None:
     """Magic and version, as far as they are there."""
     if not start:
         raise CorruptFile("is empty")
+    if start.startswith(SHORT_MAGIC):
+        return
     if not start.startswith(MAGIC[: len(start)]):
         raise CorruptFile(f"is not an .inrz file (it starts with {start[:3].hex(' ')}, not {MAGIC.hex(' ')})")
     if len(start) <= FIXED_BYTES + CRC_BYTES:

@@ -25,7 +25,7 @@ from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
 from inrzip.codecs.residual import decode_numbers, decode_samples, encode_numbers, encode_samples
 
 from . import bit_planes, wire
-from .container import CRC_BYTES
+from .checks import CRC_BYTES
 from .errors import CorruptFile, UnsupportedSignal
 from .signal import Kind, Spec
 

@@ -54,6 +54,7 @@ _TRAIN_PRIOR_EXAMPLES = """\
 examples:
   inrzip train-prior photos -o holiday                       learn a prior named holiday
   inrzip compress thumbs/*.png -o thumbs.inrz --recipe combiner --prior holiday
+  inrzip train-prior photos -o holiday --start package       the same, from what is known of thumbnails
   inrzip train-prior photos -o large --large --patches 4096  learn one for large images
   inrzip train-prior speech --kind audio -o speech --patches 3000 --rounds 200
 
@@ -324,6 +325,11 @@ def _train_prior_parser() -> _Parser:
         action="store_true",
         help="for large images: with combiner, patches that share what they have in common, learned from squares of "
         "8 x 8; with vc-inr and coin++, parts of images at their own scale",
+    )
+    what.add_argument(
+        "--start",
+        metavar="PRIOR",
+        help='go on from a prior of combiner, by name or file; "package": the one that comes with inrzip',
     )
     what.add_argument(
         "--patches",

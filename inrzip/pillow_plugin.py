@@ -11,6 +11,7 @@ from PIL import ImageFile
 from .errors import InrzipError
 from .header import KIND_MASK, MAGIC
 from .reader import Reader
+from .short_files import SHORT_MAGIC
 from .signal import Kind
 
 FORMAT = "INRZ"
@@ -21,7 +22,9 @@ MOST_REDUCED = 64
 
 def accept(prefix: bytes) -> bool:
     """Whether a file begins as one of an image or a video does."""
-    return prefix.startswith(MAGIC) and prefix[len(MAGIC)] & KIND_MASK in (Kind.IMAGE, Kind.VIDEO)
+    return prefix.startswith(SHORT_MAGIC) or (
+        prefix.startswith(MAGIC) and prefix[len(MAGIC)] & KIND_MASK in (Kind.IMAGE, Kind.VIDEO)
+    )
 
 
 class InrzImageFile(ImageFile.ImageFile):

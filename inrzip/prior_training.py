@@ -66,6 +66,8 @@ BLOCK_BITS = 15.6
 LEAST_BITS = 0.06
 """Latents that take less in usual signals of a level are not coded at it."""
 MOST_MEMBERS = 96
+FINEST_THUMBNAIL = 3
+"""How much larger than thumbnails pictures are that thumbnails are cut out of: parts of large ones are calmer."""
 COARSEST_PART = 3
 """Pixels along an axis that parts of large images are made smaller by, at most."""
 MOST_FRAMES = 32
@@ -148,6 +150,7 @@ def train_prior(
     *,
     recipe: str = "combiner",
     large: bool = False,
+    start: str | None = None,
     patches: int = 2000,
     rounds: int = 300,
     seed: int = 0,
@@ -161,12 +164,15 @@ def train_prior(
     `kind`: "image", "audio", "protein", "video" or "volume". `recipe`: whose prior it is to be, "combiner", or of
     images and sound "vc-inr" or "coin++"; or a recipe of networks of positions, such as "siren", whose weights
     `combiner` then codes signals as. `large`: for large images; of "combiner", `train_field_prior` learns these.
+    `start`: a prior of `combiner` to go on from, by name or file; "package": the one that comes with inrzip.
     `patches`: pieces of signals that are learned from, drawn at random places
     and, of images and videos, scales; of proteins, turned at random. Of pictures among videos it is learned what a
     camera sees that moves over them. `rounds`: how often each is seen. `stop`: is asked after each round; once true,
     training ends as if it had come to its end. A run that was killed leaves a `.part` file, from which the same call
     goes on. Raises InrzipError.
     """
+    if start is not None and recipe != "combiner":
+        raise InrzipError(f"priors of {recipe} do not begin with another")
     if recipe in MODULATED_RECIPES:
         from . import modulation_training
 
@@ -182,7 +188,7 @@ def train_prior(
         from . import weight_training
 
         way = weight_training.way_of(recipe, kind)
-    return train(way, folder, output, kind, patches, rounds, seed, overwrite, progress, stop)
+    return train(way, folder, output, kind, patches, rounds, seed, overwrite, progress, stop, start)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,9 +211,11 @@ class Way:
 
 def train(
     way: Way, folder: Path | str, output: Path | str, kind: str, patches: int, rounds: int, seed: int,
-    overwrite: bool, progress: ProgressCallback | None, stop: Callable[[], bool] | None,
+    overwrite: bool, progress: ProgressCallback | None, stop: Callable[[], bool] | None, start: str | None = None,
 ) -> TrainReport:  # fmt: skip
     """Learns a prior of one form: see `train_prior`."""
+    from . import warm_start  # it needs this module
+
     path, begun = latent_prior.place(str(output)), time.monotonic()
     if kind not in way.layouts:
         raise InrzipError(f"no priors are trained for {kind}; there are {', '.join(way.layouts)}")
@@ -218,6 +226,7 @@ def train(
     path.parent.mkdir(parents=True, exist_ok=True)
     check_writable(path, overwrite)
     prepare()
+    known = None if start is None else warm_start.prior_named(start, layout, kind)
     tell = progress or (lambda report: None)
     tell(Progress("reading", 0.0))
     wide = dataclasses.replace(layout, side=layout.side * way.crop)
@@ -225,12 +234,16 @@ def train(
     targets = combiner.MIDDLE + np.float32(way.gains.get(kind, 1.0)) * (targets - combiner.MIDDLE)
     part = path.with_name(path.name + ".part")
     levels = way.levels_of(layout, targets)
-    job = seed, rounds, zlib.crc32(repr((way.name, kind, layout)).encode())
-    state, first = restored(part, way.begin(layout, targets, levels, seed), job)
+    job = seed, rounds, zlib.crc32(repr((way.name, kind, layout, start)).encode())
+    if known is None:
+        before, begin_state = 0, way.begin(layout, targets, levels, seed)
+    else:  # it has the first half behind it
+        before, begin_state = rounds, warm_start.begin_with(known, layout, targets, levels)
+    state, first = restored(part, begin_state, job)
     at, saved = first, time.monotonic()
     while at < rounds:
         begin_of_round = time.monotonic()
-        state = way.one_round(layout, state, targets, levels, at, rounds, seed)
+        state = way.one_round(layout, state, targets, levels, before + at, before + rounds, seed)
         at += 1
         seconds = (rounds - at) * (time.monotonic() - begin_of_round)
         tell(Progress("training", at / rounds, seconds, _summary(way, layout, state, levels)))
@@ -304,9 +317,9 @@ def _normalised(signal: Signal, layout: Pieces) -> Float[ndarray, "*grid channel
 
 
 def _image_patch(picture: Float[ndarray, "h w c"], side: int, rng: np.random.Generator) -> Float[ndarray, "p c"]:
-    """A square of a random scale, halved and halved again by means of whole numbers of pixels, turned at random."""
+    """A square of a random scale near that at which all of the picture would be a thumbnail."""
     largest = min(picture.shape[:2]) // side
-    return _scaled(picture, side, min(2, largest), largest, rng)
+    return _scaled(picture, side, max(min(2, largest), largest // FINEST_THUMBNAIL), largest, rng)
 
 
 def part_of_image(picture: Float[ndarray, "h w c"], side: int, rng: np.random.Generator) -> Float[ndarray, "p c"]:

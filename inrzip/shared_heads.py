@@ -9,16 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .container import CRC_BYTES, MAX_PLAIN_BYTES, checksum
+from .checks import CRC_BYTES, check_of, checksum
+from .container import MAX_PLAIN_BYTES
 from .errors import CorruptFile
 from .header import FIXED_BYTES, INDEXED, decode_header
-
-CHECK_BYTES = 2
-
-
-def check_of(body: bytes) -> bytes:
-    """What is kept of the checksum of a file that is `body` and its checksum."""
-    return checksum(body)[:CHECK_BYTES]
 
 
 def whole(head: bytes, own: bytes, check: bytes) -> bytes:

@@ -399,6 +399,8 @@ def _train_prior(opts: argparse.Namespace) -> int:
             console.progress_display("", shown=_says(opts)) as progress,
         ):
             if opts.large and opts.recipe == "combiner":
+                if opts.start is not None:
+                    raise UsageError("inrzip train-prior", "--start is for small signals, not --large")
                 report = _api().train_field_prior(
                     opts.inputs[0], opts.output, opts.kind, patches=opts.patches, rounds=opts.rounds,
                     overwrite=opts.force, progress=progress, stop=stop,
@@ -406,7 +408,8 @@ def _train_prior(opts: argparse.Namespace) -> int:
             else:
                 report = _api().train_prior(
                     opts.inputs[0], opts.output, opts.kind, recipe=opts.recipe, large=opts.large,
-                    patches=opts.patches, rounds=opts.rounds, overwrite=opts.force, progress=progress, stop=stop,
+                    start=opts.start, patches=opts.patches, rounds=opts.rounds, overwrite=opts.force,
+                    progress=progress, stop=stop,
                 )  # fmt: skip
         _say(opts, reports.training_text(report))
         return report.to_json()

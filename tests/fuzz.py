@@ -26,9 +26,11 @@ from pathlib import Path
 from types import FrameType
 
 from inrzip import wire
-from inrzip.container import CRC_BYTES, Container, checksum, write_container
+from inrzip.checks import CHECK_BYTES, CRC_BYTES, check_of, checksum
+from inrzip.container import Container, write_container
 from inrzip.errors import CorruptFile, InrzipError
 from inrzip.header import FIXED_BYTES, INDEXED, MAGIC, Header, decode_header
+from inrzip.short_files import PRIORS, SHORT_MAGIC, lengthened
 from inrzip.signal import AudioTrack, Kind, MetaValue, Spec
 
 Decode = Callable[[bytes], None]
@@ -144,6 +146,9 @@ def edit(rng: random.Random, data: bytes, other: bytes) -> bytes:
 
 def repair_checksums(data: bytes) -> bytes:
     """`data` with every checksum made right that can be found by following its structure; the rest as it is."""
+    if data.startswith(SHORT_MAGIC):
+        with contextlib.suppress(CorruptFile):
+            return data[:-CHECK_BYTES] + check_of(lengthened(data[:-CHECK_BYTES], partial=True)[0])
     if len(data) <= FIXED_BYTES + CRC_BYTES or not data.startswith(MAGIC):
         return data
     if not data[FIXED_BYTES - 1] & INDEXED:
@@ -184,7 +189,7 @@ def mutate_repaired(rng: random.Random, data: bytes, other: bytes) -> bytes:
 
 def mutate_head(rng: random.Random, data: bytes, other: bytes) -> bytes:
     """Edits in an indexed file's head, whose length and checksums are then made right."""
-    if not data[FIXED_BYTES - 1] & INDEXED:
+    if data.startswith(SHORT_MAGIC) or not data[FIXED_BYTES - 1] & INDEXED:
         return mutate_repaired(rng, data, other)
     cursor = wire.Cursor(data, FIXED_BYTES)
     length = cursor.varint()
@@ -365,6 +370,10 @@ def sample_files() -> list[bytes]:
         sound_file,
         write_container(Header(shape, 9, 64), [rng.randbytes(200), rng.randbytes(3)]),
         write_container(Header(volume, 255, 7), [rng.randbytes(20)]),
+        write_container(
+            Header(Spec(Kind.IMAGE, (32, 200), 3, "u1", 0, 255, {"format": ".jpg"}), PRIORS[0][0], 32),
+            [wire.varint(PRIORS[0][1]) + rng.randbytes(30)],
+        ),
     ]
 
 

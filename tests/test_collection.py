@@ -15,6 +15,7 @@ import pytest
 import inrzip
 from inrzip import Kind, Spec, cli
 from inrzip.architectures.siren import SirenConfig
+from inrzip.checks import checksum
 from inrzip.collection import (
     MAX_NAME_BYTES,
     CollectionFile,
@@ -25,7 +26,7 @@ from inrzip.collection import (
     usable_name,
     write_collection,
 )
-from inrzip.container import checksum, write_container
+from inrzip.container import write_container
 from inrzip.errors import CorruptFile, InrzipError
 from inrzip.header import Header
 from inrzip.members import Collection

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from inrzip import container as container_module
 from inrzip import limits, wire
-from inrzip.container import Container, checksum, write_container, write_stream
+from inrzip.checks import checksum
+from inrzip.container import Container, write_container, write_stream
 from inrzip.errors import CorruptFile, InrzipError, UnsupportedSignal
 from inrzip.header import Header
 from inrzip.signal import SAMPLE_TYPES, AudioTrack, Kind, MetaValue, Spec

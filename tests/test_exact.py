@@ -19,9 +19,10 @@ from inrzip import cli, exact
 from inrzip.architectures.base import Grid, Representation
 from inrzip.architectures.bits import Bits, BitsConfig, bit_planes
 from inrzip.architectures.siren import SirenConfig
+from inrzip.checks import CRC_BYTES
 from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
 from inrzip.codecs.residual import decode_numbers, decode_samples, encode_numbers, encode_samples
-from inrzip.container import CRC_BYTES, Container, write_container
+from inrzip.container import Container, write_container
 from inrzip.errors import CorruptFile, InrzipError
 from inrzip.network import decode_network
 from inrzip.recipes import RECIPES
