@@ -31,6 +31,10 @@ MIDDLE = 0.5
 LEAK = 0.1
 REACH = 1.5
 """The largest coefficient that a unit's shift of 1, or a gate's logarithm of 1, makes, over the largest of training."""
+CALM = 0.1
+"""What usual latents do to the layers behind the first, and to the features of their gates, when training begins: at 1
+descent from 0 goes astray, as what these layers say of a latent changes with all others.
+"""
 LITTLE = 0.02
 """Of the layers behind the first: what they add to the output when training begins."""
 
@@ -289,8 +293,8 @@ def start(
         moves=moves,
         weights=tuple(drawn(s, (2 if layout.gated else 1) * 1.5 / math.sqrt(s[0])) for s in wanted.weights),
         biases=tuple(drawn(s, 0.5) for s in wanted.biases),
-        maps=tuple((drawn(s, 1 / math.sqrt(s[0])) / spread).astype(np.float32) for s in wanted.maps),
-        hyper=tuple(drawn(s, 1 / math.sqrt(s[0])) / (spread if len(s) > 1 else 1) for s in wanted.hyper),
+        maps=tuple((drawn(s, CALM / math.sqrt(s[0])) / spread).astype(np.float32) for s in wanted.maps),
+        hyper=tuple(drawn(s, 1 / math.sqrt(s[0])) * (CALM / spread if len(s) > 1 else 1) for s in wanted.hyper),
         left=tuple(drawn(s, 0.3) for s in wanted.left),
         right=tuple(rights),
         out=out,

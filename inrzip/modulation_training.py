@@ -1,20 +1,23 @@
 """`train-prior --recipe coin++` and `vc-inr`: learns a network that latents modulate, and how these are distributed.
 
 COIN++ and VC-INR find a signal's latents by a few steps from 0, and meta-learn the network by differentiating through
-these. Here each training patch keeps its latents from round to round, and moves them a step whenever it is seen (an
-auto-decoder): that takes one evaluation in place of four. The network sees latents rounded as files have them, each
-patch with one of several steps, so that one network serves all rates; latents are pulled to where they cost less.
+these: see `inrzip.meta_training`. Unless that is asked for, each training patch keeps its latents from round to round,
+and moves them a step whenever it is seen (an auto-decoder): that takes one evaluation in place of four. The network
+sees latents rounded as files have them, each patch with one of several steps, so that one network serves all rates;
+latents are pulled to where they cost less. In the end files are made of some patches, and their integers counted.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
+import sys
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +36,7 @@ from .compilation import prepare
 from .descent import Moments, adam, adam_start
 from .errors import InrzipError
 from .files import atomic_output, check_writable
-from .modulation_fit import IMPATIENCE, STEP_RATE, bits_of, lambda_of, push, rounded
+from .modulation_fit import IMPATIENCE, STEP_RATE, bits_of, encode_patches, lambda_of, push, rounded
 from .prior_training import TrainReport, restored, save, training_patches
 from .progress import Progress, ProgressCallback
 
@@ -59,6 +62,8 @@ LAMBDA_POWER = 0.8
 BATCH = 32
 LEAST_PATCHES = 64
 SAVE_SECONDS = 60.0
+COUNTED_PATCHES, COUNTED_STEPS = 1920, 16
+"""Of which files are made, in so many steps of descent, to count what is in them."""
 CLASS_ROUNDS = 4
 COMMON_WEIGHT = 12.0
 """The curve of a class counts so many patches that are like all."""
@@ -72,13 +77,27 @@ Tree = Any
 
 
 class State(NamedTuple):
-    """`latents`, `speeds`: (items, latents). `losses`: of each item, squared error of a sample and bits of a patch."""
+    """`latents`, `speeds`: (items, latents). `classes`: of each item. `losses`: of each item, squared error of a sample
+    and bits of a patch.
+    """
 
     shared: Shared
     moments: Moments
     latents: Array
     speeds: Array
+    classes: Array
     losses: Array
+
+
+class Way(Protocol):
+    """How networks are learned: this module, or `inrzip.meta_training`. States have `shared` and `losses`."""
+
+    def begin(self, layout: Layout, shared: Shared, latents: ndarray, classes: ndarray) -> Any: ...
+    def one_round(
+        self, layout: Layout, state: Any, targets: ndarray, levels: ndarray, sizes: Shared, at: int, rounds: int,
+        seed: int,
+    ) -> Any: ...  # fmt: skip
+    def outcome(self, layout: Layout, state: Any, targets: ndarray) -> tuple[ndarray, ndarray]: ...
 
 
 def train(
@@ -88,6 +107,7 @@ def train(
     recipe: str,
     *,
     large: bool = False,
+    meta: bool = False,
     patches: int,
     rounds: int,
     seed: int = 0,
@@ -96,6 +116,9 @@ def train(
     stop: Callable[[], bool] | None = None,
 ) -> TrainReport:
     """As `inrzip.train_prior`, for recipes of modulations. Raises InrzipError."""
+    from . import meta_training  # it needs this module
+
+    way: Way = meta_training if meta else sys.modules[__name__]
     path, begun = latent_prior.place(str(output)), time.monotonic()
     if (recipe, kind) not in LAYOUTS:
         raise InrzipError(f"no priors of {recipe} are trained for {kind}")
@@ -110,20 +133,16 @@ def train(
     if large and kind != "image":
         raise InrzipError(f"no priors of {recipe} are trained for large {kind}")
     targets = training_patches(folder, kind, layout, patches, seed, parts=large)
-    part, job = path.with_name(path.name + ".part"), (seed, rounds, zlib.crc32(repr((recipe, kind, large)).encode()))
+    part, named = path.with_name(path.name + ".part"), repr((recipe, kind, large, meta))
+    job = seed, rounds, zlib.crc32(named.encode())
     first_shared, latents = network.start(layout, targets, seed)
-    start = State(
-        jax.tree.map(jnp.asarray, first_shared), adam_start(jax.tree.map(jnp.asarray, first_shared)),
-        jnp.asarray(latents), jnp.zeros_like(latents), jnp.ones((len(targets), 2)),
-    )  # fmt: skip
-    state, first = restored(part, start, job)
     classes = sorted_by_activity(latents, (CLASSES_OF_LARGE if large else CLASSES)[recipe])
+    state, first = restored(part, way.begin(layout, first_shared, latents, classes), job)
     sizes, levels = sizes_of(first_shared), np.arange(len(targets)) % len(STEPS)
     at, saved = first, time.monotonic()
     while at < rounds:
         began = time.monotonic()
-        state = one_round(layout, state, targets, levels, classes, sizes, at, rounds, seed)
-        classes = sorted_by_cost(np.asarray(state.latents), classes)
+        state = way.one_round(layout, state, targets, levels, sizes, at, rounds, seed)
         at += 1
         tell(Progress("training", at / rounds, (rounds - at) * (time.monotonic() - began), _summary(state, levels)))
         if stop is not None and stop():
@@ -131,7 +150,9 @@ def train(
         if time.monotonic() - saved >= SAVE_SECONDS:
             save(part, state, at, job)
             saved = time.monotonic()
-    prior = finished(layout, kind, state, targets, classes)
+    latents, classes = way.outcome(layout, state, targets)
+    prior = finished(layout, kind, state.shared, latents, classes)
+    prior = recounted(prior, targets[:COUNTED_PATCHES], lambda done: tell(Progress("counting", done)))
     data = dumps(prior)
     with atomic_output(path, overwrite) as temporary:
         temporary.write_bytes(data)
@@ -167,14 +188,37 @@ def sizes_of(shared: Shared) -> Shared:
     )
 
 
-def one_round(
-    layout: Layout, state: State, targets: ndarray, levels: ndarray, classes: ndarray, sizes: Shared,
-    at: int, rounds: int, seed: int,
-) -> State:  # fmt: skip
-    """Every item once, in batches of random order."""
-    order = np.random.default_rng((seed, at)).permutation(len(targets))
+def learning_rate(at: int, rounds: int) -> float:
+    """Of a round: rises at first, then falls as a cosine."""
     done = at / rounds
-    rate = PEAK * max(min(0.5 * (1 + math.cos(math.pi * done)), (done + 1 / rounds) / WARM_SHARE), 0.02)
+    return PEAK * max(min(0.5 * (1 + math.cos(math.pi * done)), (done + 1 / rounds) / WARM_SHARE), 0.02)
+
+
+def begin(
+    layout: Layout, shared: Shared, latents: Float[ndarray, "items latents"], classes: Int[ndarray, " items"]
+) -> State:
+    """Where training begins."""
+    every = jax.tree.map(jnp.asarray, shared)
+    return State(
+        every, adam_start(every), jnp.asarray(latents), jnp.zeros_like(latents), jnp.asarray(classes),
+        jnp.ones((len(latents), 2)),
+    )  # fmt: skip
+
+
+def outcome(
+    layout: Layout, state: State, targets: ndarray
+) -> tuple[Float[ndarray, "items latents"], Int[ndarray, " items"]]:
+    """The latents of items, and their classes."""
+    return np.asarray(state.latents), np.asarray(state.classes)
+
+
+def one_round(
+    layout: Layout, state: State, targets: ndarray, levels: ndarray, sizes: Shared, at: int, rounds: int, seed: int
+) -> State:
+    """Every item once, in batches of random order; and then each gets the class that it costs least with."""
+    classes = np.asarray(state.classes)
+    order = np.random.default_rng((seed, at)).permutation(len(targets))
+    rate = learning_rate(at, rounds)
     spreads, size = spreads_of(np.asarray(state.latents), classes), min(BATCH, len(targets))
     deltas = np.array([step_size(step) for step in STEPS], np.float32)
     for i in range(len(targets) // size):
@@ -183,7 +227,7 @@ def one_round(
             layout, state, index, targets[index], deltas[levels[index]], spreads[classes[index]], sizes,
             jnp.asarray([rate, at * (len(targets) // size) + i], jnp.float32),
         )  # fmt: skip
-    return state
+    return state._replace(classes=jnp.asarray(sorted_by_cost(np.asarray(state.latents), classes)))
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
@@ -208,7 +252,7 @@ def _step(
     bits = bits_of(latents, delta, spreads).sum(1)
     losses = jnp.stack([squares / targets[0].size, bits], 1)
     return State(
-        shared, moments, state.latents.at[index].add(speed), state.speeds.at[index].set(speed),
+        shared, moments, state.latents.at[index].add(speed), state.speeds.at[index].set(speed), state.classes,
         state.losses.at[index].set(losses),
     )  # fmt: skip
 
@@ -250,25 +294,48 @@ def sorted_by_cost(latents: Float[ndarray, "items latents"], classes: Int[ndarra
 
 
 def finished(
-    layout: Layout, kind: str, state: State, targets: ndarray, classes: Int[ndarray, " items"]
+    layout: Layout, kind: str, shared: Shared, latents: Float[ndarray, "items latents"], classes: Int[ndarray, " items"]
 ) -> ModulationPrior:
     """The prior, rounded as files hold it."""
-    shared: Shared = jax.tree.map(lambda a: np.asarray(a).astype(np.float16).astype(np.float32), state.shared)
-    latents = np.asarray(state.latents)
+    shared = jax.tree.map(lambda a: np.asarray(a).astype(np.float16).astype(np.float32), shared)
     for _ in range(CLASS_ROUNDS):
         classes = sorted_by_cost(latents, classes)
     n_classes = int(classes.max(initial=0)) + 1
-    found = []
+    coded = []
     for step in STEPS:
         delta = np.float32(step_size(step))
-        integers = np.rint(rounded(latents, delta, np) / delta).astype(np.int64)
-        found.append(best_tables(integers, classes, n_classes))
+        coded.append((np.rint(rounded(latents, delta, np) / delta).astype(np.int64), classes))
+    scales, families, shares = counted(coded, n_classes)
+    stiffness = eighths(curvature(layout, shared, latents[:PROBE_PATCHES]))
+    return ModulationPrior(layout, shared, kind, np.array(STEPS), scales, families, shares, stiffness.astype(np.int64))
+
+
+def recounted(
+    prior: ModulationPrior, targets: Float[ndarray, "items points channels"], tell: Callable[[float], None]
+) -> ModulationPrior:
+    """The prior with what the integers of patches are like that are coded with it, at each level."""
+    coded, inside = [], np.ones(targets.shape[:2], np.float32)
+    for i, step in enumerate(STEPS):
+
+        def watch(done: float, _: str, i: int = i) -> bool:
+            tell((i + done) / len(STEPS))
+            return False
+
+        found = encode_patches(prior, targets, inside, step, COUNTED_STEPS, watch)
+        coded.append((np.stack([each.integers for each in found]), np.array([each.group for each in found])))
+    scales, families, shares = counted(coded, prior.n_classes)
+    return dataclasses.replace(prior, scales=scales, families=families, shares=shares)
+
+
+def counted(
+    coded: Sequence[tuple[Int[ndarray, "items latents"], Int[ndarray, " items"]]], n_classes: int
+) -> tuple[Int[ndarray, "levels classes latents"], Int[ndarray, "classes latents"], Int[ndarray, " classes"]]:
+    """The scales, families and shares of a prior, of the integers and classes of patches at each level."""
+    found = [best_tables(integers, classes, n_classes) for integers, classes in coded]
     tables, prices = (np.stack(each) for each in zip(*found, strict=True))  # levels, families, classes, latents
     families = np.argmin(prices.sum(0), 0)
     scales = 2 * np.take_along_axis(tables, families[None, None], 1)[:, 0]
-    shares = np.bincount(classes, minlength=n_classes) + 1
-    stiffness = eighths(curvature(layout, shared, latents[:PROBE_PATCHES]))
-    return ModulationPrior(layout, shared, kind, np.array(STEPS), scales, families, shares, stiffness.astype(np.int64))
+    return scales, families, np.bincount(np.concatenate([own for _, own in coded]), minlength=n_classes) + 1
 
 
 def best_tables(
@@ -330,12 +397,12 @@ def curvature(layout: Layout, shared: Shared, latents: Float[ndarray, "items lat
     return total / PROBES + 1e-6
 
 
-def _by_level(state: State, levels: Int[ndarray, " items"]) -> tuple[ndarray, ndarray]:
+def _by_level(state: Any, levels: Int[ndarray, " items"]) -> tuple[ndarray, ndarray]:
     losses = np.asarray(state.losses)
     means = np.array([losses[levels == i].mean(0) for i in range(len(STEPS))])
     return means[::-1, 0], means[::-1, 1]
 
 
-def _summary(state: State, levels: Int[ndarray, " items"]) -> str:
+def _summary(state: Any, levels: Int[ndarray, " items"]) -> str:
     errors, bits = _by_level(state, levels)
     return ", ".join(f"{b:.0f} bits {-10 * math.log10(e):.1f} dB" for e, b in zip(errors, bits, strict=True))

@@ -327,6 +327,11 @@ def _train_prior_parser() -> _Parser:
         "8 x 8; with vc-inr and coin++, parts of images at their own scale",
     )
     what.add_argument(
+        "--meta",
+        action="store_true",
+        help="vc-inr and coin++: meta-learn the network, by the gradient through three steps of descent",
+    )
+    what.add_argument(
         "--start",
         metavar="PRIOR",
         help='go on from a prior of combiner, by name or file; "package": the one that comes with inrzip',

@@ -150,6 +150,7 @@ def train_prior(
     *,
     recipe: str = "combiner",
     large: bool = False,
+    meta: bool = False,
     start: str | None = None,
     patches: int = 2000,
     rounds: int = 300,
@@ -164,7 +165,8 @@ def train_prior(
     `kind`: "image", "audio", "protein", "video" or "volume". `recipe`: whose prior it is to be, "combiner", or of
     images and sound "vc-inr" or "coin++"; or a recipe of networks of positions, such as "siren", whose weights
     `combiner` then codes signals as. `large`: for large images; of "combiner", `train_field_prior` learns these.
-    `start`: a prior of `combiner` to go on from, by name or file; "package": the one that comes with inrzip.
+    `meta`: meta-learns the network of "vc-inr" or "coin++", through three steps of descent; else patches keep their
+    latents. `start`: a prior of `combiner` to go on from, by name or file; "package": the one that comes with inrzip.
     `patches`: pieces of signals that are learned from, drawn at random places
     and, of images and videos, scales; of proteins, turned at random. Of pictures among videos it is learned what a
     camera sees that moves over them. `rounds`: how often each is seen. `stop`: is asked after each round; once true,
@@ -177,9 +179,11 @@ def train_prior(
         from . import modulation_training
 
         return modulation_training.train(
-            Path(folder), output, kind, recipe, large=large, patches=patches, rounds=rounds, seed=seed,
+            Path(folder), output, kind, recipe, large=large, meta=meta, patches=patches, rounds=rounds, seed=seed,
             overwrite=overwrite, progress=progress, stop=stop,
         )  # fmt: skip
+    if meta:
+        raise InrzipError(f"priors of {recipe} are not meta-learned; those of {' and '.join(MODULATED_RECIPES)} are")
     if large:
         raise InrzipError(f"priors of {recipe} for large signals are not trained so")
     if recipe == "combiner":

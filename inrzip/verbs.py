@@ -399,8 +399,9 @@ def _train_prior(opts: argparse.Namespace) -> int:
             console.progress_display("", shown=_says(opts)) as progress,
         ):
             if opts.large and opts.recipe == "combiner":
-                if opts.start is not None:
-                    raise UsageError("inrzip train-prior", "--start is for small signals, not --large")
+                if opts.start is not None or opts.meta:
+                    option = "--meta" if opts.meta else "--start"
+                    raise UsageError("inrzip train-prior", f"{option} is not for --large of combiner")
                 report = _api().train_field_prior(
                     opts.inputs[0], opts.output, opts.kind, patches=opts.patches, rounds=opts.rounds,
                     overwrite=opts.force, progress=progress, stop=stop,
@@ -408,7 +409,7 @@ def _train_prior(opts: argparse.Namespace) -> int:
             else:
                 report = _api().train_prior(
                     opts.inputs[0], opts.output, opts.kind, recipe=opts.recipe, large=opts.large,
-                    start=opts.start, patches=opts.patches, rounds=opts.rounds, overwrite=opts.force,
+                    meta=opts.meta, start=opts.start, patches=opts.patches, rounds=opts.rounds, overwrite=opts.force,
                     progress=progress, stop=stop,
                 )  # fmt: skip
         _say(opts, reports.training_text(report))
