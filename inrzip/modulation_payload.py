@@ -19,6 +19,7 @@ from inrzip.codecs.range_coder import RangeDecoder, RangeEncoder
 from inrzip.codecs.static_tables import decode_under, encode_under, parametric_table
 from inrzip.priors import modulation_prior
 from inrzip.priors.integer_tables import TOTAL_BITS, Family
+from inrzip.priors.latent_context import shifted
 from inrzip.priors.modulation_prior import ModulationPrior, step_size
 
 from . import wire
@@ -27,7 +28,7 @@ from .errors import CorruptFile
 LARGEST = 1 << 15
 """Latents are smaller than so many steps."""
 PATCHES_AT_ONCE = 64
-BYTES_PER_LATENT, BYTES_PER_SAMPLE = 40, 80
+BYTES_PER_LATENT, BYTES_PER_SAMPLE = 64, 80
 """Memory that decoding takes, about."""
 
 
@@ -39,17 +40,19 @@ class Coded(NamedTuple):
 
 
 def encode_payload(config: ModulatedConfig, prior: ModulationPrior, coded: Sequence[Coded]) -> bytes:
-    """The payload of all patches of a signal, plane after plane: their classes, then the integers of one curve after
-    the other.
+    """The payload of all patches of a signal, plane after plane: their classes, then, stage by stage, the integers of
+    one curve after the other.
     """
     groups, integers = np.array([patch.group for patch in coded]), np.stack([patch.integers for patch in coded])
     encoder = RangeEncoder()
     if prior.n_classes > 1:
         starts = prior.class_starts()
         encoder.encode_block(starts[groups], starts[groups + 1] - starts[groups], TOTAL_BITS)
-    curves = _curves(prior, config.step, groups)
-    for curve in np.unique(curves[curves >= 0]):
-        encode_under(encoder, integers[curves == curve].astype(np.int64), parametric_table(_model(int(curve))))
+    curves = curves_of(prior, config.step, groups)
+    for columns in _stages(prior):
+        own, values = _in_context(prior, curves, integers, columns), integers[:, columns].astype(np.int64)
+        for curve in np.unique(own[own >= 0]):
+            encode_under(encoder, values[own == curve], parametric_table(_model(int(curve))))
     return wire.varint(config.prior) + wire.varint(config.step) + encoder.finish()
 
 
@@ -80,19 +83,38 @@ def _decode_integers(
     groups = np.zeros(n, np.int64)
     if prior.n_classes > 1:
         groups = decoder.decode_block(prior.class_starts(), n, TOTAL_BITS)
-    curves = _curves(prior, step, groups)
+    curves = curves_of(prior, step, groups)
     integers = np.zeros(curves.shape, np.int32)
-    for curve in np.unique(curves[curves >= 0]):
-        mine = curves == curve
-        integers[mine] = decode_under(decoder, int(mine.sum()), parametric_table(_model(int(curve))))
+    for columns in _stages(prior):
+        own = _in_context(prior, curves, integers, columns)
+        values = np.zeros(own.shape, np.int32)
+        for curve in np.unique(own[own >= 0]):
+            mine = own == curve
+            values[mine] = decode_under(decoder, int(mine.sum()), parametric_table(_model(int(curve))))
+        if (np.abs(values.astype(np.int64)) >= LARGEST).any():
+            raise CorruptFile("a latent is out of range; get the file again")
+        integers[:, columns] = values
     decoder.finish()
-    if (np.abs(integers.astype(np.int64)) >= LARGEST).any():
-        raise CorruptFile("a latent is out of range; get the file again")
     return integers
 
 
-def _curves(prior: ModulationPrior, step: int, groups: Int[ndarray, " patches"]) -> Int[ndarray, "patches latents"]:
-    """Of each latent, twice the number of its table plus its family; -1 where it is 0."""
+def _stages(prior: ModulationPrior) -> list[Int[ndarray, " some"]]:
+    """The latents that are coded together, one group after the other."""
+    return [np.arange(prior.layout.n_latents)] if prior.contexts is None else prior.contexts.columns()
+
+
+def _in_context(
+    prior: ModulationPrior, curves: Int[ndarray, "patches latents"], integers: Int[ndarray, "patches latents"],
+    columns: Int[ndarray, " some"],
+) -> Int[ndarray, "patches some"]:  # fmt: skip
+    """The curves of latents of one stage; those of earlier ones are known."""
+    if prior.contexts is None:
+        return curves[:, columns]
+    return shifted(prior.contexts, curves, integers, columns)
+
+
+def curves_of(prior: ModulationPrior, step: int, groups: Int[ndarray, " patches"]) -> Int[ndarray, "patches latents"]:
+    """Of each latent, twice the number of its table plus its family, without contexts; -1 where it is 0."""
     scales = prior.scales_at(step)
     curves = np.where(scales < 0, -1, scales // 2 * 2 + prior.families)
     found: Int[ndarray, "patches latents"] = curves[groups]

@@ -28,14 +28,16 @@ from numpy import ndarray
 from inrzip.architectures import modulated_network as network
 from inrzip.architectures.modulated_network import Layout, Shared
 from inrzip.priors import latent_prior
-from inrzip.priors.integer_tables import MASS_BITS, N_TABLES, STEPS_PER_OCTAVE, Family, limit, mass_table
+from inrzip.priors.integer_tables import Family
 from inrzip.priors.latent_prior import eighths, identity
 from inrzip.priors.modulation_prior import ModulationPrior, dumps, step_size
 
 from .compilation import prepare
+from .context_counting import with_contexts
 from .descent import Moments, adam, adam_start
 from .errors import InrzipError
 from .files import atomic_output, check_writable
+from .integer_prices import price
 from .modulation_fit import IMPATIENCE, STEP_RATE, bits_of, encode_patches, lambda_of, push, rounded
 from .prior_training import TrainReport, restored, save, training_patches
 from .progress import Progress, ProgressCallback
@@ -313,7 +315,9 @@ def finished(
 def recounted(
     prior: ModulationPrior, targets: Float[ndarray, "items points channels"], tell: Callable[[float], None]
 ) -> ModulationPrior:
-    """The prior with what the integers of patches are like that are coded with it, at each level."""
+    """The prior with what the integers of patches are like that are coded with it, at each level, and what they say of
+    others.
+    """
     coded, inside = [], np.ones(targets.shape[:2], np.float32)
     for i, step in enumerate(STEPS):
 
@@ -324,7 +328,7 @@ def recounted(
         found = encode_patches(prior, targets, inside, step, COUNTED_STEPS, watch)
         coded.append((np.stack([each.integers for each in found]), np.array([each.group for each in found])))
     scales, families, shares = counted(coded, prior.n_classes)
-    return dataclasses.replace(prior, scales=scales, families=families, shares=shares)
+    return with_contexts(dataclasses.replace(prior, scales=scales, families=families, shares=shares), coded)
 
 
 def counted(
@@ -365,19 +369,6 @@ def _histograms(magnitudes: Int[ndarray, "items latents"]) -> Float[ndarray, "la
     n = magnitudes.shape[1]
     places = np.arange(n) * COUNTED + np.minimum(magnitudes, COUNTED - 1)
     return np.bincount(places.ravel(), minlength=n * COUNTED).reshape(n, COUNTED).astype(np.float64)
-
-
-def price(family: Family, table: int, integers: Int[ndarray, "..."]) -> Float[ndarray, "..."]:
-    """Bits that integers take, about."""
-    if table >= N_TABLES:  # low bits are left out
-        octaves = (table - N_TABLES) // STEPS_PER_OCTAVE + 1
-        coarser = (integers + (1 << octaves >> 1)) >> octaves
-        return octaves + price(family, N_TABLES - STEPS_PER_OCTAVE + table % STEPS_PER_OCTAVE, coarser)
-    top = limit(table)
-    bits = MASS_BITS - np.log2(np.maximum(mass_table(family, table), 1 << (MASS_BITS - 16)))
-    beyond = np.abs(integers) - top
-    found = bits[np.where(beyond > 0, 2 * top + 1, integers + top)]
-    return np.asarray(found + np.where(beyond > 0, 2 + 2 * np.log2(np.maximum(beyond, 1)), 0), np.float32)
 
 
 def curvature(layout: Layout, shared: Shared, latents: Float[ndarray, "items latents"]) -> Float[ndarray, " latents"]:

@@ -26,6 +26,7 @@ from inrzip.codecs.relative_entropy import SCALES_PER_OCTAVE
 from inrzip.errors import CorruptFile, InrzipError
 from inrzip.priors import latent_prior
 from inrzip.priors.integer_tables import UNIT_TABLE, Family, cumulative_frequencies
+from inrzip.priors.latent_context import Contexts
 from inrzip.priors.latent_prior import KINDS, identity
 
 STEPS_PER_OCTAVE = SCALES_PER_OCTAVE
@@ -47,6 +48,7 @@ class ModulationPrior:
     - `scales`: twice the number of the curve's table, for each level, class and latent; below 0: the latent is 0.
     - `families`: of the curve, 0 Laplace, 1 Gauss, for each class and latent.
     - `shares`: of classes, in whole numbers.
+    - `contexts`: what latents say of others; None: nothing.
     - `stiffness`: eighths of octaves of the squared error that latents make of theirs, over 1. For encoders.
     """
 
@@ -58,6 +60,7 @@ class ModulationPrior:
     families: Int[ndarray, "classes latents"]
     shares: Int[ndarray, " classes"]
     stiffness: Int[ndarray, " latents"]
+    contexts: Contexts | None = None
 
     @property
     def n_classes(self) -> int:
@@ -104,6 +107,8 @@ class ModulationPrior:
             and all(np.isfinite(array).all() for array in jax.tree.leaves(self.shared))
         ):
             raise ValueError("its arrays do not fit together")
+        if self.contexts is not None:
+            self.contexts.check(n)
 
 
 def step_size(step: int) -> float:
@@ -115,6 +120,9 @@ def dumps(prior: ModulationPrior) -> bytes:
     """A prior as bytes: the arrays of a NumPy archive. See docs/format.md, "Modulations"."""
     layout, out = prior.layout, io.BytesIO()
     sizes = [layout.gated, layout.axes, layout.channels, layout.side, layout.inner, layout.rank, layout.hyper]
+    contexts = prior.contexts
+    if contexts is not None:
+        sizes.append(contexts.neighbours.shape[1])
     arrays: dict[str, ndarray] = {
         "kind": np.array([KINDS.index(prior.kind)], np.uint8),
         "modulated": np.array(sizes, np.uint16),
@@ -127,6 +135,13 @@ def dumps(prior: ModulationPrior) -> bytes:
         "stiffness": prior.stiffness.astype(np.int8),
         "shared": np.concatenate([np.ravel(array) for array in jax.tree.leaves(prior.shared)]).astype(np.float16),
     }
+    if contexts is not None:
+        arrays |= {
+            "stages": contexts.stages.astype(np.uint8),
+            "neighbours": contexts.neighbours.astype(np.uint16),
+            "weights": contexts.weights.astype(np.uint8),
+            "shifts": contexts.shifts.astype(np.int8),
+        }
     with zipfile.ZipFile(out, "w") as archive:
         for name, array in arrays.items():
             part = io.BytesIO()
@@ -145,7 +160,7 @@ def loads(data: bytes) -> ModulationPrior:
 
 
 def _assembled(arrays: dict[str, ndarray]) -> ModulationPrior:
-    gated, axes, channels, side, inner, rank, hyper = map(int, arrays["modulated"])
+    gated, axes, channels, side, inner, rank, hyper, *more = map(int, arrays["modulated"])
     latents, widths = (tuple(map(int, arrays[name])) for name in ("latents", "widths"))
     layout = Layout(bool(gated), axes, channels, side, latents, inner, widths, rank, hyper)
     layout.check()
@@ -156,8 +171,15 @@ def _assembled(arrays: dict[str, ndarray]) -> ModulationPrior:
         raise ValueError("its arrays do not fit together")
     pieces = [part.reshape(shape) for part, shape in zip(np.split(values, ends[:-1]), wanted, strict=True)]
     shared = jax.tree.unflatten(jax.tree.structure(shapes(layout), is_leaf=is_shape), pieces)
-    whole = (arrays[name].astype(np.int64) for name in ("steps", "scales", "families", "shares", "stiffness"))
-    prior = ModulationPrior(layout, shared, KINDS[int(arrays["kind"][0])], *whole)
+    names = ("steps", "scales", "families", "shares", "stiffness")
+    steps, scales, families, shares, stiffness = (arrays[name].astype(np.int64) for name in names)
+    contexts = None
+    if more:
+        contexts = Contexts(*(arrays[name].astype(np.int64) for name in ("stages", "neighbours", "weights", "shifts")))
+        if more != [contexts.neighbours.shape[-1]]:
+            raise ValueError("its contexts are of a form that this version does not know")
+    kind = KINDS[int(arrays["kind"][0])]
+    prior = ModulationPrior(layout, shared, kind, steps, scales, families, shares, stiffness, contexts)
     prior.check()
     return prior
 

@@ -8,7 +8,7 @@ from itertools import accumulate
 import numpy as np
 
 from tests.page_combiner import prior_name, varint
-from tests.page_stream import Stream, masses_of, starts_of
+from tests.page_stream import SPREADS, Stream, masses_of, starts_of
 from tests.page_tables import read_static, table_and_shift
 
 NUMBERS = (28, 29)
@@ -18,7 +18,7 @@ def decode_image(payload: bytes, prior: bytes, shape: tuple[int, int], channels:
     """Values of an image, (height, width, channels)."""
     with np.load(io.BytesIO(prior)) as stored:
         p = {name: stored[name] for name in stored.files}
-    _, axes, learned, side, *_ = map(int, p["modulated"])
+    _, axes, learned, side, *_ = map(int, p["modulated"][:7])
     assert axes == 2
     name, at = varint(payload, 0)
     step, at = varint(payload, at)
@@ -40,21 +40,46 @@ def decode_integers(data: bytes, p: dict[str, np.ndarray], step: int, n: int) ->
     shares = starts_of([int(share) for share in p["shares"]])
     groups = [stream.symbol(shares, 16) if classes > 1 else 0 for _ in range(n)]
     scales = _scales(p, step)
-    integers = np.zeros((n, scales.shape[1]), int)
-    for table in range(61):
-        for family in (0, 1):
-            mine = [
-                (patch, latent)
-                for patch, group in enumerate(groups)
-                for latent in range(scales.shape[1])
-                if scales[group, latent] >= 0
-                and (scales[group, latent] // 2, p["families"][group, latent]) == (table, family)
-            ]
-            i, shift = table_and_shift(table + 1)
-            values = read_static(stream, len(mine), masses_of(family, i), shift) if mine else []
-            for place, value in zip(mine, values, strict=True):
-                integers[place] = value
+    count = scales.shape[1]
+    integers = np.zeros((n, count), int)
+    stages = [int(stage) for stage in p["stages"]] if "stages" in p else [0] * count
+    for stage in range(max(stages) + 1):
+        latents = [latent for latent in range(count) if stages[latent] == stage]
+        tables = {
+            (patch, latent): scales[group, latent] // 2 + _moved(p, scales[group] // 2, integers[patch], latent)
+            for patch, group in enumerate(groups)
+            for latent in latents
+            if scales[group, latent] >= 0
+        }
+        for table in range(61):
+            for family in (0, 1):
+                mine = [
+                    place
+                    for place, own in tables.items()
+                    if (min(max(own, 0), 60), p["families"][groups[place[0]], place[1]]) == (table, family)
+                ]
+                i, shift = table_and_shift(table + 1)
+                values = read_static(stream, len(mine), masses_of(family, i), shift) if mine else []
+                for place, value in zip(mine, values, strict=True):
+                    integers[place] = value
     return integers
+
+
+def _moved(p: dict[str, np.ndarray], tables: np.ndarray, known: np.ndarray, latent: int) -> int:
+    """By how many tables the latent's neighbours move its own."""
+    if "stages" not in p:
+        return 0
+    found = usual = 0
+    for near, weight in zip(map(int, p["neighbours"][latent]), map(int, p["weights"][latent]), strict=True):
+        t = int(tables[near])
+        table, shift = table_and_shift(t + 1)
+        expected = SPREADS[table] << shift if t >= 0 else 0
+        found += weight * (256 * abs(int(known[near])) + 77)
+        usual += weight * (expected + 77)
+    if usual == 0:
+        return int(p["shifts"][8])
+    limits = [int((77935, 110217)[(2 * k - 1) % 4 // 2] * 2.0 ** ((2 * k - 1) // 4)) for k in range(-7, 9)]
+    return int(p["shifts"][sum((found << 16) // usual >= limit for limit in limits)])
 
 
 def _scales(p: dict[str, np.ndarray], step: int) -> np.ndarray:
@@ -73,7 +98,7 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def _patch(p: dict[str, np.ndarray], latents: np.ndarray) -> np.ndarray:
-    gated, axes, channels, side, inner, rank, hyper = map(int, p["modulated"])
+    gated, axes, channels, side, inner, rank, hyper = map(int, p["modulated"][:7])
     counts, widths = (list(map(int, p[name])) for name in ("latents", "widths"))
     n, fold = sum(counts), 2 ** (axes - 1 if gated else axes)
     units = fold * max(counts)

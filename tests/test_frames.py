@@ -84,7 +84,8 @@ def test_parts_are_those_of_whole_frames(kind: Any, depth: int, shuffle: int, st
     grid = Grid((3, 29, 37), 2)
     network = noisy(kind(2, 1, 6, 3, depth, 2, shuffle, strides), grid)
     size, corners = (11, 14), [(0, 0, 0), (1, 18, 23), (2, 7, 4), (1, 0, 23), (0, 5, 0)]
-    found = network.predict_training(jnp.asarray(corners, jnp.float32), jnp.zeros((len(corners), *size, 2)))
+    run = eqx.filter_jit(type(network).predict_training)
+    found = run(network, jnp.asarray(corners, jnp.float32), jnp.zeros((len(corners), *size, 2)))
     for (time, row, column), part in zip(corners, found, strict=True):
         whole = np.asarray(predict(network, jnp.asarray([time], jnp.float32)))[0]
         assert whole.std() > 0.05
@@ -102,9 +103,8 @@ def test_a_step_of_parts_is_one_of_frames(monkeypatch: pytest.MonkeyPatch) -> No
 
     parts, frames_of = (kind(video, 0.0, 255.0, 3) for kind in (examples.FrameParts, examples.Frames))
     assert len(parts.corners) == 4 and parts.size == (6, 7)
-    found = [
-        eqx.filter_value_and_grad(loss)(network, e.batch(jax.random.key(0), jnp.int32(0))) for e in (parts, frames_of)
-    ]
+    run = eqx.filter_jit(eqx.filter_value_and_grad(loss))
+    found = [run(network, e.batch(jax.random.key(0), jnp.int32(0))) for e in (parts, frames_of)]
     for part, frame in zip(*map(jax.tree.leaves, found), strict=True):
         np.testing.assert_allclose(part, frame, rtol=1e-3, atol=1e-6)
 

@@ -17,9 +17,9 @@ from inrzip.architectures.base import Grid
 from inrzip.architectures.modulated import CoinppConfig, ModulatedConfig, VcinrConfig
 from inrzip.architectures.modulated_network import Layout
 from inrzip.errors import CorruptFile, InrzipError
+from inrzip.integer_prices import price
 from inrzip.modulation_fit import rounded
 from inrzip.modulation_payload import Coded, encode_payload
-from inrzip.modulation_training import price
 from inrzip.network import decode_network
 from inrzip.priors import latent_prior, modulation_prior
 from inrzip.priors.integer_tables import Family
