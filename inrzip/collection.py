@@ -300,7 +300,7 @@ class CollectionFile(OpenFile):
     def copy(self, number: int, out: BinaryIO) -> None:
         """Writes a member to `out`: all bytes of a file of its own."""
         if self._has_head(number):
-            out.write(self._whole(number))
+            out.write(short_files.shortened(self._whole(number)))
         else:
             self.copy_stored(number, out)
 

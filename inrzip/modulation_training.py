@@ -315,8 +315,8 @@ def finished(
 def recounted(
     prior: ModulationPrior, targets: Float[ndarray, "items points channels"], tell: Callable[[float], None]
 ) -> ModulationPrior:
-    """The prior with what the integers of patches are like that are coded with it, at each level, and what they say of
-    others.
+    """The prior with what the integers of patches are like that are coded with it, at each level, and of VC-INR
+    what they say of others.
     """
     coded, inside = [], np.ones(targets.shape[:2], np.float32)
     for i, step in enumerate(STEPS):
@@ -328,7 +328,8 @@ def recounted(
         found = encode_patches(prior, targets, inside, step, COUNTED_STEPS, watch)
         coded.append((np.stack([each.integers for each in found]), np.array([each.group for each in found])))
     scales, families, shares = counted(coded, prior.n_classes)
-    return with_contexts(dataclasses.replace(prior, scales=scales, families=families, shares=shares), coded)
+    found = dataclasses.replace(prior, scales=scales, families=families, shares=shares)
+    return with_contexts(found, coded) if prior.layout.gated else found  # COIN++ has none in the paper
 
 
 def counted(

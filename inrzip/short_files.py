@@ -24,6 +24,10 @@ PRIORS = (
     (29, 0xF7FD2A8),
     (29, 0xA672899),
     (28, 0xDE0F53B),
+    (27, 0x59F1906),
+    (29, 0x46D4F13),
+    (29, 0x5C5DAC5),
+    (28, 0x17EDB43),
 )
 """Numbers of architectures, and names of the priors of the package. Files name them by their place: none may go."""
 FORMATS = (b"", bytes.fromhex("20 01 73 04") + b".jpg")

@@ -82,7 +82,10 @@ def begin(
 def one_round(
     layout: WeightLayout, state: State, targets: ndarray, levels: ndarray, at: int, rounds: int, seed: int
 ) -> State:
-    """Every item once, and then the prior: first its means, so that latents are around 0, and then its spreads."""
+    """Every item once, and then the prior: first its means, so that latents are around 0, and then its spreads. Taking
+    the middle of latents to the network's weights changes neither what networks are nor how latents are spread, so that
+    is done in the last rounds, too.
+    """
     state = prior_training.one_round(layout, state, targets, levels, at, rounds, seed)
     centre: Array = state.posterior[0].mean(0)
     centred = state._replace(

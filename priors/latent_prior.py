@@ -55,7 +55,10 @@ LARGE_MODULATED = {("vc-inr", "image"): "vcinr_large" + SUFFIX}
 """Those for large signals."""
 LARGE = {"image": "photographs" + SUFFIX}
 """Those for signals of many patches."""
-EARLIER = ("photographs_1" + SUFFIX, "thumbnails_1" + SUFFIX)
+_EARLIER_NAMES = (
+    "photographs_1", "thumbnails_1", "thumbnails_2", "vcinr_photographs_1", "coinpp_photographs_1", "vcinr_large_1",
+)  # fmt: skip
+EARLIER = tuple(name + SUFFIX for name in _EARLIER_NAMES)
 """Those that files were made with before there were better ones."""
 MAX_LEVELS = 64
 MAX_BITS = 20

@@ -191,7 +191,10 @@ def sources(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
         "image_few_combiner": (drawing, {"quality": 30, "recipe": "combiner"}),
         "image_parts_combiner": (middling, {"quality": 20, "recipe": "combiner"}),
         "image_large_combiner": (large, {"quality": 20, "recipe": "combiner"}),  # image_old_large_combiner has format 7
-        "image_vc-inr": (image, {"quality": 50, "recipe": "vc-inr"}),
+        "image_vc-inr": (image, {"quality": 50, "recipe": "vc-inr"}),  # with a prior without contexts
+        "image_short_combiner": (image, {"quality": 50, "recipe": "combiner"}),
+        "image_short_vc-inr": (image, {"quality": 50, "recipe": "vc-inr"}),
+        "image_short_large_vc-inr": (large, {"quality": 10, "recipe": "vc-inr"}),
         "image_coin++": (image, {"quality": 50, "recipe": "coin++"}),
         "image_bits": (alpha, {"quality": 60, "recipe": "bits"}),
         "image_ternary_bits": (alpha, {"recipe": "bits", "settings": {"ternary": "1", "keep": "1", "width": "16"}}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import zlib
 from importlib import resources
@@ -125,6 +126,9 @@ def test_in_collections(tmp_path: Path) -> None:
     with CollectionFile.open(path) as found:
         assert len(found.heads) == 1 and sum(entry.length for entry in found.entries) == 16
         assert [found.section(i).read() for i in range(4)] == [short_files.whole(data) for _, data in files]
+        alone = io.BytesIO()
+        found.copy(2, alone)
+        assert alone.getvalue() == files[2][1]
     (tmp_path / "one.inrz").write_bytes(files[0][1])
     with CollectionFile.open(tmp_path / "one.inrz") as one:
         assert not one.several and one.names == ["one"]
