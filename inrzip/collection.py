@@ -167,20 +167,22 @@ def write_collection(
     """Writes a file of the members of `before`, as they are, and of more. `shared`: what members begin with alike is
     written once. That is so, too, if it is so in `before`.
     """
-    added = [(name, short_files.whole(data)) for name, data in members]
+    added = [(name, data, short_files.whole(data)) for name, data in members]
     kept = [] if before is None else before.entries
-    heads = list(before.heads) if before is not None else choose_heads([data for _, data in added]) if shared else []
-    if heads and b"" not in heads and any(fitting_head(data, heads) is None for _, data in added):
+    heads = (
+        list(before.heads) if before is not None else choose_heads([plain for _, _, plain in added]) if shared else []
+    )
+    if heads and b"" not in heads and any(fitting_head(plain, heads) is None for _, _, plain in added):
         heads.append(b"")
     entries, parts = list(kept), []
-    for name, data in added:
-        number = fitting_head(data, heads) if heads else None
+    for name, data, plain in added:
+        number = fitting_head(plain, heads) if heads else None
         if number is None:
             entries.append(Entry(name, len(data), heads.index(b"") if heads else 0))
             parts.append(data)
         else:
-            parts.append(data[len(heads[number]) : -CRC_BYTES])
-            entries.append(Entry(name, len(parts[-1]), number, check_of(data[:-CRC_BYTES])))
+            parts.append(plain[len(heads[number]) : -CRC_BYTES])
+            entries.append(Entry(name, len(parts[-1]), number, check_of(plain[:-CRC_BYTES])))
     with open(path, "wb") as out:
         out.write(encode_shared_index(entries, heads) if heads else encode_index(entries))
         if before is not None:
@@ -300,7 +302,9 @@ class CollectionFile(OpenFile):
     def copy(self, number: int, out: BinaryIO) -> None:
         """Writes a member to `out`: all bytes of a file of its own."""
         if self._has_head(number):
-            out.write(short_files.shortened(self._whole(number)))
+            data = self._whole(number)
+            with naming(self.label(number)):
+                out.write(short_files.shortened(data))
         else:
             self.copy_stored(number, out)
 

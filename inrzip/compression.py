@@ -33,7 +33,7 @@ from .errors import InrzipError, TargetMissed
 from .examples import Examples, ScatteredPoints
 from .goals import encode_segment
 from .group_goals import Groups, encode_groups
-from .header import VERSION, Header
+from .header import FIXED_BYTES, INDEXED, VERSION, Header
 from .job import Job
 from .limits import check_spec
 from .measure import measure
@@ -321,7 +321,8 @@ def _segment_budget(header: Header, tracks: list[AudioTrack], size: int, request
     n = header.n_segments
     length = min(max(size // n, 1), LONGEST_GUESS)
     reserved = RESERVED_BYTES * n if n > 1 or size > LONGEST_GUESS else 0
-    fixed = len(write_container(header, [bytes(length)] * n, tracks)) - n * length + reserved - spared
+    trial = write_container(header, [bytes(length)] * n, tracks)
+    fixed = len(trial) - n * length + reserved - (0 if trial[FIXED_BYTES - 1] & INDEXED else spared)
     if request.target_size is None and request.target_bpp is None:
         return size  # the sound rides on top of what the picture's quality asks for
     if size - fixed < n * plan.SMALLEST_BYTES:

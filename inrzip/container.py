@@ -155,8 +155,8 @@ class Container(OpenFile):
             self._part(index)
 
     def _open_short(self) -> None:
-        if self.size > MAX_PLAIN_BYTES:
-            raise CorruptFile(f"is {self.size} bytes long, but a short file has at most 2^20: it is damaged")
+        if self.size > MAX_PLAIN_BYTES:  # it need not be read
+            raise CorruptFile(f"is {self.size} bytes long, too long for a short file: it is damaged")
         data, self.cut = short_files.lengthened(self.read_at(0, self.size), self._partial)
         self._implied = short_files.implied_bytes(data)
         self._parse_plain(data)

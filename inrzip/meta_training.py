@@ -42,8 +42,8 @@ PROBES = 32
 
 
 class MetaState(NamedTuple):
-    """`rates`: logarithms of the steps' rates, (steps, latents). `spreads`: mean absolute values of latents, (classes,
-    latents). `losses`: of each item, squared error of a sample and bits of a patch.
+    """`rates`: logarithms of the steps' rates, (steps, latents); `limits`: the largest they may be. `spreads`: mean
+    absolute values of latents, (classes, latents). `losses`: of each item, squared error of a sample, bits of a patch.
     """
 
     shared: Shared

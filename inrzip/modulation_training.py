@@ -64,8 +64,10 @@ LAMBDA_POWER = 0.8
 BATCH = 32
 LEAST_PATCHES = 64
 SAVE_SECONDS = 60.0
-COUNTED_PATCHES, COUNTED_STEPS = 1920, 16
-"""Of which files are made, in so many steps of descent, to count what is in them."""
+TRAINING = 0.85
+"""The part of the job that training is."""
+COUNTED_PATCHES, COUNTED_IF_STOPPED, COUNTED_STEPS = 1920, 192, 16
+"""Of which files are made, in so many steps of descent, to count what is in them; and of how many in a hurry."""
 CLASS_ROUNDS = 4
 COMMON_WEIGHT = 12.0
 """The curve of a class counts so many patches that are like all."""
@@ -141,20 +143,24 @@ def train(
     classes = sorted_by_activity(latents, (CLASSES_OF_LARGE if large else CLASSES)[recipe])
     state, first = restored(part, way.begin(layout, first_shared, latents, classes), job)
     sizes, levels = sizes_of(first_shared), np.arange(len(targets)) % len(STEPS)
-    at, saved = first, time.monotonic()
+    at, saved, n_counted = first, time.monotonic(), COUNTED_PATCHES
     while at < rounds:
         began = time.monotonic()
         state = way.one_round(layout, state, targets, levels, sizes, at, rounds, seed)
         at += 1
-        tell(Progress("training", at / rounds, (rounds - at) * (time.monotonic() - began), _summary(state, levels)))
+        seconds = (rounds - at) * (time.monotonic() - began)
+        tell(Progress("training", TRAINING * at / rounds, seconds, _summary(state, levels)))
         if stop is not None and stop():
+            n_counted = COUNTED_IF_STOPPED
             break
         if time.monotonic() - saved >= SAVE_SECONDS:
             save(part, state, at, job)
             saved = time.monotonic()
     latents, classes = way.outcome(layout, state, targets)
     prior = finished(layout, kind, state.shared, latents, classes)
-    prior = recounted(prior, targets[:COUNTED_PATCHES], lambda done: tell(Progress("counting", done)))
+    prior = recounted(
+        prior, targets[:n_counted], lambda done: tell(Progress("counting", TRAINING + (1 - TRAINING) * done)), stop
+    )
     data = dumps(prior)
     with atomic_output(path, overwrite) as temporary:
         temporary.write_bytes(data)
@@ -313,20 +319,23 @@ def finished(
 
 
 def recounted(
-    prior: ModulationPrior, targets: Float[ndarray, "items points channels"], tell: Callable[[float], None]
+    prior: ModulationPrior,
+    targets: Float[ndarray, "items points channels"],
+    tell: Callable[[float], None],
+    stop: Callable[[], bool] | None = None,
 ) -> ModulationPrior:
     """The prior with what the integers of patches are like that are coded with it, at each level, and of VC-INR
-    what they say of others.
+    what they say of others. `tell`: is told how much is done. `stop`: once true, what is left is hurried.
     """
     coded, inside = [], np.ones(targets.shape[:2], np.float32)
     for i, step in enumerate(STEPS):
 
         def watch(done: float, _: str, i: int = i) -> bool:
             tell((i + done) / len(STEPS))
-            return False
+            return stop is not None and stop()
 
-        found = encode_patches(prior, targets, inside, step, COUNTED_STEPS, watch)
-        coded.append((np.stack([each.integers for each in found]), np.array([each.group for each in found])))
+        patches = encode_patches(prior, targets, inside, step, COUNTED_STEPS, watch)
+        coded.append((np.stack([each.integers for each in patches]), np.array([each.group for each in patches])))
     scales, families, shares = counted(coded, prior.n_classes)
     found = dataclasses.replace(prior, scales=scales, families=families, shares=shares)
     return with_contexts(found, coded) if prior.layout.gated else found  # COIN++ has none in the paper

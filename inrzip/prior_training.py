@@ -238,16 +238,18 @@ def train(
     targets = combiner.MIDDLE + np.float32(way.gains.get(kind, 1.0)) * (targets - combiner.MIDDLE)
     part = path.with_name(path.name + ".part")
     levels = way.levels_of(layout, targets)
-    job = seed, rounds, zlib.crc32(repr((way.name, kind, layout, start)).encode())
+    job = seed, rounds, zlib.crc32(repr((way.name, kind, layout, None if known is None else known.name)).encode())
+    one_round = way.one_round
     if known is None:
         before, begin_state = 0, way.begin(layout, targets, levels, seed)
     else:  # it has the first half behind it
-        before, begin_state = rounds, warm_start.begin_with(known, layout, targets, levels)
+        before, begin_state = rounds, warm_start.begin_with(known.prior, layout, targets, levels)
+        one_round = functools.partial(way.one_round, first=before)
     state, first = restored(part, begin_state, job)
     at, saved = first, time.monotonic()
     while at < rounds:
         begin_of_round = time.monotonic()
-        state = way.one_round(layout, state, targets, levels, before + at, before + rounds, seed)
+        state = one_round(layout, state, targets, levels, before + at, before + rounds, seed)
         at += 1
         seconds = (rounds - at) * (time.monotonic() - begin_of_round)
         tell(Progress("training", at / rounds, seconds, _summary(way, layout, state, levels)))
@@ -481,19 +483,21 @@ def rates_at(at: int, rounds: int) -> Float[ndarray, " 2"]:
 
 
 def one_round(
-    layout: AnyLayout, state: State, targets: ndarray, levels: ndarray, at: int, rounds: int, seed: int
+    layout: AnyLayout, state: State, targets: ndarray, levels: ndarray, at: int, rounds: int, seed: int, first: int = 0
 ) -> State:
-    """Every item once, in batches of random order, and then the spreads."""
+    """Every item once, in batches of random order, and then the spreads. `first`: the round that the run began with,
+    from which steps are counted.
+    """
     order = np.random.default_rng((seed, at)).permutation(len(targets))
     key = jax.random.fold_in(jax.random.key(seed), at)
     rates = rates_at(at, rounds)
     size = min(BATCH, len(targets))
     for i in range(len(targets) // size):
         index = np.sort(order[i * size : (i + 1) * size])
-        step = at * (len(targets) // size) + i
+        step = (at - first) * (len(targets) // size) + i
         state = _step(
             layout, state, index, targets[index], levels[index], jnp.asarray(rates),
-            jnp.asarray([step, at]), jax.random.fold_in(key, i),
+            jnp.asarray([step, at - first]), jax.random.fold_in(key, i),
         )  # fmt: skip
     return with_spreads(layout, state, levels)
 

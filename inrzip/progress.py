@@ -10,7 +10,7 @@ from collections.abc import Callable
 class Progress:
     """One report of a job under way.
 
-    - `stage`: what is being done: "reading", "fitting", "training", "coding", "measuring" or "writing".
+    - `stage`: what is being done: "reading", "fitting", "training", "counting", "coding", "measuring" or "writing".
     - `fraction`: how much of the whole job is done, 0 to 1.
     - `seconds_left`: an estimate of the time to the job's end; None while there is none yet.
     - `detail`: more for a person to read, on one short line, such as "segment 2/5  31.2 dB"; may be empty.

@@ -30,9 +30,11 @@ PRIORS = (
     (28, 0x17EDB43),
 )
 """Numbers of architectures, and names of the priors of the package. Files name them by their place: none may go."""
-FORMATS = (b"", bytes.fromhex("20 01 73 04") + b".jpg")
-"""What the extras say: nothing of a PNG image, the format of a JPEG."""
+FORMATS = (b"", *(bytes([0x20, 1, 0x73, len(name)]) + name for name in (b".jpg", b".jpeg", b".webp")))
+"""What the extras say: nothing of a PNG image, the format of others."""
 AXES = 2
+MOST_BYTES = 1 << 20
+"""Of a plain file."""
 LEAST_BYTES = len(SHORT_MAGIC) + 1 + AXES + CHECK_BYTES
 
 
@@ -81,6 +83,8 @@ def lengthened(data: bytes, partial: bool = False) -> tuple[bytes, bool]:
         raise CorruptFile("is of a form that this version does not know, or damaged; update inrzip, or get it again")
     alike, end = KNOWN[data[start]], _end_of_size(data, start + 1)
     head = alike.before + data[start + 1 : end] + alike.after + alike.prior
+    if len(head) + len(data) - end - CHECK_BYTES + CRC_BYTES > MOST_BYTES:
+        raise CorruptFile(f"is {len(data)} bytes long, too long for a short file: it is damaged")
     body = head + data[end:-CHECK_BYTES]
     if len(data) >= end + CHECK_BYTES and check_of(body) == data[-CHECK_BYTES:]:
         return body, False

@@ -6,6 +6,8 @@ linear. Training then is as the second half of one of twice as many rounds: what
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,12 +29,19 @@ PACKAGE = "package"
 """Names the prior that comes with inrzip."""
 
 
-def prior_named(name: str, layout: Layout, kind: str) -> LatentPrior:
+class Named(NamedTuple):
+    """A prior, and files' name for it."""
+
+    name: int
+    prior: LatentPrior
+
+
+def prior_named(name: str, layout: Layout, kind: str) -> Named:
     """The prior to go on from, by name or file. Raises InrzipError if another network is trained."""
-    _, prior = latent_prior.named(None if name == PACKAGE else name, kind)
+    own, prior = latent_prior.named(None if name == PACKAGE else name, kind)
     if not isinstance(prior, LatentPrior) or prior.layout != layout or len(prior.weights) != len(weights_of(layout)):
         raise InrzipError(f"prior {name} has another network than the one that would be trained")
-    return prior
+    return Named(own, prior)
 
 
 def begin_with(

@@ -100,12 +100,11 @@ def ratios(
     around, weights = contexts.neighbours[columns], contexts.weights[columns].astype(np.int64)
     used = weights.any(0)
     around, weights = around[:, used], weights[:, used]
-    expected = np.where(curves < 0, 0, expected_256(np.maximum(curves, 0) // 2))
     floor = USUAL * weights.sum(1)
     found, usual = np.tile(floor, (len(curves), 1)), np.tile(floor, (len(curves), 1))
     for near, weight in zip(around.T, weights.T, strict=True):
         found += 256 * weight * np.abs(integers[:, near].astype(np.int64))
-        usual += weight * expected[:, near]
+        usual += weight * np.where(curves[:, near] < 0, 0, expected_256(np.maximum(curves[:, near], 0) // 2))
     ratio = (found << RATIO_BITS) // np.maximum(usual, 1)
     ratio = np.where(floor > 0, ratio, 1 << RATIO_BITS)
     return np.asarray(np.searchsorted(LIMITS, ratio, side="right"))

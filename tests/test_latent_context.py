@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from pathlib import Path
 
 import numpy as np
@@ -149,14 +150,42 @@ def test_damaged_payloads(tmp_path: Path) -> None:
         assert np.isfinite(found.coded.values([0, 3])).all()  # type: ignore[attr-defined]
 
 
+def test_contexts_beyond_their_limits() -> None:
+    """Each by one, where the rest is as it should be."""
+    rng = np.random.default_rng(3)
+    prior = with_contexts(prior_of(rng), [alike(rng, prior_of(rng), 100)])
+    good = prior.contexts
+    assert good is not None
+    last = good.stages == good.stages.max()
+    for change in (
+        {"stages": np.where(last, 64, good.stages)},
+        {"weights": np.where(good.weights == 255, 256, good.weights)},
+    ):
+        with pytest.raises(ValueError, match="fit together"):
+            dataclasses.replace(good, **change).check(46)
+    dataclasses.replace(good, stages=np.where(last, 63, good.stages)).check(46)
+
+
+@pytest.mark.parametrize("number", [[3], [8, 8]])
+def test_other_forms_of_priors(number: list[int]) -> None:
+    """Of which nothing is known."""
+    rng = np.random.default_rng(4)
+    data = modulation_prior.dumps(with_contexts(prior_of(rng), [alike(rng, prior_of(rng), 50)]))
+    with np.load(io.BytesIO(data)) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    arrays["modulated"] = np.concatenate([arrays["modulated"][:7], number]).astype(np.uint16)
+    out = io.BytesIO()
+    np.savez(out, **arrays)
+    with pytest.raises(ValueError, match="form that this version does not know"):
+        modulation_prior.loads(out.getvalue())
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"stages": np.zeros(46, int)},
-        {"stages": np.full(46, 64)},
         {"neighbours": np.full((46, 8), 46)},
         {"neighbours": np.zeros((46, 3), int)},
-        {"weights": np.full((46, 8), 256)},
         {"weights": np.full((46, 8), 1)},
         {"shifts": np.zeros(16, int)},
     ],

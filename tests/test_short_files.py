@@ -36,10 +36,9 @@ def short_file(spec: Spec = IMAGE, prior: tuple[int, int] = THUMBNAILS, own: byt
 
 def plain_file(spec: Spec, prior: tuple[int, int], own: bytes) -> bytes:
     """What a short file stands for, put together by hand as the page says."""
-    fixed = {".png": bytes([0x88, [1, 3, 4].index(spec.channels)])}.get(
-        str(spec.meta["format"]), bytes([0x80, 4 | [1, 3, 4].index(spec.channels)])
-    )
-    extras = b"" if spec.meta["format"] == ".png" else b"\x20\x01\x73\x04.jpg"
+    code, format = [1, 3, 4].index(spec.channels), str(spec.meta["format"]).encode()
+    fixed = bytes([0x88, code] if format == b".png" else [0x80, 4 | code])
+    extras = b"" if format == b".png" else b"\x20\x01\x73" + bytes([len(format)]) + format
     head = b"\x8dIZ" + fixed + wire.varint(spec.shape[0] - 1) + wire.varint(spec.shape[1] - 1) + bytes([prior[0]])
     body = head + extras + wire.varint(prior[1]) + own
     return body + zlib.crc32(body).to_bytes(4, "little")
@@ -58,15 +57,16 @@ def test_the_page_knows_all_of_them() -> None:
     assert names <= {name for _, name in short_files.PRIORS}
 
 
-@pytest.mark.parametrize("format", [".png", ".jpg"])
+@pytest.mark.parametrize("format", [".png", ".jpg", ".jpeg", ".webp"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("number", range(len(short_files.PRIORS)))
 def test_a_short_file_is_a_plain_one(channels: int, format: str, number: int) -> None:
     prior = short_files.PRIORS[number]
     spec = Spec(Kind.IMAGE, (200, 7), channels, "u1", 0.0, 255.0, {"format": format})
     data, plain = short_file(spec, prior), plain_file(spec, prior, OWN)
-    assert data[:2] == b"\x8dS" and data[2] == 6 * number + 2 * [1, 3, 4].index(channels) + (format == ".jpg")
-    assert short_files.whole(data) == plain and len(data) == len(plain) - (9 if format == ".png" else 17)
+    code = 4 * [1, 3, 4].index(channels) + [".png", ".jpg", ".jpeg", ".webp"].index(format)
+    assert data[:2] == b"\x8dS" and data[2] == 12 * number + code
+    assert short_files.whole(data) == plain and len(data) == len(plain) - (9 if format == ".png" else 13 + len(format))
     with Container.open(data) as short, Container.open(plain) as long:
         assert short.header == long.header and short.segment(0) == long.segment(0)
         assert short.overhead == 8 and long.overhead == len(plain) - 7
@@ -80,7 +80,7 @@ def test_a_short_file_is_a_plain_one(channels: int, format: str, number: int) ->
         ({"channels": 2}, THUMBNAILS),
         ({"sample_type": "u2", "high": 65535.0}, THUMBNAILS),
         ({"high": 200.0}, THUMBNAILS),
-        ({"meta": {"format": ".webp"}}, THUMBNAILS),
+        ({"meta": {"format": ".bmp"}}, THUMBNAILS),
         ({"meta": {"format": ".png", "bits": 4}}, THUMBNAILS),
     ],
 )
@@ -104,6 +104,12 @@ def test_damage_is_found() -> None:
     for more in (b"\0", b"abcd"):
         with pytest.raises(CorruptFile):
             Container.open(data + more)
+    long = short_file(own=bytes((1 << 20) - 16))
+    assert len(long) == (1 << 20) - 9 and Container.open(long).overhead == 7
+    more = long[:5] + bytes(2) + long[5:]  # shorter than 2^20, but what it stands for is not
+    assert len(more) < 1 << 20
+    with pytest.raises(CorruptFile, match="too long"):
+        Container.open(more)
     with pytest.raises(CorruptFile, match="update inrzip"):
         Container.open(data[:2] + b"\xff" + data[3:])
     with pytest.raises(CorruptFile, match="cut short"):
@@ -137,6 +143,7 @@ def test_in_collections(tmp_path: Path) -> None:
         assert two.several and [Container.open(two.section(i).read()).segment(0)[-4:] for i in range(2)] == [
             bytes([0, 1, 2, 3]), bytes([1, 1, 2, 4])
         ]  # fmt: skip
+        assert [entry.length for entry in two.entries] == [len(data) for _, data in files[:2]]
 
 
 @pytest.mark.parametrize("extension", ["png", "jpg"])

@@ -45,7 +45,7 @@ def test_what_is_known_need_not_be_learned(tmp_path: Path, folder: Path) -> None
 def test_the_network_is_the_priors(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Posteriors begin near what the encoder would find, whatever signals were multiplied by in training."""
     monkeypatch.setitem(prior_training.GAINS, "image", 4.0)
-    prior = warm_start.prior_named("tiny", TINY, "image")
+    _, prior = warm_start.prior_named("tiny", TINY, "image")
     targets = prior_training.training_patches(folder / "media", "image", TINY, 40, 1)
     larger = (0.5 + 4 * (targets - 0.5)).astype(np.float32)
     levels = prior_training.levels_of(TINY, larger)
@@ -68,8 +68,10 @@ def test_a_killed_run_goes_on(tmp_path: Path, folder: Path, monkeypatch: pytest.
     path = tmp_path / "a.inrprior"
     with pytest.raises(KeyboardInterrupt):
         inrzip.train_prior(folder / "media", path, start="tiny", patches=60, rounds=4, progress=killed)
-    assert not inrzip.train_prior(folder / "media", tmp_path / "b.inrprior", patches=60, rounds=1).resumed
+    part = path.with_name(path.name + ".part").read_bytes()
     assert inrzip.train_prior(folder / "media", path, start="tiny", patches=60, rounds=4).resumed
+    path.with_name(path.name + ".part").write_bytes(part)
+    assert not inrzip.train_prior(folder / "media", path, patches=60, rounds=4, overwrite=True).resumed
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_large_ones_begin_alone(tmp_path: Path, folder: Path, capsys: pytest.Cap
 
 def test_the_packages_prior_can_be_gone_on_from() -> None:
     """Its network is the one that is trained now."""
-    prior = warm_start.prior_named(warm_start.PACKAGE, USUAL, "image")
+    _, prior = warm_start.prior_named(warm_start.PACKAGE, USUAL, "image")
     assert prior.layout == USUAL and len(latent_prior.dumps(prior)) > 1000
     with pytest.raises(InrzipError, match="has another network"):
         warm_start.prior_named(warm_start.PACKAGE, TINY, "image")
